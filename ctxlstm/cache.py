@@ -1,0 +1,211 @@
+"""The feature cache on disk: a Zarr array, checksummed chunk by chunk, and a manifest that says what made it.
+
+Killed at any moment, the folder stays good: Zarr writes a chunk aside and renames it, the manifest is written the
+same way. A clip whose row is still the fill value, not-a-number, has not been extracted: that is all the
+bookkeeping a resumed extraction needs.
+"""
+
+import errno
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import zarr
+from filelock import FileLock, Timeout
+
+FORMAT = "ctxlstm features"
+NAN = np.float16(np.nan)
+
+
+class Cache:
+    """Features of clips (N, T, D) float16 in the folder `path`.
+
+    The manifest holds the key (all settings that shaped the numbers), the clips, and what went wrong with which:
+    `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
+    """
+
+    def __init__(self, path: Path, manifest: dict, array: zarr.Array):
+        self.path, self.manifest, self.array = path, manifest, array
+
+    @classmethod
+    def open(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache":
+        """Open the cache at `path` for writing, or start it; `shape` is (T, D).
+
+        Raises:
+            ValueError: it was made with other settings or clips, or the folder is not a cache.
+        """
+        table = clips[["name", "label", "group", "clip"]].assign(bytes=[_bytes(p) for p in clips["path"]])
+        rows = json.loads(table.to_json(orient="records"))
+        if (path / "manifest.json").exists():
+            manifest = read_manifest(path)
+            _refuse_other_settings(path, manifest, key, rows)
+            cache = cls(path, manifest, zarr.open_array(path / "features.zarr", mode="r+"))
+            changed = [
+                i
+                for i, (old, new) in enumerate(zip(manifest["clips"], rows, strict=True))
+                if old["bytes"] != new["bytes"]
+            ]
+            for row in changed:  # the video on disk is another one now
+                cache.forget(row)
+            manifest.update(clips=rows)
+            retried = {row["name"] for row in manifest["left_out"]} | {rows[i]["name"] for i in changed}
+            for kind in ("left_out", "damaged"):
+                manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
+        else:
+            # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
+            step = max(1, min(8, len(clips) // 256))
+            array = zarr.create_array(
+                path / "features.zarr", shape=(len(clips), *shape), chunks=(step, *shape), dtype="float16",
+                fill_value=float("nan"), compressors=zarr.codecs.Crc32cCodec(), overwrite=True,
+            )  # fmt: skip
+            manifest = {
+                "format": FORMAT,
+                "finished": False,
+                "key": key,
+                "clips": rows,
+                "left_out": [],
+                "damaged": [],
+            }
+            cache = cls(path, manifest, array)
+        manifest["finished"] = False
+        cache.save()
+        return cache
+
+    def chunks(self) -> list[range]:
+        """Rows of each chunk."""
+        step, count = self.array.chunks[0], self.array.shape[0]
+        return [range(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def missing(self, chunk: range) -> list[int]:
+        """Rows of a chunk that are not on disk; all of them when its checksum does not fit."""
+        try:
+            return [
+                row
+                for row, value in zip(chunk, self.array[chunk.start : chunk.stop, 0, 0], strict=True)
+                if np.isnan(value)
+            ]
+        except (ValueError, OSError):  # a flipped byte, a file cut short
+            self.array[chunk.start : chunk.stop] = NAN
+            return list(chunk)
+
+    def write(self, chunk: range, values: dict[int, np.ndarray | None]) -> None:
+        """Write a chunk in one go: the new rows beside those it already has."""
+        block = self.array[chunk.start : chunk.stop]  # (clips of the chunk, T, D)
+        for row, value in values.items():
+            block[row - chunk.start] = NAN if value is None else value
+        self.array[chunk.start : chunk.stop] = block
+
+    def forget(self, row: int) -> None:
+        """Mark a row as not extracted."""
+        chunk = next(chunk for chunk in self.chunks() if row in chunk)
+        if row not in self.missing(chunk):
+            self.write(chunk, {row: None})
+
+    def note(self, name: str, reason: str, *, left_out: bool) -> None:
+        """Record what is wrong with a clip, before its features are written."""
+        for kind in ("left_out", "damaged"):
+            self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] != name]
+        self.manifest["left_out" if left_out else "damaged"].append({"name": name, "reason": reason})
+        self.save()
+
+    def finish(self) -> None:
+        """Declare the cache complete. Raises ValueError if no clip at all could be used."""
+        if len(self.manifest["left_out"]) == len(self.manifest["clips"]):
+            reason = self.manifest["left_out"][0]["reason"]
+            raise ValueError(
+                f"none of the {len(self.manifest['clips'])} clips could be used; the first: {reason}"
+            )
+        for kind in ("left_out", "damaged"):
+            self.manifest[kind].sort(key=lambda note: note["name"])
+        self.manifest["finished"] = True
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest aside, then rename it."""
+        part = self.path / "manifest.part"
+        part.write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
+        os.replace(part, self.path / "manifest.json")
+
+
+def _bytes(path: str) -> int:
+    """Size of a video file, or the number of entries of a frame folder; -1 if it is not there."""
+    try:
+        return sum(1 for _ in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)
+    except OSError:
+        return -1
+
+
+def read_manifest(path: Path) -> dict:
+    """The manifest of the cache at `path`. Raises ValueError for one that is not ours."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path / 'manifest.json'} cannot be read ({error}): remove {path} and extract again"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(
+            f"{path / 'manifest.json'} is not of a feature cache: give a new or empty folder as out"
+        )
+    return manifest
+
+
+def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dict]) -> None:
+    for name, wanted in key.items():
+        found = manifest["key"].get(name)
+        if found != wanted:
+            raise ValueError(
+                f"the feature cache at {path} was made with another {name}: {found!r} there, {wanted!r} asked for; "
+                "use those settings again or give another folder as out"
+            )
+    if [row["name"] for row in manifest["clips"]] != [row["name"] for row in rows]:
+        raise ValueError(
+            f"the feature cache at {path} was made from other clips "
+            f"({len(manifest['clips'])} there, {len(rows)} asked for): give another folder as out"
+        )
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise ValueError if `out` holds something else than a feature cache."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give a folder for the feature cache as out")
+    if not out.is_dir() or (out / "manifest.json").exists():
+        return
+    foreign = [
+        path.name for path in out.iterdir() if path.name not in (".lock", "features.zarr", "manifest.part")
+    ]
+    if foreign:
+        raise ValueError(
+            f"{out} holds {foreign[0]} and is no feature cache: give a new or empty folder as out"
+        )
+
+
+@contextmanager
+def locked(out: Path):
+    """Hold the folder for this process alone; the system frees it when the process dies, however it dies."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock").acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise RuntimeError(
+            f"another process is extracting into {out}: wait until it has finished, or give another folder as out"
+        ) from error
+
+
+@contextmanager
+def disk_full_is_told(out: Path):
+    """Turn "no space left on device" into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message = (
+            f"the disk is full while writing features to {out}: free some space and run the same command again, "
+            "it goes on from here"
+        )
+        raise OSError(errno.ENOSPC, message) from error

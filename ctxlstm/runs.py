@@ -1,0 +1,189 @@
+"""Run records: every number of the book and of the README is read from one of these.
+
+A finished run is a folder with `params.yaml`, `metrics.json`, `history.csv` and `predictions.csv`, small enough for
+git, and `model.safetensors`, which git ignores. A folder is written aside and renamed when it is complete, so a
+folder without the ending `.part` is a finished run.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+
+from ctxlstm import evaluation, ucf101
+from ctxlstm.features import Features
+from ctxlstm.training import History
+
+FILES = ("params.yaml", "history.csv", "predictions.csv")
+PACKAGES = ("ctxlstm", "torch", "torchvision", "av", "zarr", "numpy", "scikit-learn", "accelerate")
+
+
+def default_folder() -> Path:
+    """Where run folders go when nobody says otherwise: papermill_runs/out/ of the checkout, else ./results/."""
+    notebooks = Path(__file__).parents[1] / "papermill_runs"
+    return notebooks / "out" if notebooks.is_dir() else Path("results")
+
+
+def run_id(params: dict) -> str:
+    """A readable name that is the same for the same parameters: dataset-protocol-model-seed-digest."""
+    digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    protocol = params["protocol"] + (str(params["fold"]) if params["protocol"] == "official" else "")
+    name = f"{params['dataset']}-{protocol}-{params['model']}-s{params['seed']}-{digest}"
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def environment() -> dict:
+    """Versions of Python, the system and the packages that shape numbers, and the commit of the checkout."""
+    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    versions |= {name: version(name) for name in PACKAGES}
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return versions | {"commit": commit or "unknown"}
+
+
+def save(
+    results: str | Path,
+    params: dict,
+    history: History,
+    model: nn.Module,
+    *,
+    features: Features,
+    split: ucf101.Split,
+) -> Path:
+    """Write the record of a finished run to `results/<run_id>/` and return that folder.
+
+    Args:
+        results: folder that holds run folders.
+        params: everything that was asked for: dataset, backbone, model and its options, protocol, fold, seed, ...
+        history, model, features, split: what came of it.
+
+    Raises:
+        FileExistsError: there is a finished run of that name already; it is left as it is.
+    """
+    folder = Path(results) / run_id(params)
+    if folder.exists():
+        raise FileExistsError(f"{folder} is a finished run already: remove it to write a new record")
+    part = folder.with_name(folder.name + ".part")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=True), encoding="utf-8")
+    history.table.to_csv(part / "history.csv", index=False, float_format="%.6g", lineterminator="\n")
+    history.predictions.to_csv(
+        part / "predictions.csv", index=False, float_format="%.6g", lineterminator="\n"
+    )
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()}, part / "model.safetensors"
+    )
+    # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
+    table, predictions = pd.read_csv(part / "history.csv"), pd.read_csv(part / "predictions.csv")
+    metrics = _scores(table, predictions) | {
+        "epochs": len(table),
+        "chosen_epoch": evaluation.chosen_epoch(table),
+        "seconds": round(sum(history.seconds), 3),
+        "seconds_per_epoch": round(float(pd.Series(history.seconds).median()), 4),
+        "peak_memory_bytes": history.peak_memory_bytes,
+        "parameters": history.parameters,
+        "train_clips": len(split.train),
+        "test_clips": len(split.test),
+        "test_clips_with_sibling": ucf101.leakage(features.clips, split).share,
+        "left_out": features.left_out.to_dict("records"),
+        "damaged": features.damaged.to_dict("records"),
+        "dataset": params["dataset"],
+        "model": params["model"],
+        "protocol": split.protocol,
+        "fold": split.fold,
+        "seed": params["seed"],
+        "device": history.device,
+        "features_digest": features.digest,
+        "features_key": features.key,
+        "versions": environment(),
+        "sha256": {name: _sha256(part / name) for name in FILES},
+    }
+    (part / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (part / "checkpoint.safetensors").unlink(missing_ok=True)
+    os.replace(part, folder)
+    return folder
+
+
+def find(results: str | Path, params: dict) -> Path | None:
+    """Folder of the finished run with exactly these parameters, or None."""
+    folder = Path(results) / run_id(params)
+    return folder if (folder / "metrics.json").is_file() else None
+
+
+def checkpoint_path(results: str | Path, params: dict) -> Path:
+    """Where a run that is under way keeps its checkpoint."""
+    return Path(results) / (run_id(params) + ".part") / "checkpoint.safetensors"
+
+
+def read(folder: str | Path) -> dict:
+    """The metrics of one run, checked against its own files, with `run` (folder name) and `epoch` counts.
+
+    Raises:
+        ValueError: the record is incomplete, or its numbers do not follow from its files.
+    """
+    folder = Path(folder)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        for name in FILES:
+            if _sha256(folder / name) != metrics["sha256"][name]:
+                raise ValueError(f"{name} was changed after the run")
+        scores = _scores(pd.read_csv(folder / "history.csv"), pd.read_csv(folder / "predictions.csv"))
+        changed = [name for name, value in scores.items() if metrics[name] != value]
+        if changed:
+            raise ValueError(f"{changed[0]} in metrics.json does not follow from its history and predictions")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the run record {folder} is not whole: {error}") from error
+    return {"run": folder.name} | metrics
+
+
+def load(results: str | Path) -> pd.DataFrame:
+    """All finished runs below `results` as one table, a row a run; a record that is not whole is named and left out.
+
+    `table.attrs["left_out"]` lists the messages. Raises FileNotFoundError if there is no such folder.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise FileNotFoundError(
+            f"there is no results folder {results}: run papermill_runs/reproduce.ipynb, or check the path"
+        )
+    rows, problems = [], []
+    for path in sorted(results.rglob("params.yaml")):
+        if path.parent.suffix == ".part":
+            continue
+        try:
+            rows.append(read(path.parent))
+        except ValueError as error:
+            problems.append(str(error))
+            warnings.warn(str(error), stacklevel=2)
+    table = pd.DataFrame(rows)
+    table.attrs["left_out"] = problems
+    return table
+
+
+def _scores(table: pd.DataFrame, predictions: pd.DataFrame) -> dict:
+    """Scores that follow from the history and the predictions; shares, and nats for `nll`."""
+    chosen = evaluation.chosen_epoch(table)
+    at_chosen = None if chosen is None else float(table.loc[table["epoch"] == chosen, "test_top1"].iloc[0])
+    return {
+        "top1_last": evaluation.top1(predictions),
+        "top1_best": float(table["test_top1"].max()),
+        "top1_validation_chosen": at_chosen,
+        "nll": float(predictions["nll"].mean()),
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,319 @@
+"""The training loop (paper, section 4.2): cross-entropy, Adam, learning rate 0.001, batch 80, 300 epochs.
+
+The features lie in memory (in GPU memory on a GPU), so a batch is one indexing operation and no loader stands
+between the data and the loop. Every random draw of an epoch follows from the seed and the epoch's number; a
+checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
+"""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.metrics import accuracy_score
+from torch import Tensor, nn
+
+from ctxlstm import evaluation, ucf101
+from ctxlstm.features import Features
+
+PRECISIONS = ("no", "bf16", "fp16")
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_top1",
+    "validation_loss",
+    "validation_top1",
+    "test_loss",
+    "test_top1",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a training; the defaults are the paper's (section 4.2) where it states them.
+
+    `validation` is ours: the share of the training part, cut off by whole groups, on which an epoch may be
+    chosen. The paper has no third part and chooses on the test part; 0 trains on all of the training part.
+    """
+
+    epochs: int = 300
+    batch_size: int = 80
+    learning_rate: float = 1e-3
+    validation: float = 0.1
+    seed: int = 0
+    precision: str = "no"
+    cpu: bool = False
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate}: it must be above 0 (the paper takes 0.001)"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+@dataclass
+class History:
+    """What a training leaves behind.
+
+    Attributes:
+        table: one row an epoch, columns `COLUMNS`; losses in nats, top-1 as a share; train figures are running
+            means over the epoch's batches, as the paper's log prints them; validation is NaN where there is none.
+        predictions: one row a test clip, from the last epoch (`evaluation.predictions`).
+        seconds: wall seconds of each epoch, evaluation included; on a resumed run, summed over its parts.
+        peak_memory_bytes: largest allocation on a GPU, largest resident set seen after an epoch on a CPU.
+        parameters: trainable parameters.
+        device: where it ran.
+    """
+
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    seconds: list[float] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+    parameters: int = 0
+    device: str = ""
+
+
+def fit(
+    model: nn.Module,
+    features: Features,
+    split: ucf101.Split,
+    config: Config | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> History:
+    """Train a model (in place) and measure it on the test part after every epoch.
+
+    Args:
+        model: maps features (B, T, D) to logits (B, K). A model with a `learn(x, y)` method and no trainable
+            parameters (nearest neighbour) learns in one step, which counts as one epoch.
+        features: N clips; split: their training and test rows.
+        config: settings; default: the paper's.
+        checkpoint: file that is written after every epoch and resumed from if it is there.
+        on_epoch: called with each new row of the history, for progress.
+
+    Raises:
+        ValueError: features that are not finite, a batch larger than the training part, fewer than two classes,
+            a checkpoint of another training.
+        FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
+    """
+    config = config or Config()
+    fit_rows, validation_rows = ucf101.validation(
+        features.clips, split, share=config.validation, seed=config.seed
+    )
+    _check(features, fit_rows, config)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=config.cpu)
+    device = accelerator.device
+    x, y = features.x.to(device), features.y.to(device)  # (N, T, D) float16, (N,)
+    parts = {name: torch.as_tensor(rows, device=device) for name, rows in
+             (("fit", fit_rows), ("validation", validation_rows), ("test", split.test))}  # fmt: skip
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if not trainable:
+        return _learn_at_once(model.to(device), x, y, parts, features, split, on_epoch)
+
+    optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    raw = accelerator.unwrap_model(model)
+    identity = {
+        "config": asdict(config) | {"epochs": None},
+        "features": features.digest,
+        "train": _digest(fit_rows),
+    }
+    rows, seconds = _resume(checkpoint, raw, optimizer, identity) if checkpoint else ([], [])
+    if len(rows) > config.epochs:
+        raise ValueError(
+            f"{checkpoint} has {len(rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
+        )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    peak = 0
+    logits = None
+    for epoch in range(len(rows) + 1, config.epochs + 1):
+        start = time.perf_counter()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
+            torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
+            loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config.batch_size)
+        row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
+        for name in ("validation", "test"):
+            logits = predict(model, x[parts[name]], batch_size=4 * config.batch_size)  # (N of the part, K)
+            row |= _measure(name, logits, y[parts[name]])
+        if not np.isfinite(row["train_loss"]) or not torch.isfinite(logits).all():
+            raise FloatingPointError(
+                f"the loss became not-a-number in epoch {epoch}: lower learning_rate (it is {config.learning_rate}) or "
+                "use precision='no'"
+                + (f"; {checkpoint} still holds epoch {epoch - 1}" if checkpoint and epoch > 1 else "")
+            )
+        rows.append(row)
+        seconds.append(time.perf_counter() - start)
+        peak = max(peak, _memory_now(device))
+        if checkpoint:
+            _save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
+        if on_epoch:
+            on_epoch(row)
+    if logits is None:  # resumed after the last epoch
+        logits = predict(model, x[parts["test"]], batch_size=4 * config.batch_size)
+    return History(
+        pd.DataFrame(rows, columns=COLUMNS),
+        _predictions(logits, features, split),
+        seconds,
+        max(peak, _memory_now(device)),
+        sum(p.numel() for p in trainable),
+        _device_name(device),
+    )
+
+
+def _train_epoch(
+    model, optimizer, accelerator, x: Tensor, y: Tensor, rows: Tensor, batch_size: int
+) -> tuple[float, float]:
+    """One pass over the training rows in random order; returns the mean loss and top-1 over the epoch's clips."""
+    model.train()
+    order = rows[torch.randperm(len(rows)).to(rows.device)]
+    losses, predicted = [], []
+    for batch in order.split(batch_size):
+        with accelerator.autocast():
+            logits = model(x[batch].float())  # (B, T, D) -> (B, K)
+            loss = F.cross_entropy(logits, y[batch])
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        losses.append(loss.detach() * len(batch))
+        predicted.append(logits.detach().argmax(1))  # (B,)
+    loss = torch.stack(losses).sum() / len(order)
+    return loss.item(), accuracy_score(y[order].cpu(), torch.cat(predicted).cpu())
+
+
+@torch.no_grad()
+def predict(model: nn.Module, x: Tensor, *, batch_size: int = 320) -> Tensor:
+    """Logits (N, K) float32 of feature sequences x (N, T, D), in evaluation mode."""
+    model.eval()
+    return torch.cat([model(part.float()).float() for part in x.split(batch_size)])
+
+
+def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
+    if len(y) == 0:
+        return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
+    loss = F.cross_entropy(logits, y).item()
+    return {f"{name}_loss": loss, f"{name}_top1": accuracy_score(y.cpu(), logits.argmax(1).cpu())}
+
+
+def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
+    """A model without trainable parameters: it looks at the training part once."""
+    start = time.perf_counter()
+    model.learn(x[parts["fit"]].float(), y[parts["fit"]])
+    row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
+    for name in ("validation", "test"):
+        logits = predict(model, x[parts[name]])
+        row |= _measure(name, logits, y[parts[name]])
+    if on_epoch:
+        on_epoch(row)
+    seconds = [time.perf_counter() - start]
+    table = pd.DataFrame([row], columns=COLUMNS)
+    predictions = _predictions(logits, features, split)
+    return History(table, predictions, seconds, _memory_now(x.device), 0, _device_name(x.device))
+
+
+def _predictions(logits: Tensor, features: Features, split: ucf101.Split) -> pd.DataFrame:
+    names = features.clips["name"].iloc[split.test].tolist()
+    return evaluation.predictions(logits.cpu(), features.y[split.test], names, features.classes)
+
+
+def _check(features: Features, rows: np.ndarray, config: Config) -> None:
+    finite = torch.isfinite(features.x).flatten(1).all(1)  # (N,)
+    if not finite.all():
+        name = features.clips["name"].iloc[int((~finite).float().argmax())]
+        raise ValueError(f"the features of {name} hold not-a-number or infinity: extract its features again")
+    if len(features.classes) < 2:
+        raise ValueError(
+            f"there is one class only ({features.classes[0]}): a classifier needs clips of two classes at least"
+        )
+    if config.batch_size > len(rows):
+        raise ValueError(
+            f"batch_size {config.batch_size} is larger than the training part ({len(rows)} clips): choose {len(rows)} or less"
+        )
+
+
+def _digest(rows: np.ndarray) -> str:
+    return f"{len(rows)} rows, sum {int(rows.sum())}, squares {int((rows.astype(np.int64) ** 2).sum())}"
+
+
+def _memory_now(device: torch.device) -> int:
+    return (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else psutil.Process().memory_info().rss
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer, identity: dict, rows: list[dict], seconds: list[float]
+) -> None:
+    """One file with everything, written aside and renamed: killed at any moment, a whole checkpoint remains."""
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
+    metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata)
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        if getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower():
+            message = f"the disk is full while saving {path}: free some space and run again, epoch {len(rows) - 1} is kept"
+            raise OSError(errno.ENOSPC, message) from error
+        raise
+
+
+def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tuple[list[dict], list[float]]:
+    """Load the checkpoint at `path` into model and optimizer; returns the rows and seconds of its epochs."""
+    path = Path(path)
+    if not path.exists():
+        return [], []
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of a training ({error}): remove it to start anew"
+        ) from error
+    for name, wanted in identity.items():
+        if found.get(name) != wanted:
+            raise ValueError(
+                f"{path} is of another training ({name}: {found.get(name)} there, {wanted} here): remove it to start anew"
+            )
+    weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is of another model: remove it to start anew") from error
+    state: dict[int, dict] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return rows, seconds

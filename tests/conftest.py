@@ -1,0 +1,28 @@
+"""Fixtures shared by all tests: where real data is, and small generated data where it is not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Real clips and weights are for research use and never enter the repository. They are looked for beside
+# the checkout, or where CTXLSTM_SHARED says.
+SHARED = Path(os.environ.get("CTXLSTM_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def ucf101_subset() -> Path:
+    """Folder with `videos/<Class>/*.avi` (300 real clips of 4 classes) and `ucfTrainTestlist/`."""
+    folder = SHARED / "data" / "ucf101_subset"
+    if not folder.is_dir():
+        pytest.skip(f"real UCF101 clips are not at {folder} (set CTXLSTM_SHARED to the folder that holds data/)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resnet50_weights() -> Path:
+    """Real ImageNet ResNet-50 weights, stride variant v1, as safetensors."""
+    path = SHARED / "weights" / "resnet50_v1_imagenet_keras.safetensors"
+    if not path.is_file():
+        pytest.skip(f"real ResNet-50 weights are not at {path} (set CTXLSTM_SHARED to the folder that holds weights/)")
+    return path
