@@ -13,11 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import platformdirs
 import zarr
 from filelock import FileLock, Timeout
 
 FORMAT = "ctxlstm features"
 NAN = np.float16(np.nan)
+
+
+def default_folder() -> Path:
+    """Where generated data and features are kept: the folder that CTXLSTM_CACHE names, else the user's cache."""
+    return Path(os.environ.get("CTXLSTM_CACHE") or platformdirs.user_cache_dir("ctxlstm", appauthor=False))
 
 
 class Cache:

@@ -123,7 +123,7 @@ def extract(
     out = Path(out)
     refuse_foreign(out)
     with locked(out), disk_full_is_told(out):
-        cache = Cache.open(out, clips, _key(net, frames, rule), (frames, net.width))
+        cache = Cache.open(out, clips, _key(net, clips, frames, rule), (frames, net.width))
         missing = {chunk: cache.missing(chunk) for chunk in cache.chunks()}
         rows = [row for todo in missing.values() for row in todo]
         unfinished = deque(chunk for chunk, todo in missing.items() if todo)
@@ -203,13 +203,13 @@ def adapt(
         return net.adapt(batch for batch in _batches(images, batch_size) if len(batch) > 1)
 
 
-def _key(net: backbones.Backbone, frames: int, rule: str) -> dict:
+def _key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
     """Everything that shaped the features. Two caches with equal keys hold the same numbers for the same clips."""
     return {
         "backbone": net.name,
         "weights": net.weights,
         "batch_norm": net.batch_norm,
-        "decoder": video.decoder_version(),
+        "decoder": " and ".join(video.decoder_version(kind) for kind in sorted(clips["kind"].unique())),
         "frames": frames,
         "rule": rule,
         "resize": net.resize_rule,

@@ -11,17 +11,21 @@ import os
 import platform
 import re
 import subprocess
+import time
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from ctxlstm import evaluation, ucf101
+from ctxlstm import evaluation, models, training, ucf101
 from ctxlstm.features import Features
+from ctxlstm.settings import Settings
 from ctxlstm.training import History
 
 FILES = ("params.yaml", "history.csv", "predictions.csv")
@@ -52,6 +56,63 @@ def environment() -> dict:
     except (OSError, subprocess.TimeoutExpired):
         commit = ""
     return versions | {"commit": commit or "unknown"}
+
+
+def train(
+    settings: Settings,
+    model: str,
+    protocol: str,
+    features: Features,
+    split: ucf101.Split,
+    *,
+    results: str | Path | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> Path:
+    """Train one model on one split and write its record; return its folder.
+
+    A finished run with the same parameters and features is kept, one that was killed goes on after its last epoch.
+
+    Args:
+        settings: what was asked for; model, protocol: this run's part of it.
+        features: feature sequences; split: rows of them.
+        results: folder that gets run folders; default: the settings', else `default_folder()`.
+        on_epoch: called with each row of the history.
+    """
+    results = Path(results or settings.results or default_folder())
+    params = settings.run(model, protocol, features.digest)
+    folder = results / run_id(params)
+    if (folder / "metrics.json").is_file():
+        read(folder)  # refuse to go on beside a damaged record
+        return folder
+    torch.manual_seed(settings.seed)
+    net = models.build(
+        model,
+        input_size=features.x.shape[2],
+        num_classes=len(features.classes),
+        hidden_size=settings.hidden_size,
+        embedding=settings.embedding,
+    )
+    checkpoint = folder.with_name(folder.name + ".part") / "checkpoint.safetensors"
+    history = training.fit(net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch)
+    return save(results, params, history, net, features=features, split=split)
+
+
+def progress(label: str, epochs: int, every: float = 5.0) -> Callable[[dict], None]:
+    """A callback for `train` that prints a line every few seconds and after the last epoch: quiet enough for a log."""
+    start = last = time.monotonic()
+
+    def report(row: dict) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every or row["epoch"] == epochs:
+            last = now
+            print(
+                f"{label}: epoch {row['epoch']} of {epochs}, training loss {row['train_loss']:.3f}, "
+                f"test top-1 {row['test_top1']:.1%}, {now - start:.0f} s",
+                flush=True,
+            )
+
+    return report
 
 
 def save(
@@ -115,17 +176,6 @@ def save(
     (part / "checkpoint.safetensors").unlink(missing_ok=True)
     os.replace(part, folder)
     return folder
-
-
-def find(results: str | Path, params: dict) -> Path | None:
-    """Folder of the finished run with exactly these parameters, or None."""
-    folder = Path(results) / run_id(params)
-    return folder if (folder / "metrics.json").is_file() else None
-
-
-def checkpoint_path(results: str | Path, params: dict) -> Path:
-    """Where a run that is under way keeps its checkpoint."""
-    return Path(results) / (run_id(params) + ".part") / "checkpoint.safetensors"
 
 
 def read(folder: str | Path) -> dict:

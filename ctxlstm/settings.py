@@ -4,11 +4,13 @@ papermill injects whatever it is given, a misspelt name too. `Settings.from_note
 notebook's parameters into a checked object, before anything long starts.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ctxlstm import backbone, models, training, ucf101
+from ctxlstm.cache import default_folder
 
 DATASETS = ("stickfigures", "ucf101")
 RULES = ("uniform", "first")
@@ -110,6 +112,12 @@ class Settings:
         return training.Config(
             self.epochs, self.batch_size, self.learning_rate, self.validation, self.seed, cpu=self.cpu
         )
+
+    def features_folder(self, weights: str, data: Path) -> Path:
+        """Where the features of these settings are kept: one folder for each data folder, backbone and sampling."""
+        text = f"{Path(data).resolve()} {weights} {self.size}"
+        name = f"{self.dataset}-{self.backbone}-{self.rule}{self.frames}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return (Path(self.cache) if self.cache else default_folder() / "features") / name
 
     def run(self, model: str, protocol: str, features_digest: str) -> dict:
         """Parameters of one run, as its record keeps them: no places, one model, one protocol, the features' digest."""

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+from ctxlstm import stickfigures
+
+torch.set_num_threads(1)  # small tensors: more threads would only wait for each other
 
 # Real clips and weights are for research use and never enter the repository. They are looked for beside
 # the checkout, or where CTXLSTM_SHARED says.
@@ -15,7 +20,9 @@ def ucf101_subset() -> Path:
     """Folder with `videos/<Class>/*.avi` (300 real clips of 4 classes) and `ucfTrainTestlist/`."""
     folder = SHARED / "data" / "ucf101_subset"
     if not folder.is_dir():
-        pytest.skip(f"real UCF101 clips are not at {folder} (set CTXLSTM_SHARED to the folder that holds data/)")
+        pytest.skip(
+            f"real UCF101 clips are not at {folder} (set CTXLSTM_SHARED to the folder that holds data/)"
+        )
     return folder
 
 
@@ -24,5 +31,16 @@ def resnet50_weights() -> Path:
     """Real ImageNet ResNet-50 weights, stride variant v1, as safetensors."""
     path = SHARED / "weights" / "resnet50_v1_imagenet_keras.safetensors"
     if not path.is_file():
-        pytest.skip(f"real ResNet-50 weights are not at {path} (set CTXLSTM_SHARED to the folder that holds weights/)")
+        pytest.skip(
+            f"real ResNet-50 weights are not at {path} (set CTXLSTM_SHARED to the folder that holds weights/)"
+        )
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory) -> Path:
+    """A small data set of real .avi files: 3 classes, 4 groups, 2 clips a group, in UCF101's layout."""
+    root = tmp_path_factory.mktemp("clips") / "stickfigures"
+    return stickfigures.render(
+        root, classes=stickfigures.CLASSES[:3], groups=4, clips=2, workers=1, progress=False
+    )

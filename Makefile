@@ -1,0 +1,62 @@
+# Context-LSTM book. `make help` lists the targets. A fresh machine needs python3 >= 3.11, make and git.
+#
+# Two variables:
+#   PYTHON=python3.12   the Python that .venv is made from
+#   TORCH=cpu           PyTorch's CPU wheels, 5 GB smaller (default: the package index's wheels, CUDA ones on Linux)
+#   ARGS="-p epochs 5"  parameters for the notebook of `make reproduce`
+
+PYTHON ?= python3
+TORCH ?=
+ARGS ?=
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+READY := .venv/ready-$(or $(TORCH),default)
+NOTEBOOKS := $(wildcard papermill_runs/*.py)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup reproduce test lab render lint lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## make .venv from requirements.lock (TORCH=cpu: without CUDA)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("this project needs Python 3.11 or newer; make PYTHON=... names another one" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+ifeq ($(TORCH),)
+	$(BIN)/python -m uv pip install --quiet --python .venv -r requirements.lock
+else
+	@grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > .venv/requirements.txt
+	$(BIN)/python -m uv pip install --quiet --python .venv --torch-backend $(TORCH) -r .venv/requirements.txt
+endif
+	$(BIN)/python -m uv pip install --quiet --python .venv --no-deps --editable .
+	@rm -f .venv/ready-* && touch $@
+
+reproduce: $(READY)  ## the main job on generated videos: features, four models, two splits, a table
+	@mkdir -p papermill_runs/out
+	$(BIN)/python -m papermill papermill_runs/reproduce.ipynb papermill_runs/out/reproduce.ipynb \
+		--kernel python3 --log-output --no-progress-bar $(ARGS)
+	@echo "The executed notebook: papermill_runs/out/reproduce.ipynb; the run records beside it."
+
+test: $(READY)  ## lint and all tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pytest
+
+lab: $(READY)  ## open JupyterLab here
+	$(BIN)/python -m jupyter lab papermill_runs/reproduce.ipynb
+
+render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
+	$(BIN)/python -m ctxlstm.notebooks render $(NOTEBOOKS)
+
+lint: $(READY)  ## put code into the project's format
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+
+lock: $(READY)  ## pin all dependencies anew in requirements.lock
+	$(BIN)/python -m uv pip compile pyproject.toml --universal --all-extras --python-version 3.11 --upgrade \
+		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+
+clean:  ## remove .venv and everything that was generated here
+	rm -rf .venv papermill_runs/out *.egg-info .pytest_cache .ruff_cache .hypothesis

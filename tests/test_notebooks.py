@@ -1,0 +1,61 @@
+"""Notebook pairs: the .ipynb says what its .py says, and is fit to be published."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ctxlstm import notebooks
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "papermill_runs").glob("*.py"))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_pair_agrees(source):
+    assert notebooks.differences(source) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebook_is_small_has_one_parameters_cell_and_no_machine_in_it(source):
+    text = source.with_suffix(".ipynb").read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert len(text) < 1_000_000
+    assert "widgets" not in notebook["metadata"]
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in notebook["cells"]) == 1
+    assert not re.search(r"(?<![\w.])/(root|home|work|tmp|Users)/", text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
+            assert len("".join(cell["source"]).splitlines()) <= 25
+
+
+def test_a_changed_cell_and_a_missing_notebook_are_named(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text("# %%\nx = 1\n", encoding="utf-8")
+    assert "missing" in notebooks.differences(source)[0]
+    notebooks.render(source)
+    assert notebooks.differences(source) == []
+    source.write_text("# %%\nx = 2\n", encoding="utf-8")
+    assert "cell 0 differs" in notebooks.differences(source)[0]
+    source.write_text("# %%\nx = 2\n\n# %%\nx\n", encoding="utf-8")
+    assert "has 1 cells" in notebooks.differences(source)[0]
+
+
+def test_render_keeps_what_is_printed_and_drops_progress(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text("# %%\nimport sys\nprint('seen')\nprint('50%', file=sys.stderr)\n", encoding="utf-8")
+    first = notebooks.render(source).read_text(encoding="utf-8")
+    assert "seen" in first
+    assert "50%\\n" not in first
+    assert notebooks.render(source).read_text(encoding="utf-8") == first
+
+
+def test_a_failing_cell_leaves_the_notebook_as_it_was(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text("# %%\nprint('fine')\n", encoding="utf-8")
+    before = notebooks.render(source).read_text(encoding="utf-8")
+    source.write_text("# %%\n1 / 0\n", encoding="utf-8")
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        notebooks.render(source)
+    assert source.with_suffix(".ipynb").read_text(encoding="utf-8") == before

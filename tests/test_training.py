@@ -1,0 +1,324 @@
+"""The training loop: it learns, it resumes exactly, and it says what is wrong."""
+
+import errno
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from torch import nn
+
+from ctxlstm import models, training, ucf101
+from ctxlstm.features import Features
+
+
+def make_features(
+    classes: int = 3, groups: int = 8, clips: int = 2, frames: int = 5, size: int = 12
+) -> Features:
+    """A learnable set: each class has its own direction, each group its own offset."""
+    rows = [
+        {"name": f"v_{label}_g{group:02d}_c{clip:02d}", "label": label, "group": group, "clip": clip}
+        for label in "ABCDEFG"[:classes]
+        for group in range(1, groups + 1)
+        for clip in range(1, clips + 1)
+    ]
+    table = pd.DataFrame(rows)
+    random = np.random.default_rng(0)
+    means = random.normal(size=(classes, size))
+    x = (
+        random.normal(size=(len(rows), frames, size))
+        + 2 * means[pd.Categorical(table["label"]).codes][:, None]
+    )
+    return Features(torch.tensor(x, dtype=torch.float16), table)
+
+
+@pytest.fixture(scope="module")
+def data() -> Features:
+    return make_features()
+
+
+@pytest.fixture(scope="module")
+def split(data) -> ucf101.Split:
+    return ucf101.split(data.clips, "grouped", seed=0)
+
+
+def build(name: str = "context_lstm", **options) -> nn.Module:
+    torch.manual_seed(0)
+    defaults = {
+        "input_size": 12,
+        "num_classes": 3,
+        "hidden_size": 4,
+        "num_layers": 1,
+        "embedding": (8,),
+        "dropout": 0.2,
+    }
+    return models.build(name, **(defaults | options))
+
+
+def config(**changes) -> training.Config:
+    return training.Config(**({"epochs": 6, "batch_size": 8, "cpu": True} | changes))
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def test_defaults_are_the_papers():
+    paper = training.Config()
+    assert (paper.epochs, paper.batch_size, paper.learning_rate) == (300, 80, 0.001)
+
+
+def test_it_learns_and_the_history_is_complete(data, split):
+    seen = []
+    history = training.fit(
+        build(dropout=0.0), data, split, config(epochs=30, learning_rate=0.01), on_epoch=seen.append
+    )
+    table = history.table
+    assert list(table.columns) == list(training.COLUMNS)
+    assert list(table["epoch"]) == list(range(1, 31))
+    assert len(seen) == len(history.seconds) == 30
+    assert table["train_loss"].iloc[-1] < 0.5 * table["train_loss"].iloc[0]
+    assert table["test_top1"].iloc[-1] > 0.8
+    assert list(history.predictions["name"]) == list(data.clips["name"].iloc[split.test])
+    top1 = accuracy_score(history.predictions["label"], history.predictions["predicted"])
+    assert top1 == pytest.approx(table["test_top1"].iloc[-1])
+    assert history.predictions["nll"].mean() == pytest.approx(table["test_loss"].iloc[-1], rel=1e-4, abs=1e-6)
+    assert history.parameters == models.count_parameters(build())
+    assert history.peak_memory_bytes > 1e6
+
+
+def test_loop_equals_a_hand_written_one(data, split):
+    """The same batches through the same model, written out once more."""
+    model = build(dropout=0.0)
+    twin = build(dropout=0.0)
+    settings = config(epochs=1, validation=0.0)
+    history = training.fit(model, data, split, settings)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    torch.manual_seed(int(np.random.SeedSequence([0, 1]).generate_state(1)[0]))
+    order = torch.as_tensor(split.train)[torch.randperm(len(split.train))]
+    losses = []
+    for batch in order.split(8):
+        loss = nn.functional.cross_entropy(twin(data.x[batch].float()), data.y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item() * len(batch))
+    assert_same_weights(weights(model), weights(twin))
+    assert history.table["train_loss"].iloc[0] == pytest.approx(sum(losses) / len(order), rel=1e-5)
+    assert np.isnan(history.table["validation_top1"].iloc[0])
+
+
+def test_same_seed_same_run_other_seed_other_run(data, split):
+    runs = []
+    for seed in (3, 3, 4):
+        model = build()
+        runs.append((training.fit(model, data, split, config(seed=seed)).table, weights(model)))
+    pd.testing.assert_frame_equal(runs[0][0], runs[1][0])
+    assert_same_weights(runs[0][1], runs[1][1])
+    assert not runs[0][0]["train_loss"].equals(runs[2][0]["train_loss"])
+
+
+def test_training_leaves_the_callers_random_numbers_alone(data, split):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    model = build()
+    torch.manual_seed(7)
+    training.fit(model, data, split, config(epochs=1))
+    assert torch.equal(torch.rand(1), expected)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["context_lstm", "shuffled_lstm"])
+@pytest.mark.parametrize("stop", [1, 3, 6])
+def test_stopped_after_any_epoch_and_resumed_is_bit_identical(data, split, tmp_path, name, stop):
+    whole = build(name)
+    expected = training.fit(whole, data, split, config())
+
+    def stop_there(row):
+        if row["epoch"] == stop:
+            raise Stopped
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        training.fit(build(name), data, split, config(), checkpoint=checkpoint, on_epoch=stop_there)
+    resumed = build(name)
+    with torch.no_grad():  # a new process would start from other weights
+        for parameter in resumed.parameters():
+            parameter.add_(1)
+    epochs = []
+    history = training.fit(
+        resumed, data, split, config(), checkpoint=checkpoint, on_epoch=lambda r: epochs.append(r["epoch"])
+    )
+    assert epochs == list(range(stop + 1, 7))
+    pd.testing.assert_frame_equal(history.table, expected.table, check_exact=True)
+    pd.testing.assert_frame_equal(history.predictions, expected.predictions, check_exact=True)
+    assert_same_weights(weights(resumed), weights(whole))
+
+
+def test_killed_with_minus_nine_and_restarted_is_bit_identical(tmp_path):
+    program = """
+import sys, time
+import safetensors.torch, torch
+sys.path.insert(0, sys.argv[1])
+import test_training as t
+from ctxlstm import training, ucf101
+torch.set_num_threads(1)
+data, model, out = t.make_features(), t.build(), sys.argv[2]
+split = ucf101.split(data.clips, "grouped", seed=0)
+pause = lambda row: time.sleep(float(sys.argv[3]))
+history = training.fit(model, data, split, t.config(epochs=8), checkpoint=out, on_epoch=pause)
+history.table.to_json(out + ".json")
+safetensors.torch.save_file(model.state_dict(), out + ".out")
+"""
+
+    def start(name: str, pause: float) -> subprocess.Popen:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                program,
+                __file__.rsplit("test_training", 1)[0],
+                str(tmp_path / name),
+                str(pause),
+            ]
+        )
+
+    killed = start("a", 0.2)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "a").exists():
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "a.json").exists()
+    for process in (start("a", 0), start("b", 0)):
+        assert process.wait(timeout=120) == 0
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    assert (tmp_path / "a.out").read_bytes() == (tmp_path / "b.out").read_bytes()
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_name(data, split, tmp_path):
+    checkpoint = tmp_path / "c.safetensors"
+    training.fit(build(), data, split, config(epochs=2), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"another training \(config"):
+        training.fit(build(), data, split, config(epochs=2, seed=1), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"another training \(train"):
+        training.fit(
+            build(),
+            data,
+            ucf101.split(data.clips, "grouped", seed=5),
+            config(epochs=2),
+            checkpoint=checkpoint,
+        )
+    with pytest.raises(ValueError, match="another model"):
+        training.fit(build(hidden_size=6), data, split, config(epochs=2), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="has 2 epochs already"):
+        training.fit(build(), data, split, config(epochs=1), checkpoint=checkpoint)
+    more = training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
+    assert len(more.table) == 3
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="not a checkpoint of a training"):
+        training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
+
+
+def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "c.safetensors"
+    training.fit(build(), data, split, config(epochs=2), checkpoint=checkpoint)
+    good = checkpoint.read_bytes()
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training, "save_file", full)
+    with pytest.raises(OSError, match="disk is full while saving"):
+        training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_nan_features_are_refused_by_clip(data, split):
+    x = data.x.clone()
+    x[5, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match=data.clips["name"][5]):
+        training.fit(build(), Features(x, data.clips), split, config())
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_epoch(data, split, tmp_path):
+    checkpoint = tmp_path / "c.safetensors"
+    model = build()
+
+    def poison(row):
+        if row["epoch"] == 2:
+            with torch.no_grad():
+                next(model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match=r"not-a-number in epoch 3.*still holds epoch 2"):
+        training.fit(model, data, split, config(), checkpoint=checkpoint, on_epoch=poison)
+    assert len(training.fit(build(), data, split, config(), checkpoint=checkpoint).table) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 1000}, "larger than the training part"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"learning_rate": 0}, "above 0"),
+        ({"precision": "int8"}, "choose one of no, bf16, fp16"),
+    ],
+)
+def test_wrong_settings(data, split, change, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(build(), data, split, config(**change))
+
+
+def test_one_class_only():
+    data = make_features(classes=1)
+    with pytest.raises(ValueError, match="one class only"):
+        training.fit(build(), data, ucf101.split(data.clips, "grouped"), config())
+
+
+def test_nearest_neighbour_learns_at_once(data, split):
+    history = training.fit(build("nearest_neighbour"), data, split, config())
+    assert len(history.table) == 1
+    assert history.parameters == 0
+    assert history.table["test_top1"].iloc[0] > 0.8
+    assert len(history.predictions) == len(split.test)
+
+
+def test_validation_part_takes_no_part_in_training(data, split):
+    fit, validation = ucf101.validation(data.clips, split, share=0.1, seed=0)
+    changed = data.x.clone()
+    changed[validation] = 0
+    models_ = [build(), build()]
+    a = training.fit(models_[0], data, split, config())
+    b = training.fit(models_[1], Features(changed, data.clips), split, config())
+    assert_same_weights(weights(models_[0]), weights(models_[1]))
+    assert not a.table["validation_loss"].equals(b.table["validation_loss"])
+    groups = data.clips["label"] + data.clips["group"].astype(str)
+    assert not set(groups.iloc[fit]) & set(groups.iloc[validation])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_the_first_loss_is_that_of_the_cpu(data, split):
+    on_cpu = training.fit(build(dropout=0.0), data, split, config(epochs=1))
+    on_gpu = training.fit(build(dropout=0.0), data, split, config(epochs=1, cpu=False))
+    assert on_gpu.table["train_loss"].iloc[0] == pytest.approx(on_cpu.table["train_loss"].iloc[0], rel=0.05)
+    assert "NVIDIA" in on_gpu.device
