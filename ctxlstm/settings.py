@@ -34,6 +34,7 @@ class Settings:
 
     dataset: str
     root: str
+    groups: int
     lists: str
     results: str
     cache: str
@@ -83,7 +84,7 @@ class Settings:
         for name in ("models", "protocols"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty: give at least one")
-        for name in ("frames", "hidden_size"):
+        for name in ("groups", "frames", "hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.size < 32 or self.size % 32:

@@ -17,6 +17,7 @@ from ctxlstm.settings import Settings
 DEFAULTS = {
     "dataset": "stickfigures",
     "root": "",
+    "groups": 25,
     "lists": "",
     "results": "",
     "cache": "",

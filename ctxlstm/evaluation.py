@@ -1,0 +1,325 @@
+"""From predictions to metrics (paper section 4.3): how good a run is, and how sure of that one may be.
+
+Everything starts from the predictions table of a run, one row a test clip: `name` (v_<Class>_gNN_cNN),
+`label` and `predicted` (class names), `probability` (softmax probability of the predicted class) and `nll`
+(negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1.
+
+Clips of one UCF101 group are cut from one long video, so they are right or wrong together; intervals here
+count groups, not clips, as the independent observations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from sklearn import metrics
+
+from ctxlstm.ucf101 import parse
+
+COLUMNS = ["name", "label", "predicted", "probability", "nll"]
+
+
+def predictions(
+    logits: torch.Tensor | np.ndarray,
+    y: torch.Tensor | np.ndarray | Sequence[int],
+    names: Sequence[str],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Build the predictions table from logits (B, K), true class numbers y (B,) and clip names (B).
+
+    Raises ValueError when the shapes disagree, when y is not in 0..K-1, or when a logit is NaN or infinite.
+    """
+    logits = torch.as_tensor(logits).detach().cpu().double()  # (B, K)
+    y = torch.as_tensor(y).detach().cpu().long()  # (B,)
+    names, classes = list(names), list(classes)
+    if logits.shape != (len(names), len(classes)) or y.shape != (len(names),):
+        raise ValueError(
+            f"Logits of shape {tuple(logits.shape)} and labels of shape {tuple(y.shape)} do not fit "
+            f"{len(names)} clips and {len(classes)} classes: give (clips, classes) and (clips,)."
+        )
+    bad = ~torch.isfinite(logits).all(dim=1)  # (B,)
+    if bad.any():
+        first = names[int(bad.nonzero()[0])]
+        raise ValueError(
+            f"The logits of {int(bad.sum())} of {len(names)} clips are NaN or infinite (first: {first}): "
+            "the training diverged or the features hold NaN; check both before evaluating."
+        )
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(classes):
+        raise ValueError(
+            f"Labels run from {int(y.min())} to {int(y.max())}, but must be 0 to {len(classes) - 1}."
+        )
+    log_p = torch.log_softmax(logits, dim=1)  # (B, K)
+    best, predicted = log_p.max(dim=1)  # (B,), (B,)
+    return pd.DataFrame(
+        {
+            "name": names,
+            "label": [classes[k] for k in y.tolist()],
+            "predicted": [classes[k] for k in predicted.tolist()],
+            "probability": best.exp().numpy(),
+            "nll": -log_p.gather(1, y[:, None])[:, 0].numpy(),
+        },
+        columns=COLUMNS,
+    )
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table itself, once it is known to be a non-empty predictions table with one row a clip."""
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise ValueError(f"The predictions table lacks the columns {missing}; it needs {COLUMNS}.")
+    if table.empty:
+        raise ValueError("The predictions table is empty: there is no test clip to evaluate.")
+    if table["name"].duplicated().any():
+        twice = table.loc[table["name"].duplicated(), "name"].iloc[0]
+        raise ValueError(
+            f"Clip {twice} is in the predictions table more than once: give one run's table at a time."
+        )
+    return table
+
+
+def top1(table: pd.DataFrame) -> float:
+    """Share of test clips whose most probable class is the true one (the paper's accuracy, section 4.2)."""
+    _checked(table)
+    return float(metrics.accuracy_score(table["label"], table["predicted"]))
+
+
+def nll(table: pd.DataFrame) -> float:
+    """Mean negative log-likelihood of the true class in nats: the test loss of the paper's Fig. 4."""
+    return float(_checked(table)["nll"].mean())
+
+
+def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.DataFrame:
+    """Counts of clips, rows the true class, columns the predicted one.
+
+    `classes` fixes the rows and their order; by default every class that occurs, sorted. A class without a
+    test clip keeps its row of zeros and is listed in `matrix.attrs["absent"]`. Raises ValueError when the
+    table holds a class that `classes` does not.
+    """
+    _checked(table)
+    seen = set(table["label"]) | set(table["predicted"])
+    classes = sorted(seen) if classes is None else list(classes)
+    if unknown := sorted(seen - set(classes)):
+        raise ValueError(
+            f"The predictions hold classes that are not among the {len(classes)} given: {unknown}."
+        )
+    counts = metrics.confusion_matrix(table["label"], table["predicted"], labels=classes)  # (K, K)
+    matrix = pd.DataFrame(
+        counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted")
+    )
+    matrix.attrs["absent"] = [name for name in classes if name not in set(table["label"])]
+    return matrix
+
+
+def per_class(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a class that has test clips: class, clips, correct, top1, most_confused_with.
+
+    `most_confused_with` is the commonest wrong answer, the first in alphabetical order on ties, empty when
+    all clips are right.
+    """
+    matrix = confusion(table)
+    rows = []
+    for name in matrix.index.difference(matrix.attrs["absent"]):
+        clips, correct = int(matrix.loc[name].sum()), int(matrix.loc[name, name])
+        wrong = matrix.loc[name].drop(name)
+        rows.append((name, clips, correct, correct / clips, wrong.idxmax() if clips > correct else ""))
+    return pd.DataFrame(rows, columns=["class", "clips", "correct", "top1", "most_confused_with"])
+
+
+def calibration(table: pd.DataFrame, bins: int = 15) -> tuple[float, pd.DataFrame]:
+    """Expected calibration error, and the bins of the reliability diagram behind it.
+
+    Clips are put in `bins` equally wide bins of the predicted class's probability; the error is the mean
+    distance between a bin's mean probability and its top-1, weighted by clips. Columns of the table: low,
+    high, clips, probability, top1 (both NaN in an empty bin).
+    """
+    if bins < 1:
+        raise ValueError(f"A reliability diagram needs at least one bin, not {bins}.")
+    _checked(table)
+    edges = np.linspace(0, 1, bins + 1)
+    # Closed on the right, so that a probability of exactly 1 falls in the last bin.
+    number = np.clip(np.searchsorted(edges, table["probability"]) - 1, 0, bins - 1)  # (B,)
+    right = (table["label"] == table["predicted"]).to_numpy()
+    frame = pd.DataFrame({"bin": number, "probability": table["probability"].to_numpy(), "right": right})
+    groups = frame.groupby("bin").agg(
+        clips=("right", "size"), probability=("probability", "mean"), top1=("right", "mean")
+    )
+    diagram = groups.reindex(range(bins)).rename_axis(None)
+    diagram["clips"] = diagram["clips"].fillna(0).astype(int)
+    diagram.insert(0, "low", edges[:-1])
+    diagram.insert(1, "high", edges[1:])
+    gaps = (diagram["top1"] - diagram["probability"]).abs() * diagram["clips"]
+    return float(gaps.sum() / len(table)), diagram
+
+
+def interval(
+    table: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Confidence interval of top-1 that respects groups: (low, high).
+
+    A bootstrap (BCa) over the (class, group) clusters of the test part; a cluster enters with all its clips.
+    Where it has no spread, as when every clip is right, the exact binomial interval with one observation a
+    cluster stands in, so that a perfect score does not look certain. With few clusters the interval is
+    somewhat too narrow. Raises ValueError with fewer than two clusters.
+    """
+    _checked(table)
+    clusters = [parse(name)[:2] for name in table["name"]]  # (label, group) of each clip
+    right = (table["label"] == table["predicted"]).to_numpy()
+    counts = (
+        pd.DataFrame({"cluster": clusters, "right": right}).groupby("cluster")["right"].agg(["sum", "size"])
+    )
+    if len(counts) < 2:
+        raise ValueError(
+            f"All {len(table)} test clips are of one group, and an interval needs at least two: "
+            "evaluate on more groups."
+        )
+    correct, clips = counts["sum"].to_numpy(), counts["size"].to_numpy()
+    share = correct.sum() / clips.sum()
+    if np.allclose(correct, share * clips):
+        exact = stats.binomtest(round(share * len(counts)), len(counts)).proportion_ci(level)
+        return float(exact.low), float(exact.high)
+    result = stats.bootstrap(
+        (correct, clips),
+        lambda correct, clips, axis: correct.sum(axis) / clips.sum(axis),
+        paired=True,
+        vectorized=True,
+        confidence_level=level,
+        n_resamples=resamples,
+        batch=100,  # bounds the memory: BCa leaves out every cluster once
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two models on the same clips: clips right in both, in only one, in neither; top-1 of a minus b; p."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    difference: float
+    p: float
+
+
+def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
+    """McNemar's exact test on the same clips: do the clips that only one gets right split evenly?
+
+    The test takes clips as independent; where clips of a group go together, p is too small. Raises
+    ValueError when the tables do not hold the same clips with the same labels.
+    """
+    a, b = _checked(a).set_index("name"), _checked(b).set_index("name")
+    if different := sorted(set(a.index) ^ set(b.index)):
+        raise ValueError(
+            f"The two runs were tested on different clips ({len(different)} are in one only, such as "
+            f"{different[0]}): compare runs of one protocol, fold and seed of the split."
+        )
+    b = b.loc[a.index]
+    if not (a["label"] == b["label"]).all():
+        clip = a.index[a["label"] != b["label"]][0]
+        raise ValueError(f"The two runs give clip {clip} different true classes: they are of different data.")
+    right_a, right_b = a["label"] == a["predicted"], b["label"] == b["predicted"]
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    both, neither = int((right_a & right_b).sum()), int((~right_a & ~right_b).sum())
+    return McNemar(both, only_a, only_b, neither, (only_a - only_b) / len(a), p)
+
+
+@dataclass(frozen=True)
+class PairedSeeds:
+    """Mean difference a minus b over `seeds` common seeds, its t-interval, and p of "no difference"."""
+
+    seeds: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_over_seeds(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> PairedSeeds:
+    """Compare two heads trained with the same seeds: `a` and `b` map a seed to a top-1 (or another metric).
+
+    A paired t-test, so that what a seed does to both heads (the split above all) cancels. Where all
+    differences are equal the interval is a point and p is 0, or 1 when they are all zero. Raises ValueError
+    when a seed is missing from one side or when there are fewer than two.
+    """
+    a, b = dict(a), dict(b)
+    for side, mine, other in (("first", set(a), set(b)), ("second", set(b), set(a))):
+        if missing := sorted(other - mine):
+            raise ValueError(
+                f"The {side} head has no run with seed {missing}: train it, or leave that seed out."
+            )
+    seeds = sorted(a)
+    if len(seeds) < 2:
+        raise ValueError(f"A difference over seeds needs at least two seeds, and there are {len(seeds)}.")
+    differences = np.array([a[seed] - b[seed] for seed in seeds])
+    if np.isnan(differences).any():
+        raise ValueError(
+            f"The value of seed {seeds[int(np.isnan(differences).argmax())]} is NaN in one of the heads."
+        )
+    mean = float(differences.mean())
+    if np.allclose(differences, mean, rtol=0, atol=1e-12):
+        return PairedSeeds(len(seeds), mean, mean, mean, 1.0 if abs(mean) < 1e-12 else 0.0)
+    test = stats.ttest_1samp(differences, 0.0)
+    low, high = test.confidence_interval(level)
+    return PairedSeeds(len(seeds), mean, float(low), float(high), float(test.pvalue))
+
+
+def chosen_epoch(history: pd.DataFrame) -> int | None:
+    """Epoch with the best validation top-1, the first on ties; None when there was no validation part."""
+    validation = history["validation_top1"].to_numpy(dtype=float)  # (epochs,)
+    if np.isnan(validation).all():
+        return None
+    return int(history["epoch"].to_numpy()[np.nanargmax(validation)])
+
+
+def selection_bonus(history: pd.DataFrame) -> float:
+    """What choosing the epoch on the test part adds: best test top-1 minus that of the chosen epoch.
+
+    A fraction, never below zero; NaN when there is no validation part to choose by.
+    """
+    epoch = chosen_epoch(history)
+    if epoch is None:
+        return math.nan
+    test = history.set_index("epoch")["test_top1"]
+    return float(test.max() - test.loc[epoch])
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Signs of overfitting after an epoch (claim d of section 4.3); the slope is in points per 100 epochs."""
+
+    epochs: int
+    loss_ratio: float
+    slope: float
+    low: float
+    high: float
+
+
+def overfitting(history: pd.DataFrame, after_epoch: int, level: float = 0.95) -> Overfitting:
+    """Mean test loss over mean training loss after an epoch, and the trend of the test top-1 from there on.
+
+    The trend is a straight line (least squares) with its t-interval, which takes epochs as independent and
+    is therefore a lower bound of the doubt. Raises ValueError with fewer than three epochs after the given.
+    """
+    late = history[history["epoch"] > after_epoch]
+    if len(late) < 3:
+        raise ValueError(
+            f"Only {len(late)} epochs come after epoch {after_epoch}, and a trend needs at least three: "
+            "choose an earlier epoch or train longer."
+        )
+    line = stats.linregress(late["epoch"].to_numpy(float), late["test_top1"].to_numpy(float))
+    unit = 100 * 100  # fraction per epoch -> points per 100 epochs
+    half = stats.t.ppf((1 + level) / 2, len(late) - 2) * line.stderr
+    ratio = late["test_loss"].mean() / late["train_loss"].mean()
+    return Overfitting(
+        epochs=len(late),
+        loss_ratio=float(ratio),
+        slope=float(line.slope * unit),
+        low=float((line.slope - half) * unit),
+        high=float((line.slope + half) * unit),
+    )
