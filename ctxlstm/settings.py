@@ -87,6 +87,8 @@ class Settings:
         for name in ("groups", "frames", "hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.size == 0:
+            object.__setattr__(self, "size", 224 if self.backbone == "resnet50" else 160)
         if self.size < 32 or self.size % 32:
             raise ValueError(
                 f"size is {self.size}: it must be a multiple of 32, at least 32 (the paper's code base takes 224)"

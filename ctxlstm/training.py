@@ -305,7 +305,9 @@ def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tu
             raise ValueError(
                 f"{path} is of another training ({name}: {found.get(name)} there, {wanted} here): remove it to start anew"
             )
-    weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    weights = {
+        key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
+    }
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -216,6 +216,11 @@ def test_a_wrong_parameter_is_named_with_the_allowed_values(name, value, message
         settings(**{name: value})
 
 
+def test_size_0_is_the_backbones_own():
+    assert settings(size=0).size == 160
+    assert settings(size=0, backbone="resnet50").size == 224
+
+
 def test_ucf101_needs_its_root(tmp_path):
     with pytest.raises(ValueError, match="needs root"):
         settings(dataset="ucf101")

@@ -1,0 +1,327 @@
+"""Station 2, the frames: from a video file or a folder of JPEGs to the pictures the CNN sees (paper, section 4.1).
+
+Which frames a clip gives is decided by frame number alone, never by time: UCF101 holds 25 and 29.97 frames a
+second, and the rate may go with the class. Numbers count from 0 in presentation order. No result rests on a frame
+count in a header: such a count is a guess at most, and where decoding finds another, the frames are chosen again.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+
+RULES = ("first", "uniform", "all")
+
+_PYAV = int(av.__version__.split(".")[0])
+# Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
+# to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
+_TO_RGB = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
+# A flipped bit in a title or an encoder's name must not make the pictures unreadable.
+_OPEN = {"metadata_errors": "replace"} if _PYAV < 19 else {}
+
+# So many damaged frames and no intact one mean a damaged header, whose picture size may be absurd: go no further.
+_HOPELESS = 25
+
+
+class VideoError(ValueError):
+    """A clip that gives no frames; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames taken from one clip.
+
+    images: uint8 RGB, (T, 3, H, W); from a video it is a permuted view of a (T, H, W, 3) array, so that no pixel is
+    copied twice. index: int64 (T,), the frame number of each image in the clip, from 0 in presentation order.
+    decoded: number of frames the clip gave while it was read (all of it under "uniform" and "all"; under "first" no
+    frame after the last one needed). problem: None, or one sentence on damage among these frames and what was used.
+    """
+
+    images: torch.Tensor
+    index: np.ndarray
+    decoded: int
+    problem: str | None
+
+
+def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
+    """Numbers of the `frames` (T) frames that `rule` takes from a clip of `count` (n) frames -> int64 (T,).
+
+    - "first": 0 ... T-1, as the public code base does (its frames 1-28); the last frame of a shorter clip is repeated.
+    - "uniform": the centres of T equal segments, floor((i + 0.5) n / T); a shorter clip repeats frames evenly.
+    - "all": 0 ... n-1; `frames` is ignored.
+    Raises ValueError for an unknown rule, for fewer than 1 frame asked for, and for a clip without frames.
+    """
+    if rule not in RULES:
+        raise ValueError(f"Unknown frame rule {rule!r}: choose one of {', '.join(RULES)}")
+    if rule != "all" and (isinstance(frames, bool) or not isinstance(frames, int | np.integer) or frames < 1):
+        raise ValueError(f"frames is {frames!r}: rule {rule!r} takes a whole number of frames, at least 1")
+    if count < 1:
+        raise ValueError(f"No frame can be taken from a clip of {count} frames")
+    if rule == "all":
+        return np.arange(count)
+    if rule == "first":
+        return np.minimum(np.arange(frames), count - 1)
+    # The formula in whole numbers, so that no rounding can move a frame.
+    return (2 * np.arange(frames) + 1) * count // (2 * frames)
+
+
+def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "first") -> Frames:
+    """Take `frames` (T) frames from the clip at `path` by `rule` (see `frame_index`).
+
+    `path` is a video file, or a folder with one JPEG per frame whose names end in the frame number
+    (frame000001.jpg, ...; counted from 0 or 1, without gaps). Only frames that are asked for are turned into RGB, and
+    "first" stops decoding at the last one. A damaged or cut-off video gives what can be decoded, and `problem` says
+    so; frames that the decoder had to patch are kept, a frame cut in two by the end of the file is not.
+
+    Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video,
+    or gives no intact frame; for a frame folder with gaps, a corrupt JPEG or pictures of several sizes.
+    """
+    frame_index(rule, 1, frames)  # refuses wrong arguments before any file is touched
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _read_folder(path, frames, rule)
+        if not path.is_file():
+            raise VideoError(f"There is no video file or frame folder at {path}: check the path")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoError(f"{path} is empty (0 bytes): replace it by the original clip")
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read ({error.strerror}): check its rights") from error
+    with av.logging.Capture():  # FFmpeg's own remarks stay off the screen; what matters is in `problem`
+        return _read_video(path, frames, rule)
+
+
+def decoder_version(kind: str = "video") -> str:
+    """What decoded the pictures, for a cache key; `kind` is the clip table's: "video" or "frames" (JPEG folders)."""
+    if kind == "frames":
+        return f"torchvision {version('torchvision')} decode_image"
+    libraries = (
+        f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavcodec", "libswscale")
+    )
+    return f"PyAV {av.__version__} / FFmpeg {', '.join(libraries)}"
+
+
+# --- video files ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Decoded:
+    """What one pass over a video gave: the wanted pictures (those that exist), all frames counted, and damage."""
+
+    pictures: np.ndarray | None  # (wanted, H, W, 3) uint8
+    count: int = 0
+    patched: int = 0
+    first_patched: int = 0
+    lost_packets: int = 0
+    ending: str | None = None
+
+    def problem(self, name: str) -> str | None:
+        parts = []
+        if self.patched:
+            parts.append(
+                f"{self.patched} of {self.count} decoded frames are damaged (the first is frame {self.first_patched}) "
+                "and were used as the decoder patched them"
+            )
+        if self.lost_packets:
+            parts.append(f"{self.lost_packets} packets could not be decoded and were left out")
+        if self.ending:
+            parts.append(f"{self.ending}, and the {self.count} frames before that were used")
+        return f"{name}: {'; '.join(parts)}" if parts else None
+
+
+def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
+    try:
+        expected = frames if rule == "first" else _guess_count(path, rule)
+        wanted = np.unique(frame_index(rule, max(expected, 1), frames))
+        clip = _decode(path, wanted, stop_early=rule == "first")
+        if clip.count == clip.patched:
+            raise VideoError(f"{path} gives no intact frame: replace it by the original clip")
+        problem = clip.problem(path.name)
+        index = frame_index(rule, clip.count, frames)
+        if not set(index.tolist()) <= set(wanted.tolist()):
+            wanted = np.unique(index)  # there are more or fewer frames than expected: take the right ones
+            clip.pictures = _decode(path, wanted, stop_early=True).pictures
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"{path} is not a video that can be decoded ({error.strerror}): replace it by the original clip"
+        ) from error
+    pictures = clip.pictures
+    if not np.array_equal(index, wanted):  # frames repeated or left out
+        pictures = pictures[np.searchsorted(wanted, index)]
+    return Frames(torch.from_numpy(pictures).permute(0, 3, 1, 2), index, clip.count, problem)  # (T, 3, H, W)
+
+
+def _open(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
+    # "file:" keeps FFmpeg from taking a colon or a per cent sign in a name for a protocol or a pattern.
+    container = av.open(f"file:{path}", **_OPEN)
+    stream = next(iter(container.streams.video), None)
+    if stream is None or stream.codec_context is None:
+        container.close()
+        lack = "holds no video stream" if stream is None else "is in a format without decoder here"
+        raise VideoError(f"{path} {lack}: replace it by the original clip")
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
+def _guess_count(path: Path, rule: str) -> int:
+    """How many frames to expect; whether it holds is seen in decoding.
+
+    "uniform" takes the header's number where there is one, right for a healthy clip and free. "all" must know how much
+    room to make, and a damaged header may say anything, so it counts the packets, which it need not decode.
+    """
+    container, stream = _open(path)
+    with container:
+        if rule == "uniform" and stream.frames > 0:
+            return stream.frames
+        count = 0
+        try:
+            for packet in container.demux(stream):
+                count += packet.size > 0 and not packet.is_corrupt
+        except av.error.FFmpegError:
+            pass  # what came before the damage counts; decoding reports it
+    return count
+
+
+def _decode(path: Path, wanted: np.ndarray, stop_early: bool) -> _Decoded:
+    """Decode to the last wanted frame, or to the end, and convert the wanted frames (sorted numbers) to RGB."""
+    container, stream = _open(path)
+    with container:
+        clip = _Decoded(pictures=None)
+        convert = VideoReformatter()  # one for all frames: it keeps its tables from frame to frame
+        filled = 0
+        height = width = 0
+        for frame in _frames(container, stream, clip):
+            if clip.pictures is None:
+                height, width = frame.height, frame.width
+                try:
+                    clip.pictures = np.empty((len(wanted), height, width, 3), np.uint8)
+                except MemoryError as error:
+                    size = f"{len(wanted)} frames of {width}x{height}"
+                    raise VideoError(f"{path}: {size} do not fit into memory: take fewer frames") from error
+            elif (frame.height, frame.width) != (height, width):
+                clip.ending = (
+                    f"the picture size changes from {width}x{height} to {frame.width}x{frame.height}"
+                )
+                break
+            if frame.is_corrupt:
+                clip.first_patched = clip.first_patched if clip.patched else clip.count
+                clip.patched += 1
+            if filled < len(wanted) and wanted[filled] == clip.count:
+                plane = convert.reformat(frame, **_TO_RGB).planes[0]
+                rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)  # rows end in padding
+                clip.pictures[filled] = rows[:, : 3 * width].reshape(height, width, 3)
+                filled += 1
+            clip.count += 1
+            if clip.count == clip.patched == _HOPELESS:
+                break
+            if stop_early and filled == len(wanted):
+                break
+        if clip.pictures is not None:
+            clip.pictures = clip.pictures[:filled]
+    return clip
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.video.VideoStream, clip: _Decoded
+) -> Iterator[av.VideoFrame]:
+    """Yield decoded frames in presentation order to the end of the file; note lost packets and an early end."""
+    packets = iter(container.demux(stream))
+    taken, first, end, length = 0, None, 0, 1  # packets and, in the stream's ticks, the times they span
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            clip.ending = "the file cannot be read to its end"
+            packet = None
+        if packet is None:
+            break
+        if not packet.size:
+            continue  # an empty packet would end the decoding, wherever it stands
+        if packet.is_corrupt:
+            clip.ending = "the file ends in the middle of a frame"
+            continue
+        taken += 1
+        if packet.dts is not None:
+            first = packet.dts if first is None else first
+            length = packet.duration or 1
+            end = packet.dts + length
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            clip.lost_packets += 1
+    try:
+        yield from stream.codec_context.decode(None)  # frames that waited for their turn
+    except av.error.FFmpegError:
+        clip.lost_packets += 1
+    # An AVI header also counts ticks without a frame, so it is compared with the time, and it may be off by one.
+    reached = max(taken, (end - (first or 0)) // length)
+    if stream.frames > reached + 1 and not clip.ending:
+        clip.ending = f"the file ends before the {stream.frames} frames its header promises"
+
+
+# --- folders of JPEG frames -------------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
+    # Imported here because it takes seconds, which every process that decodes video files would wait.
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    files = _numbered_jpegs(folder)
+    index = frame_index(rule, len(files), frames)
+    needed, slots = np.unique(index, return_inverse=True)
+    images: list[torch.Tensor] = []
+    for file in (files[i] for i in needed):
+        try:
+            image = decode_image(read_file(str(file)), mode=ImageReadMode.RGB)  # (3, H, W)
+        except RuntimeError as error:
+            reason = re.split(r"[.:] ", re.sub(r"(?s).*\.cpp:\d+, ", "", str(error)))[0]
+            raise VideoError(
+                f"{file} cannot be read as a JPEG ({reason}): extract the frame again"
+            ) from error
+        if images and image.shape != images[0].shape:
+            (_, height, width), (_, first_height, first_width) = image.shape, images[0].shape
+            raise VideoError(
+                f"{file} is {width}x{height} but {files[needed[0]].name} is {first_width}x{first_height}: the frames "
+                "of a clip must have one size, extract them again"
+            )
+        images.append(image)
+    stacked = torch.stack([images[slot] for slot in slots])  # (T, 3, H, W)
+    return Frames(stacked, index, len(images), None)
+
+
+def _numbered_jpegs(folder: Path) -> list[Path]:
+    """The folder's JPEGs in the order of the numbers their names end in; other files and folders are passed over."""
+    numbered: dict[int, Path] = {}
+    for file in sorted(folder.iterdir()):
+        match = re.search(r"[0-9]+$", file.stem)
+        if (
+            not match
+            or file.name.startswith(".")
+            or file.suffix.lower() not in (".jpg", ".jpeg")
+            or file.is_dir()
+        ):
+            continue
+        number = int(match[0])
+        if number in numbered:
+            raise VideoError(
+                f"{folder} holds two pictures of frame {number}, {numbered[number].name} and {file.name}: remove one"
+            )
+        numbered[number] = file
+    if not numbered:
+        raise VideoError(
+            f"{folder} holds no JPEG frames (frame000001.jpg, ...): extract the clip's frames again"
+        )
+    start = min(1, min(numbered))
+    numbers = range(start, start + len(numbered))
+    for number in numbers:
+        if number not in numbered:
+            raise VideoError(f"{folder} lacks frame {number}: extract the clip's frames again")
+    return [numbered[number] for number in numbers]
