@@ -227,7 +227,8 @@ def _decoded(
         try:
             clip = video.read_frames(clips["path"][row], frames, rule)
         except video.VideoError as error:
-            return row, None, str(error)
+            place = f"{Path(clips['path'][row]).parent}{os.sep}"  # records are published: names, not places
+            return row, None, str(error).replace(place, "")
         return row, net.resize(clip.images), clip.problem
 
     todo = iter(rows)

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from ctxlstm import evaluation, ucf101
 from ctxlstm.features import Features
 
 PRECISIONS = ("no", "bf16", "fp16")
+# Below this many parameters a step on the CPU runs on one thread: its products are too small to share (with two
+# threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
+# the number of cores.
+ONE_THREAD_BELOW = 5_000_000
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -142,18 +147,19 @@ def fit(
         )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    parameters = sum(p.numel() for p in trainable)
     peak = 0
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
         start = time.perf_counter()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
-            torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
-            loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config.batch_size)
-        row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
-        for name in ("validation", "test"):
-            logits = predict(model, x[parts[name]], batch_size=4 * config.batch_size)  # (N of the part, K)
-            row |= _measure(name, logits, y[parts[name]])
+        with _threads(1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()):
+            loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config, epoch)
+            row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
+            for name in ("validation", "test"):  # logits of the test part are kept
+                logits = predict(
+                    model, x[parts[name]], batch_size=4 * config.batch_size
+                )  # (N of the part, K)
+                row |= _measure(name, logits, y[parts[name]])
         if not np.isfinite(row["train_loss"]) or not torch.isfinite(logits).all():
             raise FloatingPointError(
                 f"the loss became not-a-number in epoch {epoch}: lower learning_rate (it is {config.learning_rate}) or "
@@ -174,29 +180,42 @@ def fit(
         _predictions(logits, features, split),
         seconds,
         max(peak, _memory_now(device)),
-        sum(p.numel() for p in trainable),
+        parameters,
         _device_name(device),
     )
 
 
 def _train_epoch(
-    model, optimizer, accelerator, x: Tensor, y: Tensor, rows: Tensor, batch_size: int
+    model, optimizer, accelerator, x: Tensor, y: Tensor, rows: Tensor, config: Config, epoch: int
 ) -> tuple[float, float]:
     """One pass over the training rows in random order; returns the mean loss and top-1 over the epoch's clips."""
     model.train()
-    order = rows[torch.randperm(len(rows)).to(rows.device)]
     losses, predicted = [], []
-    for batch in order.split(batch_size):
-        with accelerator.autocast():
-            logits = model(x[batch].float())  # (B, T, D) -> (B, K)
-            loss = F.cross_entropy(logits, y[batch])
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        optimizer.step()
-        losses.append(loss.detach() * len(batch))
-        predicted.append(logits.detach().argmax(1))  # (B,)
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
+        order = rows[torch.randperm(len(rows)).to(rows.device)]
+        for batch in order.split(config.batch_size):
+            with accelerator.autocast():
+                logits = model(x[batch].float())  # (B, T, D) -> (B, K)
+                loss = F.cross_entropy(logits, y[batch])
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            losses.append(loss.detach() * len(batch))
+            predicted.append(logits.detach().argmax(1))  # (B,)
     loss = torch.stack(losses).sum() / len(order)
     return loss.item(), accuracy_score(y[order].cpu(), torch.cat(predicted).cpu())
+
+
+@contextmanager
+def _threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

@@ -142,6 +142,7 @@ def test_unusable_clips_are_left_out_counted_and_listed_and_tried_again(own_clip
     data = features.load(out)
     assert list(data.left_out["name"]) == list(own_clips["name"][:2])
     assert data.left_out["reason"].str.len().min() > 20
+    assert not data.left_out["reason"].str.contains(str(tmp_path), regex=False).any(), "reasons are published"
     assert len(data.x) == len(data.clips) == 4
     split = ucf101.Split("grouped", 1, 0, train=np.array([0, 2, 4]), test=np.array([1, 3, 5]))
     part = features.align(split, own_clips, data)

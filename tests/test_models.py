@@ -436,7 +436,11 @@ def test_wide_lstm_has_the_parameters_of_context_lstm(options):
     assert isinstance(wide, models.CNNLSTM)
     assert wide.block.num_layers == options.get("num_layers", 3)
     assert models.count_parameters(wide) == pytest.approx(models.count_parameters(context), rel=0.01)
-    assert wide.block.hidden_size > options.get("hidden_size", 512)
+    width, target = wide.block.hidden_size, models.count_parameters(context)
+    with torch.device("meta"):
+        one_off = [models.build("cnn_lstm", **options | {"hidden_size": width + step}) for step in (-1, 1)]
+    nearest = abs(models.count_parameters(wide) - target)
+    assert all(nearest <= abs(models.count_parameters(other) - target) for other in one_off)
 
 
 def test_making_a_wide_lstm_draws_only_its_own_weights():

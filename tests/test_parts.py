@@ -62,6 +62,17 @@ def test_batch_norm_axes(axis, averaged, length):
     torch.testing.assert_close(stage.bn.running_mean, 0.1 * F.relu(y).mean(averaged))
 
 
+def test_batch_norm_over_time_begins_as_batch_norm_1d_does():
+    """Asked for a prediction before any training, and after one batch of it."""
+    ours, theirs = parts.TimeBatchNorm().double().eval(), nn.BatchNorm1d(6).double().eval()
+    y = clips(3, 6, 8)
+    for _ in range(2):
+        torch.testing.assert_close(ours(y), theirs(y), rtol=0, atol=0)
+        torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=0, atol=0)
+        ours.train()
+        theirs.train()
+
+
 def test_stage_orders():
     """After "relu-bn" outputs are centred, after "bn-relu" none is negative."""
     y = clips(3, 6, 8)

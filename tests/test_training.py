@@ -211,7 +211,9 @@ safetensors.torch.save_file(model.state_dict(), out + ".out")
     assert start("a", 0).wait(timeout=120) == 0
     data, model = make_features(), build()
     whole = training.fit(model, data, ucf101.split(data.clips, "grouped", seed=0), config(epochs=8))
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv", float_precision="round_trip"), whole.table, check_exact=True)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "a.csv", float_precision="round_trip"), whole.table, check_exact=True
+    )
     assert_same_weights(load_file(tmp_path / "a.out"), weights(model))
 
 
