@@ -1,10 +1,23 @@
-"""Context-LSTM on UCF101: one module per station that data passes.
+"""Context-LSTM on UCF101: one module a station that data passes.
 
-A video becomes frames, frames become features, features a prediction, predictions a metric,
-metrics a run record, records a table. Imports point only upwards in this list:
+A video becomes frames, frames become features, features a prediction, predictions a metric, metrics a run record,
+records a table. Imports point only upwards in this list:
 
-paper, ucf101, stickfigures, video, backbone, features, gates, models, training, evaluation,
-runs, figures.
+    paper         the published numbers
+    ucf101        clips, splits, the leak
+    cache         where generated things are kept; the feature cache on disk
+    stickdrawing, stickfigures   the embedded data set
+    video         frames of a clip
+    backbone      frozen CNNs
+    features      frames to feature sequences
+    gates         Eqs. 12-17
+    parts, heads, models   the paper's two models and what they are compared with
+    evaluation    metrics, intervals, tests
+    training      the loop
+    settings      the notebooks' parameters
+    runs          run records
+    figures       every picture
+    notebooks     pairs of .py and .ipynb
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.
 """
