@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxlstm import stickfigures, ucf101
+from ctxlstm import cache, stickfigures, ucf101
 from ctxlstm.stickdrawing import HEIGHT, WIDTH, draw_scenery, random_look
 from ctxlstm.stickfigures import CLASSES, FORWARD, MARKER, MOTIONS, REVERSED_PAIRS, frames, render
 
@@ -192,7 +192,7 @@ def test_the_default_place_is_the_cache_folder_and_names_the_settings(
     assert all(root.parent == tmp_path / "cache" / "stickfigures" for root in roots)
     assert "seed5" in roots[1].name
     monkeypatch.delenv("CTXLSTM_CACHE")
-    monkeypatch.setattr(stickfigures.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "user"))
+    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "user"))
     assert render(classes=["Wave"], **tiny).parent == tmp_path / "user" / "stickfigures"
 
 
