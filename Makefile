@@ -45,7 +45,7 @@ test: $(READY)  ## lint and all tests
 	$(BIN)/python -m pytest
 
 lab: $(READY)  ## open JupyterLab here
-	$(BIN)/python -m jupyter lab papermill_runs/reproduce.ipynb
+	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/papermill_runs/reproduce.ipynb
 
 render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
 	$(BIN)/python -m ctxlstm.notebooks render $(NOTEBOOKS)

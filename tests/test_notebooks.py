@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from jupytext.config import load_jupytext_config
 
 from ctxlstm import notebooks
 
@@ -59,3 +60,8 @@ def test_a_failing_cell_leaves_the_notebook_as_it_was(tmp_path):
     with pytest.raises(Exception, match="ZeroDivisionError"):
         notebooks.render(source)
     assert source.with_suffix(".ipynb").read_text(encoding="utf-8") == before
+
+
+def test_jupyterlab_takes_a_clones_pairs_whichever_file_is_newer():
+    config = load_jupytext_config(str(ROOT / "papermill_runs" / "reproduce.ipynb"))
+    assert config.outdated_text_notebook_margin > 1e6
