@@ -1,15 +1,16 @@
 # Context-LSTM book. `make help` lists the targets. A fresh machine needs python3 >= 3.11, make and git.
 #
-# Two variables:
+# Variables:
 #   PYTHON=python3.12   the Python that .venv is made from
-#   TORCH=cpu           PyTorch's CPU wheels, 5 GB smaller (default: the package index's wheels, CUDA ones on Linux)
+#   TORCH=cpu           PyTorch's CPU wheels, 5 GB smaller (default: the package index's wheels, CUDA ones on Linux);
+#                       remembered until another TORCH=... is given
 #   ARGS="-p epochs 5"  parameters for the notebook of `make reproduce`
 
 PYTHON ?= python3
-TORCH ?=
+TORCH ?= $(or $(patsubst .venv/ready-%,%,$(wildcard .venv/ready-*)),default)
 ARGS ?=
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
-READY := .venv/ready-$(or $(TORCH),default)
+READY := .venv/ready-$(TORCH)
 NOTEBOOKS := $(wildcard papermill_runs/*.py)
 
 .DELETE_ON_ERROR:
@@ -22,9 +23,9 @@ setup: $(READY)  ## make .venv from requirements.lock (TORCH=cpu: without CUDA)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("this project needs Python 3.11 or newer; make PYTHON=... names another one" if sys.version_info < (3, 11) else 0)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-ifeq ($(TORCH),)
+ifeq ($(TORCH),default)
 	$(BIN)/python -m uv pip install --quiet --python .venv -r requirements.lock
 else
 	@grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > .venv/requirements.txt

@@ -146,7 +146,8 @@ def load(
     Args:
         name: `resnet50` (D = 2048) or `efficientnet_lite0` (D = 1280).
         weights: for resnet50, a file with its state dict: safetensors, or .pth (loaded with weights_only, so that
-            no code in it can run). Default: torchvision's IMAGENET1K_V2 from torch.hub's cache or by download.
+            no code in it can run). Default: torchvision's IMAGENET1K_V1
+            (the ones there were in the paper's time) from torch.hub's cache or by download.
         stride: which convolution of a down-sampling block has stride 2: `v1` the first (He et al., Keras), `v1.5`
             the second (torchvision). Default: what the file's metadata says, else `v1.5`.
         size: side of the square that frames are squashed to, in pixels, a multiple of 32.
@@ -170,7 +171,12 @@ def load(
     state, found_stride = (
         _read_state(Path(weights)) if weights is not None else (_torchvision_state(), "v1.5")
     )
-    return _resnet50(state, stride or found_stride or "v1.5", size, weights)
+    stride = stride or found_stride or "v1.5"
+    if stride not in STRIDES:
+        raise ValueError(
+            f"{weights} notes the stride variant {stride!r}: give stride, one of {', '.join(STRIDES)}"
+        )
+    return _resnet50(state, stride, size, weights)
 
 
 def _resnet50(state: dict[str, Tensor], stride: str, size: int, source: str | Path | None) -> Backbone:
@@ -213,13 +219,13 @@ def _efficientnet_lite0(size: int) -> Backbone:
 
 
 def _torchvision_state() -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_V2 weights, from torch.hub's cache or by download."""
+    """torchvision's IMAGENET1K_V1 weights, from torch.hub's cache or by download."""
     try:
-        return torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(
+        return torchvision.models.ResNet50_Weights.IMAGENET1K_V1.get_state_dict(
             progress=True, check_hash=True
         )
     except (OSError, RuntimeError) as error:
-        url = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url
+        url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise FileNotFoundError(
             f"ResNet-50 weights could not be had ({error}). Three ways to get them: (1) go online once, and they are downloaded; "

@@ -48,7 +48,7 @@ class Cache:
         if (path / "manifest.json").exists():
             manifest = read_manifest(path)
             _refuse_other_settings(path, manifest, key, rows)
-            cache = cls(path, manifest, zarr.open_array(path / "features.zarr", mode="r+"))
+            cache = cls(path, manifest, _array(path, len(clips), shape))
             changed = [
                 i
                 for i, (old, new) in enumerate(zip(manifest["clips"], rows, strict=True))
@@ -61,12 +61,7 @@ class Cache:
             for kind in ("left_out", "damaged"):
                 manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
         else:
-            # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
-            step = max(1, min(8, len(clips) // 256))
-            array = zarr.create_array(
-                path / "features.zarr", shape=(len(clips), *shape), chunks=(step, *shape), dtype="float16",
-                fill_value=float("nan"), compressors=zarr.codecs.Crc32cCodec(), overwrite=True,
-            )  # fmt: skip
+            array = _array(path, len(clips), shape)
             manifest = {
                 "format": FORMAT,
                 "finished": False,
@@ -134,6 +129,22 @@ class Cache:
         part = self.path / "manifest.part"
         part.write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
         os.replace(part, self.path / "manifest.json")
+
+
+def _array(path: Path, count: int, shape: tuple[int, int]) -> zarr.Array:
+    """The array (N, T, D) on disk, for writing; its description is written anew where it is missing or damaged."""
+    # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
+    wanted = {"shape": (count, *shape), "chunks": (max(1, min(8, count // 256)), *shape)}
+    folder = path / "features.zarr"
+    try:
+        array = zarr.open_array(folder, mode="r+")
+        if array.shape == wanted["shape"] and array.chunks == wanted["chunks"] and array.dtype == "float16":
+            return array
+    except Exception:  # zarr raises many kinds here; the chunks have checksums of their own
+        pass
+    (folder / "zarr.json").unlink(missing_ok=True)
+    fill, crc = float("nan"), zarr.codecs.Crc32cCodec()
+    return zarr.create_array(folder, **wanted, dtype="float16", fill_value=fill, compressors=crc)
 
 
 def _bytes(path: str) -> int:

@@ -125,7 +125,7 @@ def extract(
     out = Path(out)
     refuse_foreign(out)
     with locked(out), disk_full_is_told(out):
-        cache = Cache.open(out, clips, _key(net, clips, frames, rule), (frames, net.width))
+        cache = Cache.open(out, clips, make_key(net, clips, frames, rule), (frames, net.width))
         missing = {chunk: cache.missing(chunk) for chunk in cache.chunks()}
         rows = [row for todo in missing.values() for row in todo]
         unfinished = deque(chunk for chunk, todo in missing.items() if todo)
@@ -175,7 +175,7 @@ def load(path: str | Path) -> Features:
         )
     try:
         x = zarr.open_array(path / "features.zarr", mode="r")[:]  # (N, T, D)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # zarr raises many kinds for a damaged chunk or description
         raise ValueError(
             f"the feature cache at {path} is damaged ({error}): run features.extract once more, it repairs only what is damaged"
         ) from error
@@ -190,22 +190,30 @@ def load(path: str | Path) -> Features:
     notes = {
         kind: pd.DataFrame(manifest[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
     }
-    return Features(
-        torch.from_numpy(x[good]), clips[good].reset_index(drop=True), key=manifest["key"], **notes
-    )
+    # Names, sizes and what was left out: other videos must not pass for these.
+    files = hashlib.sha256(json.dumps([manifest["clips"], manifest["left_out"]]).encode()).hexdigest()
+    key = manifest["key"] | {"clips": files}
+    return Features(torch.from_numpy(x[good]), clips[good].reset_index(drop=True), key=key, **notes)
 
 
 def adapt(
-    net: backbones.Backbone, clips: pd.DataFrame, *, frames: int, rule: str = "first", batch_size: int = 64
+    net: backbones.Backbone,
+    clips: pd.DataFrame,
+    *,
+    frames: int,
+    rule: str = "first",
+    batch_size: int = 64,
+    device: str | None = None,
 ) -> backbones.Backbone:
     """Recompute the backbone's BatchNorm statistics on frames of these clips (the training part), in place."""
+    net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = _decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
         images = (images for _, images, _ in decoded if images is not None)
         return net.adapt(batch for batch in _batches(images, batch_size) if len(batch) > 1)
 
 
-def _key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
+def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
     """Everything that shaped the features. Two caches with equal keys hold the same numbers for the same clips."""
     return {
         "backbone": net.name,

@@ -355,7 +355,12 @@ def overview(
     ]
     with _figure(width, sum(heights)) as figure:
         above, below = figure.subfigures(2, 1, height_ratios=heights)
-        above.suptitle("Same poses, opposite order: two different actions", x=0.01, ha="left", weight="bold")
+        above.suptitle(
+            "A movement and its reverse are two classes: only the order of the frames differs",
+            x=0.01,
+            ha="left",
+            weight="bold",
+        )
         _draw_strips(above, strips, list(clips))
         below.suptitle(
             "Same heads, same clips: only the split into training and test part differs",

@@ -7,6 +7,7 @@ folder without the ending `.part` is a finished run.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def environment() -> dict:
     """Versions of Python, the system and the packages that shape numbers, and the commit of the checkout."""
     versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     versions |= {name: version(name) for name in PACKAGES}
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
@@ -82,7 +84,8 @@ def train(
     params = settings.run(model, protocol, features.digest)
     folder = results / run_id(params)
     if (folder / "metrics.json").is_file():
-        read(folder)  # refuse to go on beside a damaged record
+        done = read(folder)  # refuses to go on beside a damaged record
+        print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
     torch.manual_seed(settings.seed)
     net = models.build(
@@ -139,13 +142,16 @@ def save(
         raise FileExistsError(f"{folder} is a finished run already: remove it to write a new record")
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
-    (part / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=True), encoding="utf-8")
+    (part / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=True), encoding="utf-8", newline="\n")
     history.table.to_csv(part / "history.csv", index=False, float_format="%.6g", lineterminator="\n")
     history.predictions.to_csv(
         part / "predictions.csv", index=False, float_format="%.6g", lineterminator="\n"
     )
     save_file(
         {key: value.contiguous() for key, value in model.state_dict().items()}, part / "model.safetensors"
+    )
+    fit, validation = ucf101.validation(
+        features.clips, split, share=params["validation"], seed=params["seed"]
     )
     # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
     table, predictions = pd.read_csv(part / "history.csv"), pd.read_csv(part / "predictions.csv")
@@ -156,9 +162,11 @@ def save(
         "seconds_per_epoch": round(float(pd.Series(history.seconds).median()), 4),
         "peak_memory_bytes": history.peak_memory_bytes,
         "parameters": history.parameters,
-        "train_clips": len(split.train),
+        "train_clips": len(fit),
+        "validation_clips": len(validation),
         "test_clips": len(split.test),
-        "test_clips_with_sibling": ucf101.leakage(features.clips, split).share,
+        # of the clips trained on, the validation part not counted
+        "test_clips_with_sibling": ucf101.leakage(features.clips, replace(split, train=fit)).share,
         "left_out": features.left_out.to_dict("records"),
         "damaged": features.damaged.to_dict("records"),
         "dataset": params["dataset"],
@@ -167,6 +175,9 @@ def save(
         "fold": split.fold,
         "seed": params["seed"],
         "device": history.device,
+        "peak_memory_of": "process, resident set"
+        if history.device == "cpu"
+        else "GPU allocations, features included",
         "features_digest": features.digest,
         "features_key": features.key,
         "versions": environment(),
@@ -191,7 +202,7 @@ def read(folder: str | Path) -> dict:
             if _sha256(folder / name) != metrics["sha256"][name]:
                 raise ValueError(f"{name} was changed after the run")
         scores = _scores(pd.read_csv(folder / "history.csv"), pd.read_csv(folder / "predictions.csv"))
-        changed = [name for name, value in scores.items() if metrics[name] != value]
+        changed = [name for name, value in scores.items() if not _same(metrics[name], value)]
         if changed:
             raise ValueError(f"{changed[0]} in metrics.json does not follow from its history and predictions")
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -231,8 +242,15 @@ def _scores(table: pd.DataFrame, predictions: pd.DataFrame) -> dict:
         "top1_last": evaluation.top1(predictions),
         "top1_best": float(table["test_top1"].max()),
         "top1_validation_chosen": at_chosen,
-        "nll": float(predictions["nll"].mean()),
+        "nll": evaluation.nll(predictions),
     }
+
+
+def _same(recorded: float | None, computed: float | None) -> bool:
+    """Equal up to the last digits of a mean, which may differ between processors."""
+    if recorded is None or computed is None:
+        return recorded is computed
+    return math.isclose(recorded, computed, rel_tol=1e-9)
 
 
 def _sha256(path: Path) -> str:

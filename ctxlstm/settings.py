@@ -5,9 +5,14 @@ notebook's parameters into a checked object, before anything long starts.
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+import pandas as pd
+import torch
 
 from ctxlstm import backbone, models, training, ucf101
 from ctxlstm.cache import default_folder
@@ -21,7 +26,6 @@ PLACES = (
     "cache",
     "weights",
 )  # where things lie on one machine: not part of a record
-LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Settings:
     cache: str
     backbone: str
     weights: str
+    stride: str
     batch_norm: str
     size: int
     frames: int
@@ -58,16 +63,13 @@ class Settings:
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> "Settings":
-        """Read the settings from a notebook's `globals()`; a literal of another name is an unknown parameter."""
+        """Read the settings from a notebook's `globals()`, and refuse what papermill injected under another name."""
         names = [field.name for field in fields(cls)]
-        for name, value in namespace.items():
-            if (
-                name not in names
-                and isinstance(value, LITERALS)
-                and not name.startswith("_")
-                and name not in ("In", "Out")
-            ):
-                raise ValueError(f"unknown parameter {name!r}: the parameters are {', '.join(names)}")
+        for source in namespace.get("In", []):  # IPython's list of the cells that ran
+            if source.startswith("# Parameters\n"):  # papermill's own cell
+                for name in re.findall(r"^(\w+) = ", source, flags=re.MULTILINE):
+                    if name not in names:
+                        raise ValueError(f"unknown parameter {name!r}: the parameters are {', '.join(names)}")
         return cls(**{name: namespace[name] for name in names})
 
     def __post_init__(self):
@@ -93,6 +95,15 @@ class Settings:
             raise ValueError(
                 f"size is {self.size}: it must be a multiple of 32, at least 32 (the paper's code base takes 224)"
             )
+        if self.stride and self.stride not in backbone.STRIDES:
+            _choice("stride variant", self.stride, backbone.STRIDES)
+        for name in self.models:
+            with torch.device(
+                "meta"
+            ):  # shapes without numbers: wrong sizes are refused here and not after the features
+                models.build(
+                    name, input_size=8, num_classes=2, hidden_size=self.hidden_size, embedding=self.embedding
+                )
         if not 0 <= self.validation < 1:
             raise ValueError(
                 f"validation is {self.validation}: it is a share of the training part, from 0 to below 1"
@@ -116,9 +127,20 @@ class Settings:
             self.epochs, self.batch_size, self.learning_rate, self.validation, self.seed, cpu=self.cpu
         )
 
-    def features_folder(self, weights: str, data: Path) -> Path:
-        """Where the features of these settings are kept: one folder for each data folder, backbone and sampling."""
-        text = f"{Path(data).resolve()} {weights} {self.size}"
+    def check_split(self, clips: pd.DataFrame, split: ucf101.Split) -> None:
+        """Refuse, before anything long starts, a batch that is larger than what a split leaves to train on."""
+        fit, _ = ucf101.validation(clips, split, share=self.validation, seed=self.seed)
+        if self.batch_size > len(fit):
+            raise ValueError(
+                f"batch_size {self.batch_size} is larger than the training part of the {split.protocol} split "
+                f"({len(fit)} clips): choose {len(fit)} or less"
+            )
+
+    def features_folder(self, key: dict, clips: pd.DataFrame) -> Path:
+        """Where features with this key (`features.make_key`) are kept: a folder for each key and list of clips."""
+        text = json.dumps(
+            [key, list(clips["path"].map(lambda path: str(Path(path).resolve())))], sort_keys=True
+        )
         name = f"{self.dataset}-{self.backbone}-{self.rule}{self.frames}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return (Path(self.cache) if self.cache else default_folder() / "features") / name
 
@@ -145,8 +167,8 @@ def _typed(name: str, kind: object, value: object) -> object:
         return tuple(_typed(name, item, i) for i in items)
     if kind is str:
         return "" if value is None else str(value)
-    if kind is bool and isinstance(value, bool):
-        return value
+    if kind is bool and str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
     if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)

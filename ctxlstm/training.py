@@ -6,12 +6,14 @@ checkpoint therefore needs only the weights and the optimizer, and a resumed run
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import psutil
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import accuracy_score
@@ -28,7 +31,7 @@ from torch import Tensor, nn
 from ctxlstm import evaluation, ucf101
 from ctxlstm.features import Features
 
-PRECISIONS = ("no", "bf16", "fp16")
+PRECISIONS = ("no", "bf16")
 # Below this many parameters a step on the CPU runs on one thread: its products are too small to share (with two
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
 # the number of cores.
@@ -81,7 +84,8 @@ class History:
             means over the epoch's batches, as the paper's log prints them; validation is NaN where there is none.
         predictions: one row a test clip, from the last epoch (`evaluation.predictions`).
         seconds: wall seconds of each epoch, evaluation included; on a resumed run, summed over its parts.
-        peak_memory_bytes: largest allocation on a GPU, largest resident set seen after an epoch on a CPU.
+        peak_memory_bytes: on a GPU the largest sum of allocations, features included; on a CPU the largest resident
+            set of the whole process seen after an epoch, which says little about one model.
         parameters: trainable parameters.
         device: where it ran.
     """
@@ -123,9 +127,16 @@ def fit(
         features.clips, split, share=config.validation, seed=config.seed
     )
     _check(features, fit_rows, config)
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=config.cpu)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        AcceleratorState._reset_state(
+            reset_partial_state=True
+        )  # else it keeps the first run's device and precision
+    # Without CUDA Accelerate would choose a Mac's GPU, whose random numbers could not be restored.
+    accelerator = Accelerator(
+        mixed_precision=config.precision, cpu=config.cpu or not torch.cuda.is_available()
+    )
     device = accelerator.device
-    x, y = features.x.to(device), features.y.to(device)  # (N, T, D) float16, (N,)
+    x, y = _at_home(features.x, device), features.y.to(device)  # (N, T, D) float16, (N,)
     parts = {name: torch.as_tensor(rows, device=device) for name, rows in
              (("fit", fit_rows), ("validation", validation_rows), ("test", split.test))}  # fmt: skip
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -138,7 +149,9 @@ def fit(
     identity = {
         "config": asdict(config) | {"epochs": None},
         "features": features.digest,
-        "train": _digest(fit_rows),
+        "train": _digest(fit_rows.tobytes()),
+        "test": _digest(split.test.tobytes()),
+        "model": _digest(_describe(raw).encode()),
     }
     rows, seconds = _resume(checkpoint, raw, optimizer, identity) if checkpoint else ([], [])
     if len(rows) > config.epochs:
@@ -148,17 +161,17 @@ def fit(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     parameters = sum(p.numel() for p in trainable)
+    threads = 1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()
     peak = 0
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
         start = time.perf_counter()
-        with _threads(1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()):
+        with _threads(threads):
             loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config, epoch)
             row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
-            for name in ("validation", "test"):  # logits of the test part are kept
-                logits = predict(
-                    model, x[parts[name]], batch_size=4 * config.batch_size
-                )  # (N of the part, K)
+            for name in ("validation", "test"):  # the test part's logits are kept
+                part = x[parts[name].to(x.device)]  # (N of the part, T, D)
+                logits = predict(model, part, batch_size=4 * config.batch_size)  # (N of the part, K)
                 row |= _measure(name, logits, y[parts[name]])
         if not np.isfinite(row["train_loss"]) or not torch.isfinite(logits).all():
             raise FloatingPointError(
@@ -174,7 +187,9 @@ def fit(
         if on_epoch:
             on_epoch(row)
     if logits is None:  # resumed after the last epoch
-        logits = predict(model, x[parts["test"]], batch_size=4 * config.batch_size)
+        with _threads(threads):
+            logits = predict(model, x[parts["test"].to(x.device)], batch_size=4 * config.batch_size)
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # takes the autocast off the caller's model
     return History(
         pd.DataFrame(rows, columns=COLUMNS),
         _predictions(logits, features, split),
@@ -191,13 +206,13 @@ def _train_epoch(
     """One pass over the training rows in random order; returns the mean loss and top-1 over the epoch's clips."""
     model.train()
     losses, predicted = [], []
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+    with torch.random.fork_rng(devices=[y.device] if y.is_cuda else []):
         # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
         torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
         order = rows[torch.randperm(len(rows)).to(rows.device)]
         for batch in order.split(config.batch_size):
             with accelerator.autocast():
-                logits = model(x[batch].float())  # (B, T, D) -> (B, K)
+                logits = model(x[batch.to(x.device)].to(y.device).float())  # (B, T, D) -> (B, K)
                 loss = F.cross_entropy(logits, y[batch])
             optimizer.zero_grad()
             accelerator.backward(loss)
@@ -222,7 +237,8 @@ def _threads(count: int):
 def predict(model: nn.Module, x: Tensor, *, batch_size: int = 320) -> Tensor:
     """Logits (N, K) float32 of feature sequences x (N, T, D), in evaluation mode."""
     model.eval()
-    return torch.cat([model(part.float()).float() for part in x.split(batch_size)])
+    device = next(chain(model.parameters(), model.buffers())).device
+    return torch.cat([model(part.to(device).float()).float() for part in x.split(batch_size)])
 
 
 def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
@@ -235,17 +251,19 @@ def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
 def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
     """A model without trainable parameters: it looks at the training part once."""
     start = time.perf_counter()
-    model.learn(x[parts["fit"]].float(), y[parts["fit"]])
+    if y.is_cuda:
+        torch.cuda.reset_peak_memory_stats(y.device)
+    model.learn(x[parts["fit"].to(x.device)].to(y.device).float(), y[parts["fit"]])
     row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
     for name in ("validation", "test"):
-        logits = predict(model, x[parts[name]])
+        logits = predict(model, x[parts[name].to(x.device)])
         row |= _measure(name, logits, y[parts[name]])
     if on_epoch:
         on_epoch(row)
     seconds = [time.perf_counter() - start]
     table = pd.DataFrame([row], columns=COLUMNS)
     predictions = _predictions(logits, features, split)
-    return History(table, predictions, seconds, _memory_now(x.device), 0, _device_name(x.device))
+    return History(table, predictions, seconds, _memory_now(y.device), 0, _device_name(y.device))
 
 
 def _predictions(logits: Tensor, features: Features, split: ucf101.Split) -> pd.DataFrame:
@@ -268,8 +286,27 @@ def _check(features: Features, rows: np.ndarray, config: Config) -> None:
         )
 
 
-def _digest(rows: np.ndarray) -> str:
-    return f"{len(rows)} rows, sum {int(rows.sum())}, squares {int((rows.astype(np.int64) ** 2).sum())}"
+def _at_home(x: Tensor, device: torch.device) -> Tensor:
+    """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
+    if device.type == "cuda" and x.nbytes > 0.5 * torch.cuda.mem_get_info(device)[0]:
+        return x
+    return x.to(device)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _describe(model: nn.Module) -> str:
+    """What the model computes besides its weights: layers, and options such as the hand-over that add no layer."""
+    plain = str | int | float | bool | tuple | None
+    options = [
+        (name, key, value)
+        for name, module in model.named_modules()
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, plain) and not key.startswith("_") and key != "training"
+    ]
+    return f"{model}{options}"
 
 
 def _memory_now(device: torch.device) -> int:
@@ -297,6 +334,9 @@ def _save(
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata)
         os.replace(part, path)
+        table = path.with_name("history.csv.part")  # for people who want to look while it runs
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False)
+        os.replace(table, path.with_name("history.csv"))
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         if getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower():
@@ -313,7 +353,8 @@ def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tu
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            # Copies: a tensor mapped onto the file would forbid Windows to replace it.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(

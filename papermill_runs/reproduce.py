@@ -18,6 +18,8 @@
 # papermill papermill_runs/reproduce.ipynb out.ipynb -p dataset ucf101 -p root /data/UCF101 -p backbone resnet50
 # ```
 #
+# A relative path means: from the folder in which the notebook runs.
+#
 # **Before you run it, guess:** a classifier that only looks up the most similar training clip, with no training at
 # all. How many of the test clips does it get right when the clips are split at random, as the paper does it? And
 # how many when no test clip shares its source video with a training clip?
@@ -31,6 +33,9 @@ results: str = ""  # folder that gets the run folders (default: papermill_runs/o
 cache: str = ""  # folder for features (default: the user's cache)
 backbone: str = "efficientnet_lite0"  # efficientnet_lite0 or resnet50
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
+stride: str = (
+    ""  # resnet50: v1 or v1.5, which convolution has stride 2 (default: what the file says, else v1.5)
+)
 batch_norm: str = "imagenet"  # statistics of the backbone's BatchNorm: imagenet or adapted
 size: int = 0  # side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160
 frames: int = 12  # T, frames of a clip (the paper's code base: 28)
@@ -105,7 +110,8 @@ else:
 # ## 3 The splits, and what they leak
 #
 # The paper splits the clips at random, 3 to 1. Nearly every test clip then has a sibling, cut from the same source
-# video, among the training clips. `grouped` keeps every group on one side.
+# video, among the training clips. `grouped` keeps every group on one side. Of the training part some whole groups
+# are then kept for validation, which lowers the share of siblings a little; the run records hold that lower share.
 
 
 # %%
@@ -115,6 +121,8 @@ splits = {
     )
     for protocol in settings.protocols
 }
+for split in splits.values():
+    settings.check_split(clips, split)
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
@@ -138,14 +146,17 @@ pd.DataFrame(
 # %%
 def extract(split: ucf101.Split) -> feature_cache.Features:
     """Features of all clips, from the cache if they are there."""
-    net = backbones.load(settings.backbone, weights=settings.weights or None, size=settings.size)
-    if settings.batch_norm == "adapted":  # to the training part only
-        feature_cache.adapt(net, clips.iloc[split.train], frames=settings.frames, rule=settings.rule)
-    out = settings.features_folder(net.weights, data_folder)
-    device = "cpu" if settings.cpu else None
-    done = feature_cache.extract(
-        clips, out, backbone=net, frames=settings.frames, rule=settings.rule, device=device
+    net = backbones.load(
+        settings.backbone,
+        weights=settings.weights or None,
+        stride=settings.stride or None,
+        size=settings.size,
     )
+    how = {"frames": settings.frames, "rule": settings.rule, "device": "cpu" if settings.cpu else None}
+    if settings.batch_norm == "adapted":  # to the training part only
+        feature_cache.adapt(net, clips.iloc[split.train], **how)
+    out = settings.features_folder(feature_cache.make_key(net, clips, how["frames"], how["rule"]), clips)
+    done = feature_cache.extract(clips, out, backbone=net, **how)
     print(
         f"{done.extracted} clips extracted in {done.seconds:.0f} s, {done.kept} were there, {done.left_out} left out"
     )
@@ -184,6 +195,8 @@ records = pd.DataFrame([runs.read(folder) for folder in folders.values()])
 #
 # `last` is the accuracy after the last epoch, `best` the best of all epochs *on the test part* (what the paper
 # reports), `chosen` the accuracy at the epoch that the validation part picks (what one may report). All in per cent.
+# The validation part is cut off by whole groups, so on the random split it has no siblings in training while the
+# test part has.
 
 # %%
 columns = {
@@ -202,7 +215,7 @@ table
 # ## 7 The figures
 #
 # The first figure is the leak: every head on each split, with 95 % intervals that count groups and not clips, since
-# clips of one group are right or wrong together. The grey bar is what a head loses when the source video is new to it.
+# clips of one group are right or wrong together. The grey bar is the difference between a head's splits.
 
 # %%
 predictions = {key: pd.read_csv(folder / "predictions.csv") for key, folder in folders.items()}
@@ -223,8 +236,8 @@ if settings.dataset == "stickfigures":  # kept beside the run records; no frame 
 
 # %% [markdown]
 # Training loss and test accuracy of the trained heads, in the form of the paper's Fig. 6, on the last of the splits. A
-# curve that still rises at its end says that more epochs would change the ranking, and the distance between triangle
-# and dot is what choosing the epoch on the test part is worth.
+# curve that still rises at its end says that more epochs might change the ranking; the distance between triangle and
+# dot is what choosing the epoch on the test part is worth in this run.
 
 # %%
 last = settings.protocols[-1]
@@ -244,23 +257,34 @@ matrix = evaluation.confusion(predictions[settings.models[-1], last])
 display(figures.confusion(matrix, title=f"{settings.models[-1]}, {last} split"))
 
 # %% [markdown]
-# ## 8 What the numbers show
+# The same by class, worst first: `top1` is a share, `most_confused_with` the class most often said instead.
 
 # %%
-top1 = (100 * intervals.set_index(["model", "protocol"])["top1"]).round(1)
+evaluation.per_class(predictions[settings.models[-1], last]).sort_values("top1").head(6)
+
+# %% [markdown]
+# ## 8 What the numbers show
+
+
+# %%
+def said(model: str, protocol: str) -> str:
+    """Top-1 of a head on a split with its 95 % interval, in per cent."""
+    row = 100 * intervals.set_index(["model", "protocol"]).loc[(model, protocol)]
+    return f"{row['top1']:.1f} % ({row['low']:.0f}-{row['high']:.0f})"
+
+
+ranking = list(intervals[intervals["protocol"] == last].sort_values("top1", ascending=False)["model"])
+first = settings.models[0]
+sentence = (
+    f"on the {last} split the heads rank {', '.join(f'{model} {said(model, last)}' for model in ranking)}"
+)
 if "paper" in settings.protocols and last != "paper":
-    both = top1.unstack()
-    simple, best = both.loc[settings.models[0]], both[last].idxmax()
-    print(
-        f"{settings.models[0]} gets {simple['paper']} % on the random split and {simple[last]} % on the {last} split: "
-        f"{simple['paper'] - simple[last]:.1f} points go with having seen the source video; without that help "
-        f"{best} is ahead with {both.loc[best, last]} % after {settings.epochs} epochs (one run, one seed)."
+    shares = f"{leaks['paper'].share:.0%} and {leaks[last].share:.0%}"
+    sentence = (
+        f"{first} scores {said(first, 'paper')} on the random split and {said(first, last)} on the {last} split, where "
+        f"{shares} of the test clips have a sibling in training; " + sentence
     )
-else:
-    print(
-        "; ".join(
-            f"{model} gets {value} % on the {protocol} split" for (model, protocol), value in top1.items()
-        )
-        + "."
-    )
+print(
+    f"After {settings.epochs} epochs, one run a head, one seed: {sentence}; ranks whose intervals overlap may be chance."
+)
 print(f"{time.monotonic() - started:.0f} s in all for {len(folders)} run records.")

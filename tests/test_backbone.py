@@ -120,7 +120,7 @@ def test_weights_in_the_hub_cache_are_used(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
-    name = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url.rsplit("/", 1)[1]
+    name = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
     torch.save(random_resnet50(), tmp_path / "checkpoints" / name)
     assert backbone.load("resnet50", size=32).stride == "v1.5"
 

@@ -132,6 +132,24 @@ def test_a_damaged_chunk_is_refused_and_only_it_is_repaired(own_clips, net, tmp_
     torch.testing.assert_close(features.load(out).x, good, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda text: text.replace("float16", "flaot16"), lambda text: text[:50], None]
+)
+def test_a_damaged_description_of_the_array_is_refused_and_written_anew(own_clips, net, tmp_path, damage):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    good = features.load(out).x
+    description = out / "features.zarr" / "zarr.json"
+    if damage:
+        description.write_text(damage(description.read_text()))
+    else:
+        description.unlink()
+    with pytest.raises(ValueError, match=r"features\.extract once more"):
+        features.load(out)
+    assert extract(own_clips, out, net).kept == 6
+    assert torch.equal(features.load(out).x, good)
+
+
 def test_unusable_clips_are_left_out_counted_and_listed_and_tried_again(own_clips, net, tmp_path):
     out, paths = tmp_path / "c", own_clips["path"]
     whole = open(paths[1], "rb").read()
@@ -165,13 +183,14 @@ def test_a_clip_cut_short_is_used_and_listed_as_damaged(own_clips, net, tmp_path
 def test_a_video_that_changed_on_disk_is_extracted_again(own_clips, net, tmp_path):
     out = tmp_path / "c"
     extract(own_clips, out, net)
-    before = features.load(out).x
+    before, digest = features.load(out).x, features.load(out).digest
     other = open(own_clips["path"][5], "rb").read()
     open(own_clips["path"][0], "wb").write(other)
     done = extract(own_clips, out, net)
     assert (done.extracted, done.kept) == (1, 5)
     after = features.load(out).x
     assert not torch.equal(after[0], before[0])
+    assert features.load(out).digest != digest, "runs on the old features must not pass for runs on these"
     torch.testing.assert_close(after[1:], before[1:])
 
 

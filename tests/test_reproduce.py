@@ -63,13 +63,15 @@ def test_generated_videos_from_rendering_to_the_table(tmp_path):
         "paper": True,
     }
     assert "144 clips, 12 classes, 48 groups" in printed(tmp_path)
-    assert "points go with having seen the source video" in printed(tmp_path)
+    assert "nearest_neighbour scores" in printed(tmp_path)
+    assert "of the test clips have a sibling in training" in printed(tmp_path)
     assert "epoch 2 of 2" in done.stderr, "progress is shown while it runs"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*")}
     again = papermill(tmp_path, **parameters)  # warm: nothing is rendered, extracted or trained anew
     assert again.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*")} == before
     assert "0 clips extracted" in printed(tmp_path)
+    assert printed(tmp_path).count("finished before") == 8
 
 
 def test_ones_own_clips_with_a_damaged_one_among_them(tmp_path, tiny_clips):

@@ -23,6 +23,7 @@ DEFAULTS = {
     "cache": "",
     "backbone": "efficientnet_lite0",
     "weights": "",
+    "stride": "",
     "batch_norm": "imagenet",
     "size": 64,
     "frames": 5,
@@ -83,6 +84,8 @@ def test_a_record_holds_what_the_contract_says(record, data, split):
     assert (metrics["model"], metrics["protocol"], metrics["device"]) == ("context_lstm", "grouped", "cpu")
     assert metrics["features_digest"] == data.digest
     assert metrics["test_clips_with_sibling"] == 0
+    assert metrics["train_clips"] + metrics["validation_clips"] == len(split.train)
+    assert metrics["validation_clips"] > 0
     assert metrics["parameters"] == models.count_parameters(
         models.build("context_lstm", input_size=12, num_classes=3, hidden_size=4, embedding=(8,))
     )
@@ -209,6 +212,9 @@ def test_progress_speaks_seldom_and_at_the_end(capsys):
         ("size", 100, "multiple of 32"),
         ("cpu", "maybe", "true or false"),
         ("hidden_size", 0, "hidden_size is 0"),
+        ("hidden_size", 63, "even hidden_size"),
+        ("embedding", [0], "embedding"),
+        ("stride", "v2", "choose one of v1, v1.5"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_the_allowed_values(name, value, message):
@@ -229,10 +235,12 @@ def test_ucf101_needs_its_root(tmp_path):
 
 
 def test_settings_from_a_notebook_refuse_a_misspelt_parameter():
-    namespace = {**DEFAULTS, "np": np, "In": ["x"], "Out": {}, "_": 1, "__name__": "__main__"}
-    assert Settings.from_notebook(namespace) == settings()
+    cells = ["dataset = 'x'", "# Parameters\nepochs = 3\nseed = 0\n", "started = 5"]
+    namespace = {**DEFAULTS, "np": np, "In": cells, "Out": {}, "_": 1, "started": 5}
+    for _ in range(2):  # a student runs the cell again
+        assert Settings.from_notebook(namespace) == settings()
     with pytest.raises(ValueError, match=r"unknown parameter 'epoch': the parameters are dataset, .*epochs"):
-        Settings.from_notebook(namespace | {"epoch": 5})
+        Settings.from_notebook(namespace | {"In": [*cells, "# Parameters\nepoch = 5\n"]})
 
 
 def test_settings_take_what_the_command_line_gives():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -230,7 +231,12 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(data, split, tmp_pa
             config(epochs=2),
             checkpoint=checkpoint,
         )
-    with pytest.raises(ValueError, match="another model"):
+    with pytest.raises(ValueError, match=r"another training \(model"):
+        training.fit(build(handover=None), data, split, config(epochs=2), checkpoint=checkpoint)
+    other_test = replace(split, test=split.test[1:])
+    with pytest.raises(ValueError, match=r"another training \(test"):
+        training.fit(build(), data, other_test, config(epochs=2), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"another training \(model"):
         training.fit(build(hidden_size=6), data, split, config(epochs=2), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="has 2 epochs already"):
         training.fit(build(), data, split, config(epochs=1), checkpoint=checkpoint)
@@ -254,7 +260,7 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
     with pytest.raises(OSError, match="disk is full while saving"):
         training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == good
-    assert list(tmp_path.iterdir()) == [checkpoint]
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.name, "history.csv"}
 
 
 def test_nan_features_are_refused_by_clip(data, split):
@@ -285,12 +291,24 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_epoch(data, split,
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0}, "above 0"),
-        ({"precision": "int8"}, "choose one of no, bf16, fp16"),
+        ({"precision": "int8"}, "choose one of no, bf16"),
     ],
 )
 def test_wrong_settings(data, split, change, message):
     with pytest.raises(ValueError, match=message):
         training.fit(build(), data, split, config(**change))
+
+
+def test_each_training_has_its_own_precision(data, split):
+    losses = [
+        training.fit(build(dropout=0.0), data, split, config(epochs=1, precision=precision)).table[
+            "train_loss"
+        ][0]
+        for precision in ("no", "bf16", "no")
+    ]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_one_class_only():
