@@ -13,6 +13,7 @@ records a table. Imports point only upwards in this list:
     gates         Eqs. 12-17
     parts, heads, models   the paper's two models and what they are compared with
     evaluation    metrics, intervals, tests
+    cost          predicted and measured FLOPs, bytes and seconds
     training      the loop
     settings      the notebooks' parameters
     runs          run records
