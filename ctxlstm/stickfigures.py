@@ -1,12 +1,12 @@
 """Stick figures: the embedded data set, rendered as real .avi files in UCF101's layout (paper section 3.1).
 
-Where no UCF101 is at hand, this station makes the videos. A *group* fixes the look (colours, proportions, scenery), as
-the clips of one UCF101 group share a source video; a *clip* varies timing, speed, place and facing. The two classes of
-a reversed pair are one motion: a clip of the second is drawn as one of the first, with its own random choices, and
-played backwards. So their frames are of the same kind in opposite order, and neither the average of all frames nor one
-frame without its time tells the classes apart; the order does, and so does the *first* frame of what is done once. The walkers face either way at
-random: half of them walk backwards. The figures are synthetic, and so is every result on them. How they look is in
-stickdrawing.py.
+Where no UCF101 is at hand, this station makes the videos. A *group* fixes the look (colours, proportions, scenery),
+as the clips of one UCF101 group share a source video; a *clip* varies timing, speed, place and facing. The two
+classes of a reversed pair are one motion: a clip of the second is drawn as one of the first, with its own random
+choices, and played backwards. So their frames are of the same kind in opposite order, and neither the average of all
+frames nor one frame without its time tells the classes apart; the order does, and so does the *first* frame of what
+is done once. The walkers face either way at random: half of them walk backwards. The figures are synthetic, and so is
+every result on them. How they look is in stickdrawing.py.
 """
 
 import io
