@@ -6,6 +6,7 @@ bookkeeping a resumed extraction needs.
 """
 
 import errno
+import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ import pandas as pd
 import platformdirs
 import zarr
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 FORMAT = "ctxlstm features"
 NAN = np.float16(np.nan)
+AWAY = -1  # size of a video that is not there
 
 
 def default_folder() -> Path:
@@ -45,18 +48,20 @@ class Cache:
         """
         table = clips[["name", "label", "group", "clip"]].assign(bytes=[_bytes(p) for p in clips["path"]])
         rows = json.loads(table.to_json(orient="records"))
+        if all(row["bytes"] == AWAY for row in rows):
+            raise ValueError(
+                f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
+            )
         if (path / "manifest.json").exists():
             manifest = read_manifest(path)
             _refuse_other_settings(path, manifest, key, rows)
             cache = cls(path, manifest, _array(path, len(clips), shape))
-            changed = [
-                i
-                for i, (old, new) in enumerate(zip(manifest["clips"], rows, strict=True))
-                if old["bytes"] != new["bytes"]
-            ]
-            for row in changed:  # the video on disk is another one now
+            changed = cache.changed(rows, clips["path"])
+            for row in changed:
                 cache.forget(row)
-            manifest.update(clips=rows)
+            # A video that is away for now keeps its features, and with them the size they belong to.
+            known = zip(rows, manifest["clips"], strict=True)
+            manifest["clips"] = [old if new["bytes"] == AWAY else new for new, old in known]
             retried = {row["name"] for row in manifest["left_out"]} | {rows[i]["name"] for i in changed}
             for kind in ("left_out", "damaged"):
                 manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
@@ -74,6 +79,20 @@ class Cache:
         manifest["finished"] = False
         cache.save()
         return cache
+
+    def changed(self, rows: list[dict], paths: pd.Series) -> list[int]:
+        """Rows whose video on disk is another one now: another size, or a damaged one with other content."""
+        damaged = {note["name"]: note.get("sha256") for note in self.manifest["damaged"]}
+        return [
+            i
+            for i, (old, new) in enumerate(zip(self.manifest["clips"], rows, strict=True))
+            if new["bytes"] not in (AWAY, old["bytes"])
+            or (
+                new["bytes"] != AWAY
+                and new["name"] in damaged
+                and damaged[new["name"]] != _sha256(paths.iloc[i])
+            )
+        ]
 
     def chunks(self) -> list[range]:
         """Rows of each chunk."""
@@ -105,11 +124,12 @@ class Cache:
         if row not in self.missing(chunk):
             self.write(chunk, {row: None})
 
-    def note(self, name: str, reason: str, *, left_out: bool) -> None:
-        """Record what is wrong with a clip, before its features are written."""
+    def note(self, name: str, reason: str, path: str, *, left_out: bool) -> None:
+        """Record what is wrong with the clip at `path`, before its features are written."""
         for kind in ("left_out", "damaged"):
             self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] != name]
-        self.manifest["left_out" if left_out else "damaged"].append({"name": name, "reason": reason})
+        note = {"name": name, "reason": reason, "sha256": _sha256(path)}
+        self.manifest["left_out" if left_out else "damaged"].append(note)
         self.save()
 
     def finish(self) -> None:
@@ -148,11 +168,19 @@ def _array(path: Path, count: int, shape: tuple[int, int]) -> zarr.Array:
 
 
 def _bytes(path: str) -> int:
-    """Size of a video file, or the number of entries of a frame folder; -1 if it is not there."""
+    """Size of a video file, or the number of entries of a frame folder; AWAY if it is not there."""
     try:
         return sum(1 for _ in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)
     except OSError:
-        return -1
+        return AWAY
+
+
+def _sha256(path: str) -> str | None:
+    """Of a file; None for a folder or what cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def read_manifest(path: Path) -> dict:
@@ -163,7 +191,8 @@ def read_manifest(path: Path) -> dict:
         raise ValueError(
             f"{path / 'manifest.json'} cannot be read ({error}): remove {path} and extract again"
         ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    parts = {"format", "finished", "key", "clips", "left_out", "damaged"}
+    if not isinstance(manifest, dict) or not parts <= set(manifest) or manifest["format"] != FORMAT:
         raise ValueError(
             f"{path / 'manifest.json'} is not of a feature cache: give a new or empty folder as out"
         )
@@ -191,9 +220,8 @@ def refuse_foreign(out: Path) -> None:
         raise ValueError(f"{out} is a file: give a folder for the feature cache as out")
     if not out.is_dir() or (out / "manifest.json").exists():
         return
-    foreign = [
-        path.name for path in out.iterdir() if path.name not in (".lock", "features.zarr", "manifest.part")
-    ]
+    ours = ("features.zarr", "manifest.part")
+    foreign = [path.name for path in out.iterdir() if path.name not in ours and not path.name.startswith(".")]
     if foreign:
         raise ValueError(
             f"{out} holds {foreign[0]} and is no feature cache: give a new or empty folder as out"
@@ -201,28 +229,35 @@ def refuse_foreign(out: Path) -> None:
 
 
 @contextmanager
-def locked(out: Path):
-    """Hold the folder for this process alone; the system frees it when the process dies, however it dies."""
-    out.mkdir(parents=True, exist_ok=True)
+def locked(lock: Path, doing: str):
+    """Hold the file `lock` for this process alone; the system frees it when the process dies, however it dies.
+
+    Raises:
+        RuntimeError: another process holds it. OSError: the folder cannot be written to.
+    """
     try:
-        with FileLock(out / ".lock").acquire(timeout=0):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock).acquire(timeout=0):
             yield
     except Timeout as error:
         raise RuntimeError(
-            f"another process is extracting into {out}: wait until it has finished, or give another folder as out"
+            f"another process is {doing}: wait until it has finished, or give another folder"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise OSError(
+            error.errno, f"{lock.parent} cannot be written to ({error.strerror}): give another folder"
         ) from error
 
 
 @contextmanager
-def disk_full_is_told(out: Path):
+def disk_full_is_told(doing: str):
     """Turn "no space left on device" into a sentence that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and "os error 28" not in str(error).lower():
             raise
-        message = (
-            f"the disk is full while writing features to {out}: free some space and run the same command again, "
-            "it goes on from here"
-        )
+        message = f"the disk is full while {doing}: free some space and run the same command again, it goes on from what is saved"
         raise OSError(errno.ENOSPC, message) from error

@@ -115,6 +115,8 @@ def extract(
         raise ValueError(
             f"frames is {frames}: a clip needs at least one frame (the paper's code base takes 28)"
         )
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
     if clips.empty:
         raise ValueError("there are no clips to extract: check the table given as clips")
     start = time.perf_counter()
@@ -124,7 +126,7 @@ def extract(
     batch_size = batch_size or (256 if net.mean.is_cuda else 16)
     out = Path(out)
     refuse_foreign(out)
-    with locked(out), disk_full_is_told(out):
+    with locked(out / ".lock", f"extracting into {out}"), disk_full_is_told(f"writing features to {out}"):
         cache = Cache.open(out, clips, make_key(net, clips, frames, rule), (frames, net.width))
         missing = {chunk: cache.missing(chunk) for chunk in cache.chunks()}
         rows = [row for todo in missing.values() for row in todo]
@@ -142,7 +144,7 @@ def extract(
         with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             for row, value, problem in _features(pool, net, clips, rows, frames, rule, batch_size):
                 if problem:
-                    cache.note(clips["name"][row], problem, left_out=value is None)
+                    cache.note(clips["name"][row], problem, clips["path"][row], left_out=value is None)
                 values[row] = value
                 extracted += value is not None
                 bar.update()

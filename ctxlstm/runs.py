@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ctxlstm import evaluation, models, training, ucf101
+from ctxlstm.cache import disk_full_is_told, locked
 from ctxlstm.features import Features
 from ctxlstm.settings import Settings
 from ctxlstm.training import History
@@ -83,7 +85,7 @@ def train(
     results = Path(results or settings.results or default_folder())
     params = settings.run(model, protocol, features.digest)
     folder = results / run_id(params)
-    if (folder / "metrics.json").is_file():
+    if folder.exists():
         done = read(folder)  # refuses to go on beside a damaged record
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
@@ -95,9 +97,30 @@ def train(
         hidden_size=settings.hidden_size,
         embedding=settings.embedding,
     )
-    checkpoint = folder.with_name(folder.name + ".part") / "checkpoint.safetensors"
-    history = training.fit(net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch)
-    return save(results, params, history, net, features=features, split=split)
+    part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
+    with locked(lock, f"training {folder}"):
+        checkpoint = part / "checkpoint.safetensors"
+        history = training.fit(
+            net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch
+        )
+        with disk_full_is_told(f"writing the record {folder}"):
+            save(results, params, history, net, features=features, split=split)
+    lock.unlink(missing_ok=True)
+    return folder
+
+
+def prepare(results: str | Path) -> Path:
+    """Make the results folder and try it, so that a place that cannot be written to is told before the work."""
+    results = Path(results or default_folder())
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno, f"results folder {results} cannot be written to ({error.strerror}): give another"
+        ) from error
+    return results
 
 
 def progress(label: str, epochs: int, every: float = 5.0) -> Callable[[dict], None]:
@@ -206,7 +229,9 @@ def read(folder: str | Path) -> dict:
         if changed:
             raise ValueError(f"{changed[0]} in metrics.json does not follow from its history and predictions")
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the run record {folder} is not whole: {error}") from error
+        raise ValueError(
+            f"the run record {folder} is not whole ({error}): remove it and run again"
+        ) from error
     return {"run": folder.name} | metrics
 
 

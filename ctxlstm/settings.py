@@ -75,6 +75,9 @@ class Settings:
     def __post_init__(self):
         for field in fields(self):
             object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
+        for name in PLACES:
+            if getattr(self, name):
+                object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser()))
         _choice("dataset", self.dataset, DATASETS)
         _choice("backbone", self.backbone, backbone.NAMES)
         _choice("batch_norm", self.batch_norm, backbone.BATCH_NORMS)

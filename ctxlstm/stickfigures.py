@@ -274,7 +274,8 @@ def _claim(root: Path, settings: dict[str, Any]) -> bool:
     if not (root / MARKER).is_file():
         if content:
             raise ValueError(
-                f"{root} holds {content[0]} and is no stick-figure data set; give an empty or new folder"
+                f"{root} holds {content[0]} and is no stick-figure data set; give an empty or new folder, "
+                "or, for your own clips, dataset ucf101"
             )
         _write(root / MARKER, json.dumps(settings).encode())
         return False

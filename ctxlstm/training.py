@@ -5,11 +5,11 @@ between the data and the loop. Every random draw of an epoch follows from the se
 checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
 """
 
-import errno
 import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +29,7 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from ctxlstm import evaluation, ucf101
+from ctxlstm.cache import disk_full_is_told
 from ctxlstm.features import Features
 
 PRECISIONS = ("no", "bf16")
@@ -123,6 +124,11 @@ def fit(
         FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
     """
     config = config or Config()
+    for part in ("train", "test"):
+        if len(getattr(split, part)) == 0:
+            raise ValueError(
+                f"the {part} part of the split is empty: were all of its clips left out as unusable?"
+            )
     fit_rows, validation_rows = ucf101.validation(
         features.clips, split, share=config.validation, seed=config.seed
     )
@@ -210,7 +216,10 @@ def _train_epoch(
         # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
         torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
         order = rows[torch.randperm(len(rows)).to(rows.device)]
-        for batch in order.split(config.batch_size):
+        batches = list(order.split(config.batch_size))
+        if x.shape[1] == 1 and len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]  # BatchNorm cannot work on a single frame
+        for batch in batches:
             with accelerator.autocast():
                 logits = model(x[batch.to(x.device)].to(y.device).float())  # (B, T, D) -> (B, K)
                 loss = F.cross_entropy(logits, y[batch])
@@ -280,6 +289,10 @@ def _check(features: Features, rows: np.ndarray, config: Config) -> None:
         raise ValueError(
             f"there is one class only ({features.classes[0]}): a classifier needs clips of two classes at least"
         )
+    if config.batch_size == 1 and features.x.shape[1] == 1:
+        raise ValueError(
+            "batch_size 1 with one frame a clip leaves BatchNorm a single frame: choose batch_size 2 or more"
+        )
     if config.batch_size > len(rows):
         raise ValueError(
             f"batch_size {config.batch_size} is larger than the training part ({len(rows)} clips): choose {len(rows)} or less"
@@ -329,20 +342,32 @@ def _save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
     metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
+    metadata["checksum"] = _checksum(tensors)
     part = path.with_name(path.name + ".part")
-    try:
+    with disk_full_is_told(f"saving {path}"), _removed_on_error(part):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata)
         os.replace(part, path)
         table = path.with_name("history.csv.part")  # for people who want to look while it runs
         pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False)
         os.replace(table, path.with_name("history.csv"))
-    except (OSError, SafetensorError) as error:
+
+
+@contextmanager
+def _removed_on_error(part: Path):
+    try:
+        yield
+    except BaseException:
         part.unlink(missing_ok=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower():
-            message = f"the disk is full while saving {path}: free some space and run again, epoch {len(rows) - 1} is kept"
-            raise OSError(errno.ENOSPC, message) from error
         raise
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over all tensors: a file that was damaged on disk must not be trained on."""
+    value = 0
+    for key in sorted(tensors):
+        value = zlib.crc32(tensors[key].detach().cpu().numpy().tobytes(), value)
+    return f"{value:08x}"
 
 
 def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tuple[list[dict], list[float]]:
@@ -356,6 +381,8 @@ def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tu
             # Copies: a tensor mapped onto the file would forbid Windows to replace it.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
+        if metadata["checksum"] != _checksum(tensors):
+            raise ValueError("its checksum does not fit, it was damaged")
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is not a checkpoint of a training ({error}): remove it to start anew"

@@ -287,7 +287,7 @@ def _draw_groups(
         keys = {group: f"{purpose}/{seed}/{label}/{group}".encode() for group in groups.unique()}
         ranked = sorted(keys, key=lambda group: hashlib.sha256(keys[group]).digest())
         drawn.update((label, group) for group in ranked[: how_many(label, len(ranked))])
-    return np.array([pair in drawn for pair in zip(clips["label"], clips["group"], strict=True)])
+    return np.array([pair in drawn for pair in zip(clips["label"], clips["group"], strict=True)], dtype=bool)
 
 
 def _check_lists(names: pd.Series, is_test: np.ndarray, lists: Path, fold: int) -> None:

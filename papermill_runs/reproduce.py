@@ -70,6 +70,7 @@ from ctxlstm import features as feature_cache
 from ctxlstm.settings import Settings
 
 settings = Settings.from_notebook(globals())
+results_folder = runs.prepare(settings.results)
 started = time.monotonic()
 
 # %% [markdown]
@@ -186,7 +187,7 @@ for protocol, split in splits.items():
     for name in settings.models:
         report = runs.progress(f"{name}, {protocol} split", settings.epochs)
         folders[name, protocol] = runs.train(
-            settings, name, protocol, features[protocol], part, on_epoch=report
+            settings, name, protocol, features[protocol], part, results=results_folder, on_epoch=report
         )
 records = pd.DataFrame([runs.read(folder) for folder in folders.values()])
 
@@ -220,9 +221,17 @@ table
 # %%
 predictions = {key: pd.read_csv(folder / "predictions.csv") for key, folder in folders.items()}
 histories = {key: pd.read_csv(folder / "history.csv") for key, folder in folders.items()}
+
+
+def bounds(rows: pd.DataFrame) -> tuple[float, float]:
+    """95 % interval of top-1; a test part of a single group has none, and gives the point itself."""
+    several = rows["name"].str.replace(r"_c\d+$", "", regex=True).nunique() > 1
+    return evaluation.interval(rows) if several else (evaluation.top1(rows), evaluation.top1(rows))
+
+
 intervals = pd.DataFrame(
     [
-        (model, protocol, evaluation.top1(rows), *evaluation.interval(rows))
+        (model, protocol, evaluation.top1(rows), *bounds(rows))
         for (model, protocol), rows in predictions.items()
     ],
     columns=["model", "protocol", "top1", "low", "high"],
@@ -232,7 +241,7 @@ display(figures.heads_by_protocol(intervals))
 # %%
 if settings.dataset == "stickfigures":  # kept beside the run records; no frame of real clips is kept
     overview = figures.overview(dict(zip(pair, shown, strict=True)), intervals)
-    figures.save(overview, Path(settings.results or runs.default_folder()) / "overview.png")
+    figures.save(overview, results_folder / "overview.png")
 
 # %% [markdown]
 # Training loss and test accuracy of the trained heads, in the form of the paper's Fig. 6, on the last of the splits. A
