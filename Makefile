@@ -11,6 +11,7 @@ TORCH ?= $(or $(patsubst .venv/ready-%,%,$(wildcard .venv/ready-*)),default)
 ARGS ?=
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready-$(TORCH)
+OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 NOTEBOOKS := $(wildcard papermill_runs/*.py)
 
 .DELETE_ON_ERROR:
@@ -23,6 +24,7 @@ setup: $(READY)  ## make .venv from requirements.lock (TORCH=cpu: without CUDA)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("this project needs Python 3.11 or newer; make PYTHON=... names another one" if sys.version_info < (3, 11) else 0)'
+	$(if $(OTHER),rm -rf .venv)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 ifeq ($(TORCH),default)
