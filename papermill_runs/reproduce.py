@@ -287,6 +287,9 @@ first = settings.models[0]
 sentence = (
     f"on the {last} split the heads rank {', '.join(f'{model} {said(model, last)}' for model in ranking)}"
 )
+if settings.validation:  # one epoch may differ much from the next: the last one is not the whole story
+    chosen = ", ".join(f"{model} {table.loc[(model, last), 'chosen']} %" for model in ranking)
+    sentence += f", and at the epoch that the validation part chooses they have {chosen}"
 if "paper" in settings.protocols and last != "paper":
     shares = f"{leaks['paper'].share:.0%} and {leaks[last].share:.0%}"
     sentence = (
