@@ -113,6 +113,7 @@ class Cost:
 
     @property
     def online_epoch_flops(self) -> int:
+        """FLOPs of one epoch of training with all frames through the backbone."""
         return self.head_epoch_flops + self.backbone_epoch_flops
 
 

@@ -35,10 +35,12 @@ class MeanLinear(nn.Module):
         self.linear = nn.Linear(input_size, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of clips x (B, T, D)."""
         check_clips(x, self.input_size)
         return self.linear(self.summary(x))  # (B, K)
 
     def summary(self, x: Tensor) -> Tensor:
+        """The mean over all frames, (B, T, D) -> (B, D)."""
         return x.mean(dim=1)  # (B, D)
 
 
@@ -46,6 +48,7 @@ class SingleFrame(MeanLinear):
     """One Linear on the middle frame, T // 2: no time at all."""
 
     def summary(self, x: Tensor) -> Tensor:
+        """The middle frame, (B, T, D) -> (B, D)."""
         return x[:, x.shape[1] // 2]  # (B, D)
 
 
@@ -74,6 +77,7 @@ class NearestNeighbour(SizedByData):
         self.labels = y.detach().to(self.labels)  # (N,)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The largest cosine similarity to a training clip of each class, (B, T, D) -> (B, K)."""
         check_clips(x, self.input_size)
         if len(self.labels) == 0:
             raise ValueError("nearest_neighbour knows no training clips yet: call learn(x, y) first")
@@ -120,6 +124,7 @@ class Transformer(nn.Module):
         self.head = classifier(hidden_size, num_classes, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of clips x (B, T, D)."""
         check_clips(x, self.input_size)
         y = self.embedding(x)  # (B, T, H)
         y = self.encoder(y + positions(y))  # (B, T, H)

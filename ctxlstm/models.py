@@ -232,6 +232,7 @@ class ShuffledLSTM(CNNLSTM):
     """
 
     def forward(self, x: Tensor, return_states: bool = False) -> Tensor | tuple[Tensor, list[State]]:
+        """Logits (B, K) of clips x (B, T, D) with their frames in random order."""
         check_clips(x, self.input_size)
         generator = None if self.training else torch.Generator().manual_seed(0)
         order = (

@@ -41,6 +41,7 @@ class Embedding(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Each frame on its own, (B, T, D) -> (B, T, E)."""
         return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # (B, T, sizes[-1])
 
 
@@ -66,6 +67,7 @@ class FeatureBatchNorm(nn.BatchNorm1d):
     """BatchNorm of each feature over clips and frames, (B, T, W) -> (B, T, W)."""
 
     def forward(self, y: Tensor) -> Tensor:
+        """Normalise every feature over clips and frames, (B, T, W) -> (B, T, W)."""
         return super().forward(y.transpose(1, 2)).transpose(1, 2)  # (B, T, W)
 
 
@@ -82,6 +84,7 @@ class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
         super().__init__(0)
 
     def forward(self, y: Tensor) -> Tensor:
+        """Normalise every time step over clips and features, (B, T, W) -> (B, T, W)."""
         if len(self.weight) == 0:
             self._grow(y.shape[1])
         if len(self.weight) != y.shape[1]:
@@ -116,6 +119,7 @@ class Stage(nn.Module):
         self.bn = FeatureBatchNorm(width) if batch_norm == "feature" else TimeBatchNorm()
 
     def forward(self, y: Tensor) -> Tensor:
+        """ReLU and BatchNorm in the chosen order, then the pool, of outputs y (B, T, W)."""
         y = self.bn(F.relu(y)) if self.order == "relu-bn" else F.relu(self.bn(y))  # (B, T, W)
         return POOLS[self.pool](y)
 

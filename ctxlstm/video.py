@@ -124,6 +124,7 @@ class _Decoded:
     ending: str | None = None
 
     def problem(self, name: str) -> str | None:
+        """One sentence on the damage, with the file's `name`, or None."""
         parts = []
         if self.patched:
             parts.append(
