@@ -86,6 +86,7 @@ class NearestNeighbour(SizedByData):
         return lowest.scatter_reduce(1, self.labels.expand(len(x), -1), cosine, "amax")  # (B, K)
 
     def direction(self, x: Tensor) -> Tensor:
+        """Mean over the frames, scaled to length 1: (B, T, D) -> (B, D)."""
         return F.normalize(x.to(self.vectors).mean(dim=1), dim=1)  # (B, D), each of length 1
 
 
