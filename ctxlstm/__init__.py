@@ -15,9 +15,15 @@ records a table. Imports point only upwards in this list:
     evaluation    metrics, intervals, tests
     cost          predicted and measured FLOPs, bytes and seconds
     training      the loop
+    online        frames through the backbone in every epoch, as the public code base has it
     settings      the notebooks' parameters
     runs          run records
-    figures       every picture
+    experiment, sweep   one run from settings to record; many on dask.distributed
+    figures       pictures of one run
+    studies       many runs of one study: what may be compared, intervals, paired tests
+    tables, studytables, tabletext   the paper's tables and ours, from run records
+    reportfigures pictures of many runs
+    ledger_rules, ledger   every claim of the paper, the rule that decides it, and what became of it
     notebooks     pairs of .py and .ipynb
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.

@@ -19,15 +19,19 @@ from torch.fx.experimental.optimization import fuse as fuse_conv_and_batch_norm
 from torchvision.transforms.v2.functional import resize
 
 NAMES = ("resnet50", "efficientnet_lite0")
-BATCH_NORMS = ("imagenet", "adapted")
+BATCH_NORMS = ("imagenet", "adapted", "drift")
+DRIFT_MOMENTUM = (
+    0.1  # of running statistics, as the public code base's ResNet has it: a memory of some ten batches
+)
 STRIDES = ("v1", "v1.5")
 
 
 class Backbone(nn.Module):
     """A frozen CNN with its preprocessing: uint8 images in, one feature vector an image out.
 
-    `batch_norm` tells whose statistics the BatchNorm layers use: `imagenet` (as published) or `adapted`
-    (recomputed on given frames by `adapt`). `weights` is the SHA-256 of everything that shapes the function.
+    `batch_norm` tells whose statistics the BatchNorm layers use: `imagenet` (as published), `adapted`
+    (recomputed on given frames by `adapt`) or `drift` (in training the batch's own, see `drift`). `weights` is the
+    SHA-256 of everything that shapes the function.
     """
 
     def __init__(
@@ -68,8 +72,12 @@ class Backbone(nn.Module):
         return resize(images, [self.size, self.size], antialias=True)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """A frozen network stays in evaluation mode: training mode would let BatchNorm statistics drift."""
-        return super().train(False)
+        """A frozen network stays in evaluation mode; with `drift` its BatchNorms, and they alone, follow `mode`."""
+        super().train(False)
+        self.training = mode and self.batch_norm == "drift"
+        for norm in self._norms():
+            norm.train(self.training)
+        return self
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -80,6 +88,10 @@ class Backbone(nn.Module):
 
         Returns:
             float32 (B, D) with D = `width`, the globally average-pooled last layer.
+
+        Raises:
+            ValueError: images of another kind; with `drift`, in training, a single one that leaves BatchNorm nothing
+                to average over.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(
@@ -87,8 +99,22 @@ class Backbone(nn.Module):
             )
         if images.shape[-2:] != (self.size, self.size):
             images = self.resize(images)  # (B, 3, size, size)
+        if len(images) == 0:  # an empty validation part; the networks cannot reshape nothing
+            return self.mean.new_empty(0, self.width)  # (0, D)
+        if self.training and len(images) == 1 and self.size == 32:
+            raise ValueError(
+                "one image of 32x32 pixels has no batch statistics, which batch_norm drift needs: choose a batch_size "
+                "that leaves no batch of one clip, or a larger size"
+            )
         x = (images.to(self.mean.device).float() - self.mean) / self.std  # (B, 3, size, size)
-        return self._fused()(x.contiguous(memory_format=torch.channels_last))  # (B, D)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.training:
+            object.__setattr__(self, "_fast", None)  # the statistics folded into it are moving
+            return self.net(x)  # (B, D)
+        return self._fused()(x)  # (B, D)
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def _fused(self) -> nn.Module:
         """The same function with every BatchNorm folded into its convolution: a third fewer passes over memory."""
@@ -105,6 +131,23 @@ class Backbone(nn.Module):
         )  # .to(device) moves the original; it is folded again when used
         return super()._apply(fn, recurse)
 
+    def _load_from_state_dict(self, *args, **kwargs):
+        object.__setattr__(self, "_fast", None)
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def drift(self) -> "Backbone":
+        """Let BatchNorm run in training mode while a head trains, as the public code base does (in place).
+
+        Its weights are frozen, its function is not: in training mode every batch is normalised with its own mean
+        and variance, and the running ones move; in evaluation mode the running ones are used, wherever they have
+        got to. The features of a clip then depend on what was trained on last, so they cannot be cached: train
+        `online.Online`, whose checkpoints keep the statistics.
+        """
+        self.batch_norm = "drift"
+        for norm in self._norms():
+            norm.momentum = DRIFT_MOMENTUM
+        return self.eval()
+
     @torch.no_grad()
     def adapt(self, batches: Iterable[Tensor]) -> "Backbone":
         """Recompute every BatchNorm's mean and variance on the given images, then freeze them (in place).
@@ -115,7 +158,7 @@ class Backbone(nn.Module):
         Args:
             batches: uint8 image batches (B, 3, H, W); their statistics are averaged with equal weight.
         """
-        norms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
+        norms = self._norms()
         momenta = [m.momentum for m in norms]
         for norm in norms:
             norm.reset_running_stats()

@@ -1,7 +1,7 @@
-"""What a model costs in time and memory, predicted and then measured (paper, sections 4.3 and 4.4, Table 2).
+"""What a model costs in time and memory, predicted before it is measured (paper, sections 4.3, 4.4, Table 2).
 
 `predict` counts without computing: the model runs one training step on tensors that have shapes and no numbers.
-`measure` times real steps. `paper_comparison` puts both beside the hours and gigabytes of Table 2.
+`paper_comparison` puts that, and what `ctxlstm.measurement` measured, beside the hours and gigabytes of Table 2.
 
 Conventions
     A multiplication with its addition is two FLOPs. Matrix products and convolutions count; activations,
@@ -22,16 +22,12 @@ Two ways to train
 Shape letters: B clips, T frames, D features, H hidden units, K classes.
 """
 
-import copy
 import math
-import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
-import psutil
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -40,6 +36,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from ctxlstm import models, paper
+from ctxlstm.measurement import Measured
 from ctxlstm.parts import check_sizes
 
 IMAGE_SIZE = 224  # pixels, the side of the square that ResNet-50 reads
@@ -117,35 +114,6 @@ class Cost:
         return self.head_epoch_flops + self.backbone_epoch_flops
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Training steps that were really run.
-
-    Attributes:
-        device: name of the GPU, or "cpu".
-        batch_size, steps: clips of a step; steps behind the median.
-        step_seconds: median of forward, loss, backward and Adam step.
-        before_bytes, peak_bytes: on a GPU what torch's allocator had given out before the model was copied
-            there, and at most; on a CPU the process's resident set before, and the largest seen at the end of a
-            forward pass.
-        process_bytes: on a GPU all memory in use on it afterwards, as nvidia-smi shows it, with context, reserved
-            blocks and other processes; on a CPU peak_bytes.
-    """
-
-    device: str
-    batch_size: int
-    steps: int
-    step_seconds: float
-    before_bytes: int
-    peak_bytes: int
-    process_bytes: int
-
-    @property
-    def grown_bytes(self) -> int:
-        """What the training added: to be compared with `Cost.head_bytes`."""
-        return self.peak_bytes - self.before_bytes
-
-
 def predict(
     name: str,
     *,
@@ -172,7 +140,7 @@ def predict(
         forward, both, saved = _count(model, x)
     tensors = [*model.parameters(), *model.buffers()]
     numbers = models.count_parameters(model)
-    flops, weight_bytes = _resnet50()
+    flops, weight_bytes = resnet50()
     return Cost(
         name,
         batch_size,
@@ -216,82 +184,13 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
 
 
 @cache
-def _resnet50() -> tuple[int, int]:
-    """FLOPs of one image, and bytes of the weights, of torchvision's ResNet-50 without its classifier."""
+def resnet50(size: int = IMAGE_SIZE) -> tuple[int, int]:
+    """FLOPs of one image of size x size pixels, and bytes of the weights, of ResNet-50 without its classifier."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = torchvision.models.resnet50(weights=None).eval()
         net.fc = nn.Identity()
-        net(torch.empty(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+        net(torch.empty(1, 3, size, size))
     return counter.get_total_flops(), sum(t.nbytes for t in net.state_dict().values())
-
-
-def measure(
-    model: nn.Module,
-    features_shape: tuple[int, int],
-    *,
-    batch_size: int = 80,
-    steps: int = 20,
-    warmup: int = 3,
-    device: str | torch.device = "cpu",
-) -> Measured:
-    """Time training steps (Adam, cross-entropy) of a copy of `model` on random features (B, T, D).
-
-    CUDA events give the time on a GPU, `time.perf_counter` on a CPU. The steps before the median, `warmup`, let
-    kernels be chosen and Adam's state be made.
-
-    Args:
-        features_shape: (T, D) of a clip.
-        steps: steps behind the median.
-
-    Raises:
-        ValueError: a size below 1, a device that is not there, a model without anything to train, or a shape
-            that it refuses.
-    """
-    frames, width = features_shape
-    check_sizes(batch_size=batch_size, steps=steps, warmup=warmup, frames=frames, features=width)
-    device = torch.device(device)
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(
-            f"cannot measure on {str(device)!r}: choose 'cpu', or 'cuda' where torch finds a GPU"
-        )
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("the model has nothing to train: measure one with parameters")
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device) if on_gpu else psutil.Process().memory_info().rss
-    model = copy.deepcopy(model).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    x = torch.randn(batch_size, frames, width, device=device)  # (B, T, D)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)  # (B,)
-    peak, seconds = before, []
-    for _ in range(warmup + steps):
-        start = _now(device)
-        loss = F.cross_entropy(model(x), labels)
-        if not on_gpu:  # the last gradients and all activations are there
-            peak = max(peak, psutil.Process().memory_info().rss)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        end = _now(device)
-        if on_gpu:
-            torch.cuda.synchronize(device)
-        seconds.append(start.elapsed_time(end) / 1000 if on_gpu else end - start)
-    process = peak
-    if on_gpu:
-        peak = torch.cuda.max_memory_allocated(device)
-        free, total = torch.cuda.mem_get_info(device)
-        process = total - free
-    name = torch.cuda.get_device_name(device) if on_gpu else "cpu"
-    return Measured(name, batch_size, steps, statistics.median(seconds[warmup:]), before, peak, process)
-
-
-def _now(device: torch.device) -> float | torch.cuda.Event:
-    if device.type == "cpu":
-        return time.perf_counter()
-    event = torch.cuda.Event(enable_timing=True)
-    event.record(torch.cuda.current_stream(device))
-    return event
 
 
 def paper_comparison(

@@ -103,7 +103,7 @@ def extract(
 
     Raises:
         ValueError: unknown rule, T < 1, no clips, a cache made with other settings (the message names the field),
-            a folder that is no cache, or no clip that can be decoded.
+            a folder that is no cache, no clip that can be decoded, or a backbone whose statistics drift.
         RuntimeError: another process is extracting into this folder.
         OSError: the disk is full; what is done stays and the next call goes on from there.
     """
@@ -122,6 +122,11 @@ def extract(
     start = time.perf_counter()
     clips = clips.reset_index(drop=True)
     net = backbones.load(backbone) if isinstance(backbone, str) else backbone
+    if net.batch_norm == "drift":
+        raise ValueError(
+            "a backbone with batch_norm drift gives other features in every epoch, so they cannot be kept: train "
+            "online.Online on online.frames, or choose imagenet or adapted"
+        )
     net = net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     batch_size = batch_size or (256 if net.mean.is_cuda else 16)
     out = Path(out)
@@ -210,8 +215,8 @@ def adapt(
     """Recompute the backbone's BatchNorm statistics on frames of these clips (the training part), in place."""
     net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = _decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
-        images = (images for _, images, _ in decoded if images is not None)
+        stream = decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
+        images = (images for _, images, _ in stream if images is not None)
         return net.adapt(batch for batch in _batches(images, batch_size) if len(batch) > 1)
 
 
@@ -230,10 +235,14 @@ def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: st
     }
 
 
-def _decoded(
+def decoded(
     pool, net, clips: pd.DataFrame, rows: Iterable[int], frames: int, rule: str
 ) -> Iterator[tuple[int, Tensor | None, str | None]]:
-    """Yield (row, images (T, 3, size, size) or None, problem) in order, decoding a bounded number of clips ahead."""
+    """Yield (row, images (T, 3, size, size) or None, problem) in order, decoding a bounded number of clips ahead.
+
+    `pool` is a ThreadPoolExecutor, `net` the backbone that says how frames are resized; the problem, if any, is why
+    a clip cannot be used, or only in part.
+    """
 
     def decode(row: int):
         try:
@@ -272,7 +281,7 @@ def _features(
     done = torch.empty(0, net.width, dtype=torch.float16)  # (frames not given out yet, D)
 
     def images() -> Iterator[Tensor]:
-        for row, clip, problem in _decoded(pool, net, clips, rows, frames, rule):
+        for row, clip, problem in decoded(pool, net, clips, rows, frames, rule):
             order.append((row, clip is not None, problem))
             if clip is not None:
                 yield clip

@@ -387,3 +387,39 @@ def reliability(table: pd.DataFrame, title: str = "") -> Figure:
         lower.set(xlabel="probability of the predicted class", ylabel="clips")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def siblings(features: torch.Tensor, clips: pd.DataFrame) -> Figure:
+    """How alike clips are before any head is trained: cosine similarity of each clip to its nearest others.
+
+    For every clip the most similar sibling (same class and group), the most similar clip of its class from another
+    group, and the most similar clip of another class, as cumulative shares of clips.
+
+    Args:
+        features: one vector a clip, (N, D).
+        clips: their table, columns label and group.
+    """
+    x = torch.nn.functional.normalize(features.float(), dim=1)  # (N, D)
+    label, group = (
+        torch.as_tensor(pd.factorize(clips[name])[0]) for name in ("label", "group")
+    )  # (N,), (N,)
+    same_class = label[:, None] == label  # (N, N)
+    same_group = same_class & (group[:, None] == group)  # (N, N)
+    itself = torch.eye(len(x), dtype=torch.bool)  # (N, N)
+    pairs = {
+        "a sibling (same source video)": same_group & ~itself,
+        "same class, another video": same_class & ~same_group,
+        "another class": ~same_class,
+    }
+    cosine = x @ x.T  # (N, N)
+    nearest = {
+        name: cosine.masked_fill(~mask, -2).amax(1).numpy() for name, mask in pairs.items()
+    }  # (N,) each
+    with _figure(8, 4.4) as figure:
+        axes = figure.subplots()
+        for (name, values), colour in zip(nearest.items(), ("#D55E00", "#0072B2", GREY), strict=True):
+            if len(values := values[values > -2]):  # a clip may have no sibling
+                sns.ecdfplot(x=values, stat="percent", ax=axes, color=colour, label=name)
+        axes.set(xlabel="cosine similarity to the nearest such clip", ylabel="clips (%)")
+        axes.legend(loc="upper left", frameon=False)
+    return figure

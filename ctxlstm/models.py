@@ -289,6 +289,36 @@ MODELS: dict[str, partial[nn.Module]] = {
 }
 NAMES = tuple(MODELS)
 
+# What the paper leaves open about Context-LSTM (Fig. 2 and section 3.4), one reading a line; the default is {}.
+# Pooling nothing, and BN before ReLU, have names of their own above: they are the paper's ablation (section 4.4).
+_READINGS: tuple[dict, ...] = (
+    {},
+    {"pool": "time"},
+    {"batch_norm": "time"},
+    {"handover": "h"},
+    {"handover": "c"},
+    {"handover": "swap"},
+    {"handover": "detach"},
+    {"handover": None},
+    {"readout": "ends"},
+    {"readout": "mean"},
+    {"readout": "max"},
+    {"num_blocks": 1},
+    {"num_blocks": 2},
+    {"num_blocks": 4},
+    {"embedding": []},
+)
+
+
+def variant(options: dict) -> str:
+    """Options as a short text, "" for none: {"pool": None} is "pool=none"."""
+    return ", ".join(
+        f"{name}={'none' if value in (None, [], ()) else value}" for name, value in options.items()
+    )
+
+
+READINGS = {variant(options) or "default": options for options in _READINGS}
+
 # Every name takes these, so that one set of options serves a whole comparison; a head that has no use for one
 # (mean_linear for hidden_size) leaves it out. Any other option must be the model's own.
 COMMON = ("input_size", "num_classes", "hidden_size", "num_layers", "num_blocks", "embedding", "dropout")

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from ctxlstm import evaluation, models, training, ucf101
+from ctxlstm import evaluation, models, online, training, ucf101
 from ctxlstm.cache import disk_full_is_told, locked
 from ctxlstm.features import Features
 from ctxlstm.settings import Settings
@@ -90,13 +90,7 @@ def train(
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
     torch.manual_seed(settings.seed)
-    net = models.build(
-        model,
-        input_size=features.x.shape[2],
-        num_classes=len(features.classes),
-        hidden_size=settings.hidden_size,
-        embedding=settings.embedding,
-    )
+    net = network(settings, model, features)
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
     with locked(lock, f"training {folder}"):
         checkpoint = part / "checkpoint.safetensors"
@@ -107,6 +101,15 @@ def train(
             save(results, params, history, net, features=features, split=split)
     lock.unlink(missing_ok=True)
     return folder
+
+
+def network(settings: Settings, model: str, features: Features) -> nn.Module:
+    """The model of that name for these features; for `drift` with the backbone before it, which reads frames."""
+    sizes = {"num_classes": len(features.classes)}
+    if settings.batch_norm != "drift":
+        return settings.build(model, input_size=features.x.shape[2], **sizes)
+    net = settings.load_backbone()
+    return online.Online(net, settings.build(model, input_size=net.width, **sizes))
 
 
 def prepare(results: str | Path) -> Path:
@@ -166,9 +169,9 @@ def save(
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     (part / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=True), encoding="utf-8", newline="\n")
-    history.table.to_csv(part / "history.csv", index=False, float_format="%.6g", lineterminator="\n")
+    history.table.to_csv(part / "history.csv", index=False, float_format="%.5g", lineterminator="\n")
     history.predictions.to_csv(
-        part / "predictions.csv", index=False, float_format="%.6g", lineterminator="\n"
+        part / "predictions.csv", index=False, float_format="%.4g", lineterminator="\n"
     )
     save_file(
         {key: value.contiguous() for key, value in model.state_dict().items()}, part / "model.safetensors"
@@ -177,10 +180,10 @@ def save(
         features.clips, split, share=params["validation"], seed=params["seed"]
     )
     # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
-    table, predictions = pd.read_csv(part / "history.csv"), pd.read_csv(part / "predictions.csv")
-    metrics = _scores(table, predictions) | {
-        "epochs": len(table),
-        "chosen_epoch": evaluation.chosen_epoch(table),
+    epochs = pd.read_csv(part / "history.csv")
+    metrics = _scores(epochs, predictions(part)) | {
+        "epochs": len(epochs),
+        "chosen_epoch": evaluation.chosen_epoch(epochs),
         "seconds": round(sum(history.seconds), 3),
         "seconds_per_epoch": round(float(pd.Series(history.seconds).median()), 4),
         "peak_memory_bytes": history.peak_memory_bytes,
@@ -188,6 +191,7 @@ def save(
         "train_clips": len(fit),
         "validation_clips": len(validation),
         "test_clips": len(split.test),
+        "classes": len(features.classes),
         # of the clips trained on, the validation part not counted
         "test_clips_with_sibling": ucf101.leakage(features.clips, replace(split, train=fit)).share,
         "left_out": features.left_out.to_dict("records"),
@@ -213,7 +217,9 @@ def save(
 
 
 def read(folder: str | Path) -> dict:
-    """The metrics of one run, checked against its own files, with `run` (folder name) and `epoch` counts.
+    """Parameters and metrics of one run, checked against its own files.
+
+    With `run` (the folder's name), `folder` (where it lies) and `variant` (the head's options as text).
 
     Raises:
         ValueError: the record is incomplete, or its numbers do not follow from its files.
@@ -221,18 +227,34 @@ def read(folder: str | Path) -> dict:
     folder = Path(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
         for name in FILES:
             if _sha256(folder / name) != metrics["sha256"][name]:
                 raise ValueError(f"{name} was changed after the run")
-        scores = _scores(pd.read_csv(folder / "history.csv"), pd.read_csv(folder / "predictions.csv"))
+        scores = _scores(history(folder), predictions(folder))
         changed = [name for name, value in scores.items() if not _same(metrics[name], value)]
         if changed:
             raise ValueError(f"{changed[0]} in metrics.json does not follow from its history and predictions")
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        variant = models.variant(params.get("options", {}))
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(
             f"the run record {folder} is not whole ({error}): remove it and run again"
         ) from error
-    return {"run": folder.name} | metrics
+    return {"run": folder.name, "folder": str(folder), "variant": variant} | params | metrics
+
+
+def history(run: Mapping | str | Path) -> pd.DataFrame:
+    """The history of a run, a row an epoch; `run` is its folder or its row in the table of `load`."""
+    return pd.read_csv(_folder(run) / "history.csv")
+
+
+def predictions(run: Mapping | str | Path) -> pd.DataFrame:
+    """The predictions of a run, a row a test clip; `run` is its folder or its row in the table of `load`."""
+    return pd.read_csv(_folder(run) / "predictions.csv")
+
+
+def _folder(run: Mapping | str | Path) -> Path:
+    return Path(run if isinstance(run, str | Path) else run["folder"])
 
 
 def load(results: str | Path) -> pd.DataFrame:
@@ -245,18 +267,23 @@ def load(results: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"there is no results folder {results}: run papermill_runs/reproduce.ipynb, or check the path"
         )
+    return table(
+        path.parent for path in sorted(results.rglob("params.yaml")) if path.parent.suffix != ".part"
+    )
+
+
+def table(folders: Iterable[str | Path]) -> pd.DataFrame:
+    """These runs as one table, as `load` gives it."""
     rows, problems = [], []
-    for path in sorted(results.rglob("params.yaml")):
-        if path.parent.suffix == ".part":
-            continue
+    for folder in folders:
         try:
-            rows.append(read(path.parent))
+            rows.append(read(folder))
         except ValueError as error:
             problems.append(str(error))
-            warnings.warn(str(error), stacklevel=2)
-    table = pd.DataFrame(rows)
-    table.attrs["left_out"] = problems
-    return table
+            warnings.warn(str(error), stacklevel=3)
+    records = pd.DataFrame(rows)
+    records.attrs["left_out"] = problems
+    return records
 
 
 def _scores(table: pd.DataFrame, predictions: pd.DataFrame) -> dict:

@@ -111,8 +111,8 @@ def fit(
     """Train a model (in place) and measure it on the test part after every epoch.
 
     Args:
-        model: maps features (B, T, D) to logits (B, K). A model with a `learn(x, y)` method and no trainable
-            parameters (nearest neighbour) learns in one step, which counts as one epoch.
+        model: maps features (B, T, D), or uint8 frames (`online.Online`), to logits (B, K). A model with a
+            `learn(x, y)` method and no trainable parameters (nearest neighbour) learns in one step, one epoch.
         features: N clips; split: their training and test rows.
         config: settings; default: the paper's.
         checkpoint: file that is written after every epoch and resumed from if it is there.
@@ -167,7 +167,9 @@ def fit(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     parameters = sum(p.numel() for p in trainable)
-    threads = 1 if parameters < ONE_THREAD_BELOW else torch.get_num_threads()
+    on_frames = x.dtype == torch.uint8  # T frames of a clip take much more memory and work than T features
+    threads = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
+    evaluated = config.batch_size if on_frames else 4 * config.batch_size  # clips at once
     peak = 0
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
@@ -176,8 +178,7 @@ def fit(
             loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config, epoch)
             row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
             for name in ("validation", "test"):  # the test part's logits are kept
-                part = x[parts[name].to(x.device)]  # (N of the part, T, D)
-                logits = predict(model, part, batch_size=4 * config.batch_size)  # (N of the part, K)
+                logits = predict(model, x, rows=parts[name], batch_size=evaluated)  # (N of the part, K)
                 row |= _measure(name, logits, y[parts[name]])
         if not np.isfinite(row["train_loss"]) or not torch.isfinite(logits).all():
             raise FloatingPointError(
@@ -194,7 +195,7 @@ def fit(
             on_epoch(row)
     if logits is None:  # resumed after the last epoch
         with _threads(threads):
-            logits = predict(model, x[parts["test"].to(x.device)], batch_size=4 * config.batch_size)
+            logits = predict(model, x, rows=parts["test"], batch_size=evaluated)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # takes the autocast off the caller's model
     return History(
         pd.DataFrame(rows, columns=COLUMNS),
@@ -221,7 +222,7 @@ def _train_epoch(
             batches[-2:] = [torch.cat(batches[-2:])]  # BatchNorm cannot work on a single frame
         for batch in batches:
             with accelerator.autocast():
-                logits = model(x[batch.to(x.device)].to(y.device).float())  # (B, T, D) -> (B, K)
+                logits = model(_input(x, batch, y.device))  # (B, T, D) -> (B, K)
                 loss = F.cross_entropy(logits, y[batch])
             optimizer.zero_grad()
             accelerator.backward(loss)
@@ -243,11 +244,18 @@ def _threads(count: int):
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, *, batch_size: int = 320) -> Tensor:
-    """Logits (N, K) float32 of feature sequences x (N, T, D), in evaluation mode."""
+def predict(model: nn.Module, x: Tensor, *, rows: Tensor | None = None, batch_size: int = 320) -> Tensor:
+    """Logits (N, K) float32 of feature sequences x (N, T, D), or of N `rows` of them, in evaluation mode."""
     model.eval()
     device = next(chain(model.parameters(), model.buffers())).device
-    return torch.cat([model(part.to(device).float()).float() for part in x.split(batch_size)])
+    rows = torch.arange(len(x)) if rows is None else rows
+    return torch.cat([model(_input(x, part, device)).float() for part in rows.split(batch_size)])
+
+
+def _input(x: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """What a model reads: features (B, T, D) as float32, frames (B, T, 3, s, s) as the uint8 that they are."""
+    x = x[rows.to(x.device)].to(device)
+    return x if x.dtype == torch.uint8 else x.float()
 
 
 def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
@@ -262,10 +270,10 @@ def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
     start = time.perf_counter()
     if y.is_cuda:
         torch.cuda.reset_peak_memory_stats(y.device)
-    model.learn(x[parts["fit"].to(x.device)].to(y.device).float(), y[parts["fit"]])
+    model.learn(_input(x, parts["fit"], y.device), y[parts["fit"]])
     row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
     for name in ("validation", "test"):
-        logits = predict(model, x[parts[name].to(x.device)])
+        logits = predict(model, x, rows=parts[name])
         row |= _measure(name, logits, y[parts[name]])
     if on_epoch:
         on_epoch(row)
@@ -281,8 +289,8 @@ def _predictions(logits: Tensor, features: Features, split: ucf101.Split) -> pd.
 
 
 def _check(features: Features, rows: np.ndarray, config: Config) -> None:
-    finite = torch.isfinite(features.x).flatten(1).all(1)  # (N,)
-    if not finite.all():
+    if features.x.dtype != torch.uint8 and not torch.isfinite(features.x).all():
+        finite = torch.isfinite(features.x).flatten(1).all(1)  # (N,)
         name = features.clips["name"].iloc[int((~finite).float().argmax())]
         raise ValueError(f"the features of {name} hold not-a-number or infinity: extract its features again")
     if len(features.classes) < 2:

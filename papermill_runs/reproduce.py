@@ -36,7 +36,7 @@ weights: str = ""  # resnet50: file with weights (default: torchvision's, cached
 stride: str = (
     ""  # resnet50: v1 or v1.5, which convolution has stride 2 (default: what the file says, else v1.5)
 )
-batch_norm: str = "imagenet"  # statistics of the backbone's BatchNorm: imagenet or adapted
+batch_norm: str = "imagenet"  # statistics of the backbone's BatchNorm: imagenet, adapted or drift
 size: int = 0  # side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160
 frames: int = 12  # T, frames of a clip (the paper's code base: 28)
 rule: str = "uniform"  # which frames: uniform over the clip, or first (the paper's code base)
@@ -45,7 +45,7 @@ hidden_size: int = 64  # H, units of each LSTM layer and direction (the paper: 5
 embedding: list = [128]  # widths of the layers before the LSTM (the paper's code base: 1024, 768, 512)
 protocols: list = ["paper", "grouped"]  # paper (random 3:1), grouped, official
 fold: int = 1  # official protocol: 1, 2 or 3
-epochs: int = 25  # (the paper: 300)
+epochs: int = 30  # (the paper: 300)
 batch_size: int = 40  # (the paper: 80)
 learning_rate: float = 0.001  # (the paper: 0.001)
 validation: float = 0.1  # share of the training part on which an epoch is chosen, cut off by whole groups
@@ -59,13 +59,12 @@ cpu: bool = False  # do not use a GPU
 
 # %%
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import pandas as pd
 from IPython.display import display
 
-from ctxlstm import backbone as backbones
-from ctxlstm import evaluation, figures, runs, stickfigures, ucf101, video
+from ctxlstm import evaluation, experiment, figures, runs, stickfigures, ucf101, video
 from ctxlstm import features as feature_cache
 from ctxlstm.settings import Settings
 
@@ -81,11 +80,7 @@ started = time.monotonic()
 # background.
 
 # %%
-if settings.dataset == "stickfigures":
-    data_folder = stickfigures.render(settings.root or None, groups=settings.groups)
-else:
-    data_folder = Path(settings.root)
-clips = ucf101.index(data_folder)
+clips = experiment.clips(settings)
 print(
     f"{len(clips)} clips, {clips['label'].nunique()} classes, {clips.groupby(['label', 'group']).ngroups} groups"
 )
@@ -116,14 +111,8 @@ else:
 
 
 # %%
-splits = {
-    protocol: ucf101.split(
-        clips, protocol, fold=settings.fold, seed=settings.seed, lists=settings.lists or None
-    )
-    for protocol in settings.protocols
-}
-for split in splits.values():
-    settings.check_split(clips, split)
+jobs = {protocol: replace(settings, protocols=(protocol,)) for protocol in settings.protocols}
+splits = {protocol: experiment.split(job, clips) for protocol, job in jobs.items()}
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
@@ -145,30 +134,13 @@ pd.DataFrame(
 
 
 # %%
-def extract(split: ucf101.Split) -> feature_cache.Features:
-    """Features of all clips, from the cache if they are there."""
-    net = backbones.load(
-        settings.backbone,
-        weights=settings.weights or None,
-        stride=settings.stride or None,
-        size=settings.size,
-    )
-    how = {"frames": settings.frames, "rule": settings.rule, "device": "cpu" if settings.cpu else None}
-    if settings.batch_norm == "adapted":  # to the training part only
-        feature_cache.adapt(net, clips.iloc[split.train], **how)
-    out = settings.features_folder(feature_cache.make_key(net, clips, how["frames"], how["rule"]), clips)
-    done = feature_cache.extract(clips, out, backbone=net, **how)
-    print(
-        f"{done.extracted} clips extracted in {done.seconds:.0f} s, {done.kept} were there, {done.left_out} left out"
-    )
-    return feature_cache.load(out)
-
-
-# %%
-if settings.batch_norm == "adapted":
-    features = {protocol: extract(split) for protocol, split in splits.items()}
-else:
-    features = dict.fromkeys(splits, extract(next(iter(splits.values()))))
+if settings.batch_norm == "imagenet":
+    same = experiment.features(settings, clips, next(iter(splits.values())))
+    features = dict.fromkeys(splits, same)
+else:  # BatchNorm adapted to the training part gives every split its own features
+    features = {
+        protocol: experiment.features(jobs[protocol], clips, split) for protocol, split in splits.items()
+    }
 some = next(iter(features.values()))
 print(f"features x {tuple(some.x.shape)} = (N clips, T frames, D numbers a frame)")
 some.left_out if len(some.left_out) else print("no clip was left out")
@@ -219,8 +191,8 @@ table
 # clips of one group are right or wrong together. The grey bar is the difference between a head's splits.
 
 # %%
-predictions = {key: pd.read_csv(folder / "predictions.csv") for key, folder in folders.items()}
-histories = {key: pd.read_csv(folder / "history.csv") for key, folder in folders.items()}
+predictions = {key: runs.predictions(folder) for key, folder in folders.items()}
+histories = {key: runs.history(folder) for key, folder in folders.items()}
 
 
 def bounds(rows: pd.DataFrame) -> tuple[float, float]:

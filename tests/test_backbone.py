@@ -102,6 +102,48 @@ def test_adapted_batchnorm_normalises_the_given_frames():
         net.adapt([])
 
 
+def test_drifting_batchnorm_moves_in_training_only():
+    net = backbone.load("efficientnet_lite0", size=64).drift()
+    assert net.batch_norm == "drift"
+    assert not net.training
+    images = torch.randint(0, 128, (6, 3, 64, 64), dtype=torch.uint8)
+    start, x = net.weights, net(images)
+    torch.testing.assert_close(net(images), x)
+    assert net.weights == start, "evaluation moves nothing"
+    net.train()
+    torch.testing.assert_close(
+        net(images), net(images), rtol=1e-3, atol=1e-3
+    )  # by the batch's own statistics
+    assert not torch.allclose(net(images[:3]), net(images)[:3], rtol=0.1), "who is in the batch matters"
+    moved = net.weights
+    assert moved != start
+    net.eval()
+    assert not torch.allclose(net(images), x, rtol=0.1, atol=0.1), "evaluation uses what has moved"
+    assert net.weights == moved
+    assert not any(module.training for module in net.modules())
+    other = backbone.load("efficientnet_lite0", size=64).drift()
+    other(images)  # folded with the old statistics
+    other.load_state_dict(net.state_dict())
+    torch.testing.assert_close(other(images), net(images))
+
+
+def test_only_batchnorm_is_in_training_mode_when_it_drifts():
+    net = backbone.load("efficientnet_lite0", size=64).drift().train()
+    training = {type(module) for module in net.net.modules() if module.training}
+    assert training == {torch.nn.BatchNorm2d}
+    assert {module.momentum for module in net.net.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {
+        0.1
+    }
+
+
+def test_a_single_small_image_has_no_batch_statistics():
+    net = backbone.load("efficientnet_lite0", size=32).drift()
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    assert net(image).shape == (1, 1280)
+    with pytest.raises(ValueError, match="has no batch statistics, which batch_norm drift needs"):
+        net.train()(image)
+
+
 def test_weights_that_cannot_be_had_name_three_ways(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise OSError("no network")

@@ -1,0 +1,90 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Features, once: every clip through the frozen CNN (paper, section 3.2)
+#
+# A frozen CNN gives the same numbers in every epoch. The paper lets it compute them 300 times; here they are computed
+# once and kept, checked by checksums. A run that is killed goes on where it was; damaged or replaced videos are
+# extracted anew.
+#
+# ```
+# papermill papermill_runs/extract_features.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
+# ```
+#
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `-p` too, and then counts before the config.
+
+# %% tags=["parameters"]
+config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
+root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+lists: str = ""  # folder with UCF101's official list files
+weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
+cache: str = ""  # folder for features (default: the user's cache)
+cpu: bool = False  # do not use a GPU
+
+# %%
+from ctxlstm.settings import Settings
+
+settings = Settings.from_notebook(globals())
+if settings.batch_norm == "drift":
+    raise ValueError("batch_norm drift gives other numbers every epoch and cannot be kept: see train.ipynb")
+
+# %% [markdown]
+# ## The clips
+
+# %%
+import time
+
+from IPython.display import display
+
+from ctxlstm import experiment, figures
+from ctxlstm import features as feature_cache
+
+clips = experiment.clips(settings)
+by_class = clips.groupby("label").agg(clips=("name", "size"), groups=("group", "nunique"))
+print(f"{len(clips)} clips, {len(by_class)} classes, {by_class['groups'].sum()} groups")
+by_class.describe().loc[["min", "mean", "max"]].round(1)
+
+# %% [markdown]
+# ## Extraction
+#
+# `adapted` features depend on the split, because BatchNorm's statistics are those of the training part: then every
+# split (protocol, fold, seed) gets features of its own.
+
+# %%
+start = time.monotonic()
+jobs = settings.jobs() if settings.batch_norm == "adapted" else settings.jobs()[:1]
+splits = {(job.protocols[0], job.fold, job.seed): job for job in jobs}
+folders = {experiment.extract(job, clips, experiment.split(job, clips)): name for name, job in splits.items()}
+print(f"{time.monotonic() - start:.0f} s for {len(folders)} set(s) of features")
+
+# %%
+folder = next(iter(folders))
+features = feature_cache.load(folder)
+size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+print(f"x {tuple(features.x.shape)} = (N clips, T frames, D numbers a frame), {size / 1e6:.1f} MB on disk")
+print(f"digest {features.digest[:16]}, which every run record repeats")
+
+# %% [markdown]
+# What could not be used, and what only in part (a damaged video gives the frames before the damage):
+
+# %%
+display(features.left_out) if len(features.left_out) else print("no clip was left out")
+display(features.damaged) if len(features.damaged) else print("no clip is damaged")
+
+# %% [markdown]
+# ## Why the split matters, seen in the features alone
+#
+# No head is trained here. For each clip we take the mean of its T feature vectors and look for the most similar
+# sibling cut from the same source video, the most similar clip of its class from another video, and the most similar
+# clip of another class. Where the first curve lies to the right of the others, looking up the nearest clip recognises
+# the video, and a split that tears siblings apart rewards it.
+
+# %%
+figures.siblings(features.x.float().mean(dim=1), features.clips)

@@ -1,0 +1,116 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One run: one head, one split, one seed (paper, section 4.2)
+#
+# ```
+# papermill papermill_runs/train.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101 -p model context_lstm
+# ```
+#
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
+# `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch).
+
+# %% tags=["parameters"]
+config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
+model: str = "context_lstm"  # of ctxlstm.models.NAMES
+protocol: str = "paper"  # paper (random 3:1), grouped, official
+root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+lists: str = ""  # folder with UCF101's official list files
+weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
+cache: str = ""  # folder for features (default: the user's cache)
+results: str = ""  # folder that gets the run folder (default: papermill_runs/out)
+cpu: bool = False  # do not use a GPU
+
+# %%
+from dataclasses import replace
+
+from ctxlstm.settings import Settings
+
+settings = Settings.from_notebook(globals(), besides=("model", "protocol"))
+job = replace(settings, models=(model,), protocols=(protocol,), folds=(), seeds=())
+
+# %%
+from IPython.display import display
+
+from ctxlstm import evaluation, experiment, figures, runs, ucf101
+from ctxlstm import features as feature_cache
+
+results_folder = runs.prepare(job.results)
+clips = experiment.clips(job)
+split = experiment.split(job, clips)
+leak = ucf101.leakage(clips, split)
+print(
+    f"{len(split.train)} clips to train on, {len(split.test)} to test, {leak.share:.1%} of them with a sibling"
+)
+
+# %% [markdown]
+# ## The head
+
+# %%
+features = experiment.features(job, clips, split)
+network = runs.network(job, model, features)
+print(network)
+print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numbers to train")
+
+# %% [markdown]
+# ## Training
+#
+# After every epoch the loss and the accuracy on the test part, as the paper does it. A run that was killed goes on
+# after its last epoch; a finished one is kept.
+
+# %%
+part = feature_cache.align(split, clips, features)
+label = " ".join([model, job.variant, protocol])
+folder = runs.train(
+    job, model, protocol, features, part, results=results_folder, on_epoch=runs.progress(label, job.epochs)
+)
+record = runs.read(folder)
+
+# %% [markdown]
+# ## What came of it
+#
+# `last`: after the last epoch; `best`: of all epochs *on the test part*, as the paper reports it; `chosen`: at the
+# epoch that the validation part picks. Per cent; the interval counts groups, not clips.
+
+# %%
+history, predictions = runs.history(folder), runs.predictions(folder)
+low, high = evaluation.interval(predictions)
+names = {"last": "top1_last", "best": "top1_best", "chosen": "top1_validation_chosen"}
+scores = {name: record[key] for name, key in names.items() if record[key] is not None}
+error, _ = evaluation.calibration(predictions)
+print({name: round(100 * value, 1) for name, value in scores.items()})
+print(f"95 % interval of the last: {100 * low:.0f} to {100 * high:.0f}")
+print(f"mean negative log-likelihood {record['nll']:.3f} nats, expected calibration error {error:.3f}")
+
+# %% [markdown]
+# Training loss and test accuracy over the epochs: a curve that still rises at its end says that more epochs may help,
+# the distance from triangle to dot is what choosing on the test part is worth.
+
+# %%
+display(figures.curves({model: history}, title=label)) if len(history) > 1 else print(
+    "this head learns in one step"
+)
+
+# %% [markdown]
+# Rows are true classes, columns what the head says: an even spread off the diagonal is noise, a single dark cell is a
+# confusion worth looking at.
+
+# %%
+display(figures.confusion(evaluation.confusion(predictions), title=label))
+
+# %% [markdown]
+# Does a probability of 0.9 mean right in nine of ten cases? Bars below the dashed line: the head is surer than it may
+# be.
+
+# %%
+display(figures.reliability(predictions, title=label))
+
+# %%
+print(f"{record['run']}: {record['seconds']:.0f} s of training, code version {record['versions']['commit']}")

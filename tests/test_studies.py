@@ -1,0 +1,100 @@
+"""The statistics under the tables: which records belong together, and what their seeds say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_tables import run, study
+
+from ctxlstm import evaluation, runs, studies, tables
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> pd.DataFrame:
+    return study(tmp_path_factory.mktemp("study"))
+
+
+def test_what_may_differ_in_one_study(records, tmp_path):
+    adapted = [
+        run(tmp_path, "cnn_lstm", seed=s, batch_norm="adapted", features_digest=f"{s}" * 64) for s in range(3)
+    ]
+    mixed = pd.concat([records, pd.DataFrame(adapted)], ignore_index=True)
+    reading = mixed["variant"] == "embedding=none"
+    mixed["embedding"] = [[] if other else [128] for other in reading]
+    pd.testing.assert_frame_equal(
+        tables.table1(mixed), tables.table1(records)
+    )  # the adapted runs are not averaged in
+    mixed.loc[len(records), "frames"] = 28
+    with pytest.raises(ValueError, match=r"frames is 12 in .* and 28 in"):
+        studies.one_study(mixed)
+
+
+def test_bad_records_are_refused(records):
+    with pytest.raises(ValueError, match="no run records"):
+        studies.one_study(records.iloc[:0])
+    with pytest.raises(ValueError, match="lack the column frames"):
+        studies.one_study(records.drop(columns="frames"))
+    with pytest.raises(ValueError, match="repeat one another"):
+        studies.one_study(pd.concat([records, records.iloc[:1].assign(run="other")], ignore_index=True))
+    with pytest.raises(ValueError, match="no main run"):
+        studies.usual(records[records["variant"] != ""])
+
+
+def test_usual_rows_are_the_main_runs(records):
+    rows = studies.usual(records)
+    assert set(rows["batch_size"]) == {40}
+    assert set(rows["variant"]) == {""}
+    assert len(rows) == 3 * 5 * 5
+
+
+def test_interval_over_seeds_is_the_t_interval_cut_to_shares():
+    found = studies.mean_interval([0.8, 0.9])
+    assert found.mean == pytest.approx(0.85)
+    assert found.high == 1.0  # 0.85 + 12.7 * 0.05
+    assert found.low == pytest.approx(0.85 - 12.706 * 0.05, abs=1e-3)
+    assert found.kind == "t, 2 seeds"
+    assert np.isnan(studies.mean_interval([0.8, np.nan]).mean)
+
+
+def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
+    rows = tables.of(studies.usual(records), "cnn_lstm", "grouped")
+    one_run = rows[rows["seed"] == 0]
+    found = studies.scores(one_run)
+    assert (found["last_low"], found["last_high"]) == evaluation.interval(runs.predictions(one_run.iloc[0]))
+    assert found["interval"] == "groups, one seed"
+    assert np.isnan(found["best_low"])  # predictions are of the last epoch
+    equal = studies.scores(rows.assign(top1_last=rows["top1_last"].iloc[0]))
+    assert equal["interval"] == "groups, 3 seeds equal"
+    assert equal["last_low"] < equal["last"] < equal["last_high"]
+    assert studies.scores(one_run.drop(columns="folder"))["interval"] == "none, one seed"
+
+
+def test_official_folds_are_averaged_within_a_seed_and_only_whole_seeds_count(records):
+    rows = tables.of(studies.usual(records), "cnn_lstm", "official")
+    found = studies.scores(rows)
+    assert found["last"] == pytest.approx(rows["top1_last"].mean())
+    assert (found["seeds"], found["folds"]) == (3, "1-3")
+    broken = rows[~((rows["seed"] == 1) & (rows["fold"] == 2))]
+    assert studies.scores(broken)["seeds"] == 2
+    first = studies.scores(rows[rows["fold"] < 3])
+    assert first["last"] == pytest.approx(rows.loc[rows["fold"] == 1, "top1_last"].mean())
+    assert first["folds"] == "1"
+
+
+def test_one_common_seed_or_equal_differences_give_no_p(records):
+    rows = studies.usual(records)
+    a, b = tables.of(rows, "context_lstm", "paper"), tables.of(rows, "cnn_lstm", "paper")
+    alone = studies.paired(a[a["seed"] == 0], b)
+    assert np.isnan(alone["p"])
+    assert "1 common seed: no test" in alone["note"]
+    none = studies.paired(a[a["seed"] == 0], b[b["seed"] == 1])
+    assert np.isnan(none["difference"])
+    assert "no common seed" in none["note"]
+    same = studies.paired(a.assign(top1_last=0.9), b.assign(top1_last=0.8))
+    assert same["difference"] == pytest.approx(0.1)
+    assert np.isnan(same["p"])
+    assert "all differences equal" in same["note"]
+
+
+def test_holm_against_worked_numbers():
+    assert studies.holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx([0.03, 0.06, 0.06, np.nan], nan_ok=True)
+    assert studies.holm([0.9, 0.8]) == pytest.approx([1, 1])

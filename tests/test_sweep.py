@@ -1,0 +1,184 @@
+"""Many runs: the same records whatever number of workers, nothing lost by a kill, failures told and passed over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import LocalCluster
+
+from ctxlstm import runs, sweep
+from ctxlstm.settings import Settings
+
+FILES = ("params.yaml", "history.csv", "predictions.csv")
+
+
+@pytest.fixture
+def settings(tiny_clips, tmp_path) -> Settings:
+    return Settings(
+        dataset="ucf101",
+        root=str(tiny_clips),
+        cache=str(tmp_path / "cache"),
+        results=str(tmp_path / "results"),
+        size=32,
+        frames=4,
+        hidden_size=4,
+        embedding=(8,),
+        models=("mean_linear", "context_lstm"),
+        protocols=("paper",),
+        seeds=(0, 1),
+        epochs=2,
+        batch_size=4,
+        validation=0.0,
+        cpu=True,
+    )
+
+
+def contents(results: str | Path) -> dict[str, bytes]:
+    """What must not depend on how the runs were made: everything but times and memory."""
+    return {
+        f"{folder.name}/{name}": (folder / name).read_bytes()
+        for folder in Path(results).iterdir()
+        if folder.is_dir() and not folder.name.endswith(".part")
+        for name in FILES
+    }
+
+
+def test_jobs_are_models_times_protocols_times_folds_times_seeds(settings):
+    wide = replace(settings, protocols=("paper", "official"), folds=(1, 2, 3), seeds=(0, 1, 2))
+    jobs = wide.jobs()
+    assert len(jobs) == 2 * (1 + 3) * 3
+    assert {(j.protocols[0], j.fold) for j in jobs} == {
+        ("paper", 1),
+        ("official", 1),
+        ("official", 2),
+        ("official", 3),
+    }
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs), "seeds come first"
+    assert len(settings.jobs()) == 4
+    assert len(replace(settings, seeds=(), seed=7).jobs()) == 2
+
+
+def test_two_workers_give_the_records_of_one_and_a_second_sweep_keeps_them(settings, tmp_path):
+    lines = []
+    one = sweep.run(settings.jobs(), workers=1, on_done=lines.append)
+    assert list(one["status"]) == ["finished"] * 4
+    assert lines[0].startswith("4 runs to do on 1 workers, 0 were finished before")
+    assert lines[-1].startswith("4 of 4 runs done, 0 failed")
+    other = replace(settings, results=str(tmp_path / "two"))
+    assert list(sweep.run(other.jobs(), workers=2)["run"]) == list(one["run"])
+    assert contents(settings.results) == contents(other.results)
+    assert len(contents(settings.results)) == 4 * len(FILES)
+    before = {path: path.stat().st_mtime_ns for path in Path(settings.results).rglob("*")}
+    again = sweep.run(settings.jobs(), workers=1)
+    assert list(again["status"]) == ["kept"] * 4
+    assert {path: path.stat().st_mtime_ns for path in Path(settings.results).rglob("*")} == before
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(settings):
+    wild = replace(settings, learning_rate=1e30, models=("context_lstm",), epochs=5)
+    done = sweep.run([*wild.jobs(), *settings.jobs()], workers=1)
+    assert done["status"].value_counts().to_dict() == {"finished": 4, "failed": 2}
+    failed = done[done["status"] == "failed"]
+    assert failed["reason"].str.contains("not-a-number|NaN or infinite").all()
+    for name in failed["run"]:
+        told = json.loads((Path(settings.results) / f"{name}.failed.json").read_text(encoding="utf-8"))
+        assert told["reason"] == failed.set_index("run").loc[name, "reason"]
+    assert len(runs.load(settings.results)) == 4, "a failure is no record"
+
+
+def test_a_failure_that_is_overcome_is_forgotten(settings):
+    job = settings.jobs()[0]
+    done = sweep.run([job], workers=1)
+    name = done["run"][0]
+    failure = Path(settings.results) / f"{name}.failed.json"
+    (Path(settings.results) / name).rename(Path(settings.results).parent / "away")
+    failure.write_text("{}", encoding="utf-8")
+    sweep.run([job], workers=1)
+    assert not failure.exists()
+
+
+def test_a_worker_killed_in_the_middle_loses_nothing(settings, tmp_path):
+    long = replace(settings, models=("context_lstm",), seeds=(0,), epochs=60)
+    killed = []
+
+    def kill():
+        part = Path(settings.results)
+        for _ in range(600):  # until the run has a checkpoint, so that it is in the middle
+            if list(part.glob("*.part/checkpoint.safetensors")):
+                break
+            time.sleep(0.1)
+        for process in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(process.cmdline()):
+                killed.append(process.pid)
+                process.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    done = sweep.run(long.jobs(), workers=1)
+    thread.join()
+    assert killed
+    assert list(done["status"]) == ["finished"]
+    undisturbed = replace(long, results=str(tmp_path / "undisturbed"))
+    sweep.run(undisturbed.jobs(), workers=1)
+    assert contents(long.results) == contents(undisturbed.results)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process group")
+def test_a_killed_sweep_goes_on_where_it_was(settings, tmp_path):
+    long = replace(settings, epochs=20)
+    program = tmp_path / "sweep_it.py"
+    program.write_text(
+        "import pickle, sys\nfrom ctxlstm import sweep\n"
+        "if __name__ == '__main__':\n    sweep.run(pickle.load(open(sys.argv[1], 'rb')), workers=1)\n",
+        encoding="utf-8",
+    )
+    import pickle
+
+    (tmp_path / "jobs.pickle").write_bytes(pickle.dumps(long.jobs()))
+    command = [sys.executable, str(program), str(tmp_path / "jobs.pickle")]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    for _ in range(900):
+        if any(not p.name.endswith(".part") for p in Path(long.results).glob("*-s0-*") if p.is_dir()):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = len(runs.load(long.results))
+    assert 1 <= before < 4
+    done = sweep.run(long.jobs(), workers=1)
+    assert done["status"].value_counts().to_dict() == {"kept": before, "finished": 4 - before}
+    undisturbed = replace(long, results=str(tmp_path / "undisturbed"))
+    sweep.run(undisturbed.jobs(), workers=2)
+    assert contents(long.results) == contents(undisturbed.results)
+
+
+def test_any_scheduler_by_its_address(settings):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+        done = sweep.run(settings.jobs()[:1], scheduler=cluster.scheduler_address)
+    assert list(done["status"]) == ["finished"]
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
+def test_a_scheduler_that_does_not_answer(settings, monkeypatch, address):
+    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
+    with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at {address}"):
+        sweep.run(settings.jobs()[:1], scheduler=address)
+
+
+def test_jobs_that_do_not_belong_together(settings):
+    with pytest.raises(ValueError, match="there are no jobs"):
+        sweep.run([])
+    with pytest.raises(ValueError, match="the jobs differ in frames"):
+        sweep.run([settings, replace(settings, frames=5)])
+    with pytest.raises(ValueError, match="workers is 0"):
+        sweep.run(settings.jobs(), workers=0)
+    with pytest.raises(ValueError, match="batch_size 4000 is larger than the training part"):
+        sweep.run(replace(settings, batch_size=4000).jobs())

@@ -1,0 +1,354 @@
+"""Tables are made from records of one study alone, and say what is missing instead of hiding it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctxlstm import evaluation, paper, runs, studies, studytables, tables, tabletext
+
+CLASSES = ["Kick", "PickUp", "PutDown", "Wave"]
+SKILL = {
+    "nearest_neighbour": (0.9, 0.35),
+    "mean_linear": (0.83, 0.55),
+    "cnn_lstm": (0.86, 0.7),
+    "context_lstm_no_pool": (0.88, 0.72),
+    "context_lstm": (0.9, 0.75),
+}
+
+
+def run(
+    folder,
+    model="context_lstm",
+    protocol="paper",
+    seed=0,
+    *,
+    fold=1,
+    variant="",
+    batch_size=40,
+    epochs=30,
+    skill=None,
+    **more,
+):
+    """A synthetic run: its history and predictions on disk, and its row as `runs.load` gives it."""
+    name = f"{protocol}{fold}-{model}-{variant or 'default'}-b{batch_size}-s{seed}"
+    place = folder / name
+    place.mkdir(parents=True)
+    rng = np.random.default_rng([seed, fold, batch_size, *name.encode()])
+    skill = SKILL[model][protocol != "paper"] + rng.normal(0, 0.02) if skill is None else skill
+    groups = (
+        range(1, 8)
+        if protocol == "official"
+        else sorted(np.random.default_rng([seed, 7]).permutation(25)[:7] + 1)
+    )
+    groups = [g + 7 * (fold - 1) for g in groups]
+    clips = pd.DataFrame(
+        [(f"v_{k}_g{g:02}_c{c:02}", k) for k in CLASSES for g in groups for c in (1, 2, 3)],
+        columns=["name", "label"],
+    )
+    right = rng.uniform(size=len(clips)) < skill
+    wrong = clips["label"].map(lambda k: CLASSES[(CLASSES.index(k) + 1) % 4])
+    clips["predicted"] = clips["label"].where(right, wrong)
+    clips["probability"] = np.where(right, rng.beta(6, 1, len(clips)), rng.beta(3, 2, len(clips))).clip(0.26)
+    clips["nll"] = np.where(
+        right, -np.log(clips["probability"]), -np.log((1 - clips["probability"]) / 3 + 1e-9)
+    )
+    clips.to_csv(place / "predictions.csv", index=False)
+    top1 = evaluation.top1(clips)
+    trained = model != "nearest_neighbour"
+    epoch = np.arange(1, epochs + 1 if trained else 2)
+    curve = top1 * (1 - np.exp(-epoch / 4)) + rng.normal(0, 0.02, len(epoch))
+    curve = np.append(curve[:-1], top1).clip(0, 1)
+    history = pd.DataFrame({"epoch": epoch, "train_loss": 1.4 * np.exp(-epoch / 4) if trained else np.nan})
+    history["train_top1"] = (1 - np.exp(-epoch / 3)) if trained else np.nan
+    history["validation_loss"], history["validation_top1"] = (
+        1.0,
+        (curve + rng.normal(0, 0.03, len(epoch))).clip(0, 1),
+    )
+    history["test_loss"], history["test_top1"] = 1 - curve / 2, curve
+    history.to_csv(place / "history.csv", index=False)
+    chosen = int(epoch[history["validation_top1"].argmax()])
+    row = {
+        "run": name, "folder": str(place), "dataset": "stickfigures", "groups": 25, "backbone": "efficientnet_lite0",
+        "batch_norm": "imagenet", "size": 160, "frames": 12, "rule": "uniform", "model": model, "options": {},
+        "variant": variant, "hidden_size": 64, "embedding": [128], "protocol": protocol, "fold": fold, "seed": seed,
+        "epochs": int(epoch[-1]), "batch_size": batch_size, "learning_rate": 0.001, "validation": 0.1, "top1_last": top1,
+        "top1_best": float(curve.max()), "top1_validation_chosen": float(curve[chosen - 1]), "nll": clips["nll"].mean(),
+        "chosen_epoch": chosen, "seconds": 10.0, "seconds_per_epoch": 4 / batch_size**0.7, "parameters": 1_000_000 * trained,
+        "train_clips": 216, "validation_clips": 24, "test_clips": len(clips), "classes": 4, "device": "cpu",
+        "test_clips_with_sibling": 0.97 if protocol == "paper" else 0.0, "features_digest": "a" * 64, "peak_memory_bytes": 10**9,
+    }  # fmt: skip
+    return row | more
+
+
+def study(folder, seeds=3, **more) -> pd.DataFrame:
+    """A whole study: main runs under three protocols, readings, and four batch sizes."""
+    rows = []
+    for seed in range(seeds):
+        for model in SKILL:
+            rows += [run(folder, model, protocol, seed, **more) for protocol in ("paper", "grouped")]
+            rows += [run(folder, model, "official", seed, fold=fold, **more) for fold in (1, 2, 3)]
+        for variant, skill in (
+            ("pool=time", 0.91),
+            ("handover=none", 0.9),
+            ("num_blocks=2", 0.85),
+            ("embedding=none", 0.7),
+        ):
+            rows.append(run(folder, "context_lstm", "paper", seed, variant=variant, skill=skill, **more))
+        for size in (20, 80, 160):
+            for model in ("cnn_lstm", "context_lstm"):
+                rows += [run(folder, model, p, seed, batch_size=size, **more) for p in ("paper", "grouped")]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> pd.DataFrame:
+    return study(tmp_path_factory.mktemp("study"))
+
+
+def one(table: pd.DataFrame, **where) -> pd.Series:
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("features_digest", "b" * 64),
+        ("frames", 28),
+        ("embedding", [1024, 768]),
+        ("epochs", 300),
+        ("validation", 0.0),
+    ],
+)
+def test_records_of_two_studies_are_refused_with_column_and_both_values(records, column, value):
+    mixed = records.copy()
+    row = mixed.index[mixed["model"] == "cnn_lstm"][-1]
+    mixed.at[row, column] = value
+    before = str(records[column].iloc[0] if column != "epochs" else 30)
+    pattern = rf"{column} is {before}.* in .* and {value}".replace("[", r"\[").replace("]", r"\]")
+    for table in (tables.table1, tables.table2, tables.differences, studytables.leak, studytables.readings):
+        with pytest.raises(ValueError, match=pattern):
+            table(mixed)
+    for table in (studytables.batch_size_curve, studytables.per_class, studytables.seeds_missing):
+        with pytest.raises(ValueError, match=pattern):
+            table(mixed)
+
+
+def test_table1_has_the_paper_and_the_same_tenths_of_our_training(records):
+    table = tables.table1(records).set_index("row")
+    assert table.loc["paper: Context-LSTM", "30"] == "85.3†"
+    assert table.loc["paper: ResNet-50-LSTM", "best"] == "90.7"
+    assert list(table.loc["our epoch", ["30", "150", "300"]]) == ["3", "15", "30"]
+    rows = tables.of(studies.usual(records), "context_lstm", "paper")
+    at_3 = np.mean([runs.history(row)["test_top1"][2] for _, row in rows.iterrows()])
+    assert table.loc["ours: context_lstm", "30"].startswith(f"{100 * at_3:.1f} (")
+    assert table.loc["ours: context_lstm", "300"].startswith(f"{100 * rows['top1_last'].mean():.1f} (")
+    assert table.loc["ours: context_lstm", "chosen"].startswith(
+        f"{100 * rows['top1_validation_chosen'].mean():.1f} ("
+    )
+    assert table.loc["ours: cnn_lstm", "seeds"] == 3
+
+
+def test_short_training_leaves_tenths_empty_and_300_epochs_are_the_papers(tmp_path):
+    assert tables.tenth_epochs(300) == list(paper.EPOCHS)
+    assert tables.tenth_epochs(4) == [None, None, 1, None, 2, None, None, 3, None, 4]
+    short = tables.table1(pd.DataFrame([run(tmp_path, epochs=4)])).set_index("row")
+    assert short.loc["ours: context_lstm", "30"] == ""
+    assert short.loc["ours: context_lstm", "90"] != ""
+    full = pd.DataFrame([run(tmp_path / "full", epochs=300)])
+    assert "our epoch" not in set(tables.table1(full)["row"])
+    nothing = pd.DataFrame([run(tmp_path / "none", "mean_linear")])
+    assert not tables.table1(nothing)["row"].str.startswith("ours").any()
+
+
+def test_table2_shows_costs_where_there_are_some(records):
+    bare = tables.table2(records).set_index("model")
+    assert bare.loc["cnn_lstm", "paper_hours"] == 93
+    assert np.isnan(bare.loc["cnn_lstm", "hours_online"])
+    ways = [("cached", 0.5, 1e9, 80), ("online", 40.0, 5e9, 20)]
+    costs = pd.DataFrame(
+        [
+            {
+                "record": "gpu",
+                "device": "H200",
+                "model": "context_lstm",
+                "way": way,
+                "batch_size": batch,
+                "frames": 28,
+            }
+            | {"hidden_size": 512, "hours_300": hours, "measured_bytes": size, "process_bytes": 2 * size}
+            for way, hours, size, batch in ways
+        ]
+    )
+    predicted = costs.assign(
+        model="cnn_lstm", device="", hours_300=np.nan, measured_bytes=np.nan
+    )  # not measured
+    table = tables.table2(records, pd.concat([costs, predicted], ignore_index=True)).set_index("model")
+    ours = table.loc["context_lstm"]
+    assert (ours["hours_cached"], ours["hours_online"], ours["gb_online"]) == (0.5, 40.0, 5.0)
+    assert ours["process_gb_cached"] == 2.0
+    assert ours["cost_of"] == "H200, 28 frames, hidden 512, batch 80 cached, batch 20 online (gpu)"
+    assert table.loc["cnn_lstm", "cost_of"] == ""
+    assert ours["paper_best"] == pytest.approx(0.922)
+
+
+def test_a_seed_missing_from_one_head_is_named_and_the_others_are_compared(records):
+    less = records[~((records["model"] == "cnn_lstm") & (records["seed"] == 1))]
+    row = one(tables.differences(less), model="context_lstm", epoch="last")
+    assert row["note"] == "without seed 1 (missing from cnn_lstm)"
+    assert row["compared_seeds"] == 2
+    paired = {
+        name: tables.of(studies.usual(less), name, "paper").set_index("seed")["top1_last"].loc[[0, 2]]
+        for name in ("context_lstm", "cnn_lstm")
+    }
+    expected = evaluation.paired_over_seeds(paired["context_lstm"], paired["cnn_lstm"])
+    assert (row["difference"], row["p"]) == (pytest.approx(expected.difference), pytest.approx(expected.p))
+    missing = studytables.seeds_missing(less)
+    assert set(missing["model"]) == {"cnn_lstm"}
+    assert set(missing["missing"]) == {"1"}
+    assert studytables.seeds_missing(records).empty
+
+
+def test_mcnemar_counts_the_clips_of_all_seeds(records):
+    row = one(tables.differences(records, "official"), model="context_lstm", epoch="last")
+    rows = studies.usual(records)
+    a, b = (
+        tables.of(rows, name, "official").set_index(["seed", "fold"]) for name in ("context_lstm", "cnn_lstm")
+    )
+    tests = [
+        evaluation.mcnemar(runs.predictions(a.loc[key]), runs.predictions(b.loc[key])) for key in a.index
+    ]
+    assert row["only_this"] == sum(test.only_a for test in tests)
+    assert row["only_other"] == sum(test.only_b for test in tests)
+
+
+def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):
+    row = records.iloc[0]
+    table = tables.log_lines(row, epochs=2)
+    ours = table[table["source"] != "paper"]
+    assert list(ours["epoch"]) == [1, 1] or list(ours["epoch"]) == [29, 29, 30, 30]
+    assert len(table) - len(ours) == len(paper.training_log())
+    assert ours["loss"].iloc[-1] == pytest.approx(runs.history(row)["test_loss"].iloc[-1])
+    assert table["line"].iloc[0] == "epoch 233, train, 8,800 of 9,990 clips: loss 0.0014, top-1 100.00%"
+
+
+def test_leak_starts_with_the_nearest_neighbour_and_drops_from_the_papers_split(records):
+    table = studytables.leak(records)
+    assert table["model"].iloc[0] == "nearest_neighbour"
+    assert len(table) == 5 * 3
+    paper_row, row = (one(table, model="cnn_lstm", protocol=p) for p in ("paper", "grouped"))
+    assert row["drop"] == pytest.approx(paper_row["top1"] - row["top1"])
+    assert np.isnan(paper_row["drop"])
+    assert (paper_row["siblings"], row["siblings"]) == (pytest.approx(0.97), 0)
+    official = table[table["protocol"] == "official"]["top1"].iloc[1:]
+    assert official.is_monotonic_decreasing
+
+
+def test_batch_sizes_are_compared_over_the_same_seeds_only(records):
+    table = studytables.batch_size_curve(records)
+    assert list(one_size := table[(table["model"] == "cnn_lstm") & (table["protocol"] == "paper")]["batch_size"]) == [
+        20, 40, 80, 160,
+    ], one_size  # fmt: skip
+    assert set(table["model"]) == {"cnn_lstm", "context_lstm"}
+    less = records[~((records["batch_size"] == 160) & (records["seed"] == 2))]
+    row = one(studytables.batch_size_curve(less), model="cnn_lstm", protocol="paper", batch_size=20)
+    assert row["seeds"] == 2
+    assert row["note"] == "without seed 2 (missing from batch 160)"
+    assert row["optimizer_steps"] == 30 * 11  # 216 clips in batches of 20
+    main = studytables.batch_size_curve(studies.usual(records))
+    assert main.empty
+    assert "batch_size" in main.columns
+
+
+def test_readings_are_paired_with_the_default_and_corrected(records):
+    table = studytables.readings(records)
+    assert list(table["reading"]) == [
+        "default", "pool=time", "handover=none", "num_blocks=2", "embedding=none", "context_lstm_no_pool", "cnn_lstm",
+    ]  # fmt: skip
+    assert np.isnan(table["p"].iloc[0])
+    assert (table["p_holm"].iloc[1:] >= table["p"].iloc[1:]).all()
+    assert one(table, reading="embedding=none")["difference"] < -0.1
+    with pytest.raises(
+        ValueError, match="no run of context_lstm in its default reading under protocol grouped"
+    ):
+        studytables.readings(
+            records[(records["protocol"] != "grouped") | (records["model"] != "context_lstm")], "grouped"
+        )
+
+
+def test_a_class_absent_from_a_test_part_is_marked_and_not_zero(records, tmp_path):
+    rows = pd.DataFrame([run(tmp_path, seed=seed, skill=1.0) for seed in range(2)])
+    for number, gone in ((0, ["Wave"]), (1, ["Wave", "Kick"])):
+        path = f"{rows['folder'][number]}/predictions.csv"
+        table = pd.read_csv(path)
+        table.loc[table["name"].str.contains("PickUp_g"), "predicted"] = "Wave"  # so that the class is known
+        table[~table["label"].isin(gone)].to_csv(path, index=False)
+    table = studytables.per_class(rows).set_index("class")
+    assert table.loc["Kick", "top1"] == 1.0
+    assert (table.loc["Kick", "seeds"], table.loc["Kick", "absent"]) == (1, "seed 1")
+    assert table.loc["Wave", "absent"] == "all"
+    assert np.isnan(table.loc["Wave", "top1"])
+    assert table.loc["PickUp", "most_confused_with"] == "Wave"
+    assert table.loc["PutDown", "absent"] == ""
+    with pytest.raises(ValueError, match="no run of gru under protocol paper"):
+        studytables.per_class(rows, "gru")
+
+
+def test_related_work_names_sources_and_holds_the_papers_numbers():
+    table = tables.related_work()
+    assert (table["source"].str.len() > 3).all()
+    assert table["top1"].between(0.3, 1).all()
+    papers = table[table["source"] == "arXiv:2203.06610"].set_index("system")["top1"]
+    assert papers["Context-LSTM (the paper)"] == pytest.approx(paper.RESULTS["best_top1"].value / 100)
+    assert papers["ResNet-50 + LSTM (the paper's baseline)"] == pytest.approx(0.907)
+    assert set(table["protocol"]) == {
+        "official, 3 splits",
+        "official, split 1",
+        "official, split not named",
+        "random split",
+    }
+    text = tables.RELATED_WORK.read_text(encoding="utf-8")
+    assert "[M]" not in text
+
+
+def test_tables_are_written_whole_and_read_well(records, tmp_path):
+    table = pd.DataFrame(
+        {
+            "model": ["a|b", "c"],
+            "top1": [0.8512, np.nan],
+            "low": [0.8, np.nan],
+            "high": [0.9, np.nan],
+            "p": [0.00002, 0.5],
+        }
+    )
+    table.attrs["legend"] = ["What it means."]
+    csv, markdown = tabletext.write(table, tmp_path / "new", "t")
+    assert markdown.read_text(encoding="utf-8").splitlines() == [
+        "| model | top1 (%) | p |",
+        "| --- | --: | --: |",
+        "| a\\|b | 85.1 (80.0 to 90.0) | <0.001 |",
+        "| c |  | 0.500 |",
+        "",
+        "What it means.",
+    ]
+    assert csv.read_text(encoding="utf-8").splitlines()[2] == "c,,,,0.5"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["t.csv", "t.md"]
+    assert (
+        "nothing" in tabletext.to_markdown(studytables.seeds_missing(records), tmp_path / "m.md").read_text()
+    )
+
+
+def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
+    path = tabletext.to_markdown(pd.DataFrame({"a": [1]}), tmp_path / "t.md")
+    before = path.read_text(encoding="utf-8")
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tabletext.os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        tabletext.to_markdown(pd.DataFrame({"a": [2]}), path)
+    assert path.read_text(encoding="utf-8") == before
+    assert list(tmp_path.iterdir()) == [path]
