@@ -15,7 +15,7 @@ OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 NOTEBOOKS := $(wildcard papermill_runs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lab render lint lock clean
+.PHONY: help setup reproduce report smoke test lab render lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,15 @@ reproduce: $(READY)  ## the main job on generated videos: features, four models,
 	$(BIN)/python -m papermill papermill_runs/reproduce.ipynb papermill_runs/out/reproduce.ipynb \
 		--kernel python3 --log-output --no-progress-bar $(ARGS)
 	@echo "The executed notebook: papermill_runs/out/reproduce.ipynb; the run records beside it."
+
+report: $(READY)  ## every table, figure and claim of the paper beside ours, from the run records
+	@mkdir -p papermill_runs/out
+	$(BIN)/python -m papermill papermill_runs/report.ipynb papermill_runs/out/report.ipynb \
+		--kernel python3 --no-progress-bar $(ARGS)
+	@echo "The page: papermill_runs/out/report/index.html; tables and figures beside it."
+
+smoke: $(READY)  ## run every notebook once with its smallest setting
+	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py tests/test_cost_notebook.py
 
 test: $(READY)  ## lint and all tests
 	$(BIN)/python -m ruff check .

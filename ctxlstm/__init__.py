@@ -13,16 +13,16 @@ records a table. Imports point only upwards in this list:
     gates         Eqs. 12-17
     parts, heads, models   the paper's two models and what they are compared with
     evaluation    metrics, intervals, tests
-    cost          predicted and measured FLOPs, bytes and seconds
+    measurement, cost   predicted and measured FLOPs, bytes and seconds
     training      the loop
     online        frames through the backbone in every epoch, as the public code base has it
     settings      the notebooks' parameters
-    runs          run records
+    runs, costrecord   run records, cost records
     experiment, sweep   one run from settings to record; many on dask.distributed
     figures       pictures of one run
     studies       many runs of one study: what may be compared, intervals, paired tests
     tables, studytables, tabletext   the paper's tables and ours, from run records
-    reportfigures pictures of many runs
+    reportfigures, report   pictures of many runs; the whole account as files
     ledger_rules, ledger   every claim of the paper, the rule that decides it, and what became of it
     notebooks     pairs of .py and .ipynb
 

@@ -103,12 +103,14 @@ class Settings:
     cpu: bool = False
 
     @classmethod
-    def from_notebook(cls, namespace: Mapping[str, object], *, besides: tuple[str, ...] = ()) -> "Settings":
+    def from_notebook(
+        cls, namespace: Mapping[str, object], *, besides: tuple[str, ...] = (), **fixed
+    ) -> "Settings":
         """Read the settings from a notebook's `globals()`, and refuse what papermill injected under another name.
 
         What papermill injected counts first, then the file that the parameter `config` names (a path, or a name
         in papermill_runs/configs/), then the notebook's parameters cell, then the defaults above. `besides` names
-        the notebook's parameters that are not settings.
+        the notebook's parameters that are not settings, `fixed` is what the notebook itself decides.
         """
         names = [each.name for each in fields(cls)]
         injected = [
@@ -127,7 +129,7 @@ class Settings:
         }
         if namespace.get("config"):
             values |= read_config(namespace["config"])
-        return cls(**values | {name: namespace[name] for name in injected if name in names})
+        return cls(**values | {name: namespace[name] for name in injected if name in names} | fixed)
 
     def __post_init__(self):
         for each in fields(self):

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ctxlstm import models, runs, studies, tables
-from ctxlstm.evaluation import confusion
+from ctxlstm.evaluation import calibration, confusion
+from ctxlstm.evaluation import overfitting as overfit
 
 
 def heads(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
@@ -225,3 +227,60 @@ def seeds_missing(records: pd.DataFrame) -> pd.DataFrame:
                         | {"protocol": protocol, "fold": fold, "missing": ", ".join(map(str, missing))}
                     )
     return tables.finished(lines, [*head, "protocol", "fold", "missing"])
+
+
+def selection_bonus(records: pd.DataFrame) -> pd.DataFrame:
+    """What choosing the epoch on the test part adds: best minus validation-chosen top-1 (`evaluation.selection_bonus`).
+
+    Columns model, protocol, best, chosen, difference (mean over seeds; with low and high), seeds, folds, interval.
+    Heads that are not trained by epochs, and runs without a validation part, have none and are left out.
+    """
+    rows = studies.usual(records)
+    lines = []
+    for (model, protocol), own in heads(rows[rows["parameters"] > 0]):
+        own = studies.whole(own)
+        bonus = (own["top1_best"] - pd.to_numeric(own["top1_validation_chosen"])).groupby(own["seed"]).mean()
+        if bonus.isna().any():
+            continue
+        found, mean = studies.scores(own), studies.mean_interval(bonus)
+        line = {"model": model, "protocol": protocol, "best": found["best"], "chosen": found["chosen"]}
+        line |= {"difference": mean.mean, "difference_low": mean.low, "difference_high": mean.high}
+        lines.append(line | {"seeds": found["seeds"], "folds": found["folds"], "interval": mean.kind})
+    columns = ["model", "protocol", "best", "chosen", "difference", "seeds", "folds", "interval"]
+    return tables.finished(
+        lines, columns, f"{tables.study(rows)}. {tables.BEST} Intervals: 95 %, cut at 0, as a bonus is."
+    )
+
+
+def overfitting(records: pd.DataFrame) -> pd.DataFrame:
+    """Signs of over-fitting over the last third of the epochs, and calibration after the last; means over runs.
+
+    Columns model, protocol, loss_ratio (test over training loss, median over runs), train_top1, test_top1 (fractions),
+    slope (trend of the test top-1, points per 100 epochs; with low and high over seeds), nll (nats),
+    calibration_error (a fraction), seeds, folds. Runs with fewer than nine epochs have no trend and are left out.
+    """
+    rows = studies.usual(records)
+    lines = []
+    for (model, protocol), own in heads(rows[(rows["parameters"] > 0) & (rows["epochs"] >= 9)]):
+        own = studies.whole(own)
+        after = 2 * int(own["epochs"].iloc[0]) // 3
+        histories = [runs.history(row) for _, row in own.iterrows()]
+        found = pd.DataFrame([vars(overfit(history, after)) for history in histories], index=own.index)
+        late = pd.DataFrame(
+            [h.loc[h["epoch"] > after, ["train_top1", "test_top1"]].mean() for h in histories]
+        )
+        errors = [calibration(runs.predictions(row))[0] for _, row in own.iterrows()]
+        slopes = found["slope"].groupby(own["seed"]).mean()
+        half = stats.t.ppf(0.975, len(slopes) - 1) * slopes.sem() if len(slopes) > 1 else np.nan
+        line = {"model": model, "protocol": protocol, "loss_ratio": found["loss_ratio"].median()}
+        line |= {"train_top1": late["train_top1"].mean(), "test_top1": late["test_top1"].mean()}
+        line |= {
+            "slope": slopes.mean(),
+            "slope_low": slopes.mean() - half,
+            "slope_high": slopes.mean() + half,
+        }
+        line |= {"nll": own["nll"].mean(), "calibration_error": float(np.mean(errors))}
+        lines.append(line | {"seeds": own["seed"].nunique(), "folds": studies.folds(own)})
+    columns = ["model", "protocol", "loss_ratio", "train_top1", "test_top1", "slope", "nll", "seeds", "folds"]
+    legend = "loss_ratio is test over training loss; slope is the trend of the test top-1 in points per 100 epochs."
+    return tables.finished(lines, columns, f"{tables.study(rows)}; the last third of the epochs. {legend}")

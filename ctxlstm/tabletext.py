@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 # Columns that hold fractions, shown in per cent, and differences of such, shown in points with their sign.
-SHARES = ("top1", "last", "best", "chosen", "paper_best", "siblings")
+SHARES = ("top1", "last", "best", "chosen", "paper_best", "siblings", "train_top1", "test_top1")
 POINTS = ("difference", "drop")
 HOURS = ("paper_hours", "hours_cached", "hours_online")
 

@@ -29,12 +29,10 @@ results: str = ""  # folder that gets the run folder (default: papermill_runs/ou
 cpu: bool = False  # do not use a GPU
 
 # %%
-from dataclasses import replace
-
 from ctxlstm.settings import Settings
 
-settings = Settings.from_notebook(globals(), besides=("model", "protocol"))
-job = replace(settings, models=(model,), protocols=(protocol,), folds=(), seeds=())
+one = {"models": (model,), "protocols": (protocol,), "folds": (), "seeds": ()}
+job = Settings.from_notebook(globals(), besides=("model", "protocol"), **one)
 
 # %%
 from IPython.display import display

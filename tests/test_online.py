@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctxlstm import backbone, features, models, online, training, ucf101
+from ctxlstm import backbone, features, models, online, training, ucf101, video
 
 SMALL = {"input_size": 1280, "num_classes": 3, "hidden_size": 8, "num_blocks": 1, "embedding": (16,)}
 CONFIG = training.Config(epochs=2, batch_size=5, validation=0, cpu=True)
@@ -51,8 +51,6 @@ def test_frames_are_what_the_backbone_would_see(clips, frames):
     assert frames.x.dtype == torch.uint8
     assert frames.key["dtype"] == "uint8 frames"
     assert frames.classes == sorted(clips["label"].unique())
-    from ctxlstm import video
-
     clip = video.read_frames(clips["path"][7], 3, "uniform").images
     assert torch.equal(frames.x[7], network().resize(clip))
 
