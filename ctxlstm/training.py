@@ -52,8 +52,9 @@ COLUMNS = (
 class Config:
     """Settings of a training; the defaults are the paper's (section 4.2) where it states them.
 
-    `batch_size` is the largest batch: an epoch is cut into the fewest equal batches. `validation` is ours: the share of the training part, cut off by whole groups, on which an epoch may be
-    chosen. The paper has no third part and chooses on the test part; 0 trains on all of the training part.
+    `batch_size` is the largest batch: an epoch is cut into the fewest equal batches. `validation` is ours: the share
+    of the training part, cut off by whole groups, on which an epoch may be chosen. The paper has no third part and
+    chooses on the test part; 0 trains on all of the training part.
     """
 
     epochs: int = 300

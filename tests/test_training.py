@@ -1,5 +1,6 @@
 """The training loop: it learns, it resumes exactly, and it says what is wrong."""
 
+import math
 import errno
 import signal
 import subprocess
@@ -76,6 +77,24 @@ def assert_same_weights(a: dict, b: dict) -> None:
         assert torch.equal(a[key], b[key]), key
 
 
+def test_an_epoch_is_cut_into_equal_batches_so_that_no_rest_upsets_batch_norm(data, split):
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = build()
+
+        def forward(self, x):
+            seen.append(len(x))
+            return self.head(x)
+
+    fit, _ = ucf101.validation(data.clips, split, share=0.1, seed=0)
+    assert len(fit) % (len(fit) - 1) == 1, "with full batches first, a clip would be left over"
+    training.fit(Watched(), data, split, config(epochs=1, batch_size=len(fit) - 1))
+    assert sorted(seen[:2]) == [len(fit) // 2, len(fit) - len(fit) // 2]
+
+
 def test_defaults_are_the_papers():
     paper = training.Config()
     assert (paper.epochs, paper.batch_size, paper.learning_rate) == (300, 80, 0.001)
@@ -110,7 +129,7 @@ def test_loop_equals_a_hand_written_one(data, split):
     torch.manual_seed(int(np.random.SeedSequence([0, 1]).generate_state(1)[0]))
     order = torch.as_tensor(split.train)[torch.randperm(len(split.train))]
     losses = []
-    for batch in order.split(8):
+    for batch in order.tensor_split(math.ceil(len(order) / 8)):
         loss = nn.functional.cross_entropy(twin(data.x[batch].float()), data.y[batch])
         optimizer.zero_grad()
         loss.backward()
