@@ -14,7 +14,7 @@ records a table. Imports point only upwards in this list:
     parts, heads, models   the paper's two models and what they are compared with
     evaluation    metrics, intervals, tests
     measurement, cost   predicted and measured FLOPs, bytes and seconds
-    training      the loop
+    checkpoint, training   the loop, and how it survives being killed
     online        frames through the backbone in every epoch, as the public code base has it
     settings      the notebooks' parameters
     runs, costrecord   run records, cost records

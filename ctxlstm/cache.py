@@ -46,7 +46,7 @@ class Cache:
         Raises:
             ValueError: it was made with other settings or clips, or the folder is not a cache.
         """
-        table = clips[["name", "label", "group", "clip"]].assign(bytes=[_bytes(p) for p in clips["path"]])
+        table = clips[["name", "label", "group", "clip"]].assign(bytes=[file_bytes(p) for p in clips["path"]])
         rows = json.loads(table.to_json(orient="records"))
         if all(row["bytes"] == AWAY for row in rows):
             raise ValueError(
@@ -167,7 +167,7 @@ def _array(path: Path, count: int, shape: tuple[int, int]) -> zarr.Array:
     return zarr.create_array(folder, **wanted, dtype="float16", fill_value=fill, compressors=crc)
 
 
-def _bytes(path: str) -> int:
+def file_bytes(path: str) -> int:
     """Size of a video file, or the number of entries of a frame folder; AWAY if it is not there."""
     try:
         return sum(1 for _ in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)

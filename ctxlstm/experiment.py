@@ -45,7 +45,11 @@ def extract(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Pat
 def features(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Features:
     """What the heads read: features from the cache, or for `drift`, which cannot be cached, the frames themselves."""
     if settings.batch_norm == "drift":
-        return online.frames(
-            clips, backbone=settings.load_backbone(), frames=settings.frames, rule=settings.rule
-        )
+        net = settings.load_backbone()
+        how = {"backbone": net, "frames": settings.frames, "rule": settings.rule}
+        try:
+            return online.frames(clips, **how)
+        except MemoryError:  # all of UCF101 takes 56 GB: kept on disk, and read as it is needed
+            key = feature_cache.make_key(net, clips, settings.frames, settings.rule)
+            return online.frames(clips, folder=settings.features_folder(key, clips), **how)
     return feature_cache.load(extract(settings, clips, split))

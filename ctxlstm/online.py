@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ctxlstm import video
 from ctxlstm.backbone import Backbone
-from ctxlstm.cache import _bytes, disk_full_is_told
+from ctxlstm.cache import disk_full_is_told, file_bytes
 from ctxlstm.features import Features, decoded, make_key
 
 
@@ -99,7 +99,7 @@ def frames(
         raise ValueError("there are no clips to decode: check the table given as clips")
     clips = clips.reset_index(drop=True)
     key = make_key(backbone, clips, frames, rule) | {"dtype": "uint8 frames"}
-    rows = clips.drop(columns="path").assign(bytes=clips["path"].map(_bytes)).to_dict("records")
+    rows = clips.drop(columns="path").assign(bytes=clips["path"].map(file_bytes)).to_dict("records")
     wanted = {"key": key, "clips": json.loads(json.dumps(rows))}
     shape = (frames, 3, backbone.size, backbone.size)
     if folder is None:

@@ -57,7 +57,8 @@ def batch_size_curve(records: pd.DataFrame) -> pd.DataFrame:
     """Top-1 over the batch size, for every head and protocol that ran with several: seeds that all its sizes have.
 
     Columns model, protocol, batch_size, last, best, chosen (each with low and high), seconds_per_epoch,
-    optimizer_steps (of the whole training), seeds, folds, interval, device, note (seeds that were left out).
+    optimizer_steps (of the whole training), mean_batch (clips: an epoch is cut into equal batches), seeds, folds,
+    interval, device, note (seeds that were left out).
     """
     rows = studies.one_study(records)
     rows = rows[(rows["variant"] == "") & (rows["batch_norm"] == studies.usual(rows)["batch_norm"].iloc[0])]
@@ -80,7 +81,9 @@ def batch_size_curve(records: pd.DataFrame) -> pd.DataFrame:
                 for end in ("", "_low", "_high")
             }
             line["seconds_per_epoch"] = float(part["seconds_per_epoch"].mean())
-            line["optimizer_steps"] = int((part["epochs"] * np.ceil(part["train_clips"] / size)).mean())
+            batches = np.ceil(part["train_clips"] / size)
+            line["optimizer_steps"] = int((part["epochs"] * batches).mean())
+            line["mean_batch"] = float((part["train_clips"] / batches).mean())
             line |= {key: found[key] for key in ("seeds", "folds", "interval")}
             lines.append(line | {"device": ", ".join(sorted(set(part["device"]))), "note": note})
     return tables.finished(
@@ -94,11 +97,13 @@ def batch_size_curve(records: pd.DataFrame) -> pd.DataFrame:
             "chosen",
             "seconds_per_epoch",
             "optimizer_steps",
+            "mean_batch",
             "seeds",
             "note",
         ],
         f"{tables.study(rows)}. {tables.INTERVALS} {tables.BEST}",
-        "All sizes train for the same number of epochs, so a larger batch makes fewer steps.",
+        "All sizes train for the same number of epochs, so a larger batch makes fewer steps. An epoch is cut into equal "
+        "batches of at most batch_size clips: mean_batch says how large they are.",
     )
 
 

@@ -6,10 +6,7 @@ checkpoint therefore needs only the weights and the optimizer, and a resumed run
 """
 
 import hashlib
-import json
-import os
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,13 +20,11 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
+from ctxlstm import checkpoint as checkpoints
 from ctxlstm import evaluation, ucf101
-from ctxlstm.cache import disk_full_is_told
 from ctxlstm.features import Features
 
 PRECISIONS = ("no", "bf16")
@@ -160,7 +155,7 @@ def fit(
         "test": _digest(split.test.tobytes()),
         "model": _digest(_describe(raw).encode()),
     }
-    rows, seconds = _resume(checkpoint, raw, optimizer, identity) if checkpoint else ([], [])
+    rows, seconds = checkpoints.resume(checkpoint, raw, optimizer, identity) if checkpoint else ([], [])
     if len(rows) > config.epochs:
         raise ValueError(
             f"{checkpoint} has {len(rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
@@ -191,7 +186,7 @@ def fit(
         seconds.append(time.perf_counter() - start)
         peak = max(peak, _memory_now(device))
         if checkpoint:
-            _save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
+            checkpoints.save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
         if on_epoch:
             on_epoch(row)
     if logits is None:  # resumed after the last epoch
@@ -343,77 +338,3 @@ def _memory_now(device: torch.device) -> int:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _save(
-    path: Path, model: nn.Module, optimizer, identity: dict, rows: list[dict], seconds: list[float]
-) -> None:
-    """One file with everything, written aside and renamed: killed at any moment, a whole checkpoint remains."""
-    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
-    metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
-    metadata["checksum"] = _checksum(tensors)
-    part = path.with_name(path.name + ".part")
-    with disk_full_is_told(f"saving {path}"), _removed_on_error(part):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata)
-        os.replace(part, path)
-        table = path.with_name("history.csv.part")  # for people who want to look while it runs
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False)
-        os.replace(table, path.with_name("history.csv"))
-
-
-@contextmanager
-def _removed_on_error(part: Path):
-    try:
-        yield
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 over all tensors: a file that was damaged on disk must not be trained on."""
-    value = 0
-    for key in sorted(tensors):
-        value = zlib.crc32(tensors[key].detach().cpu().numpy().tobytes(), value)
-    return f"{value:08x}"
-
-
-def _resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tuple[list[dict], list[float]]:
-    """Load the checkpoint at `path` into model and optimizer; returns the rows and seconds of its epochs."""
-    path = Path(path)
-    if not path.exists():
-        return [], []
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            # Copies: a tensor mapped onto the file would forbid Windows to replace it.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
-        found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
-        if metadata["checksum"] != _checksum(tensors):
-            raise ValueError("its checksum does not fit, it was damaged")
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of a training ({error}): remove it to start anew"
-        ) from error
-    for name, wanted in identity.items():
-        if found.get(name) != wanted:
-            raise ValueError(
-                f"{path} is of another training ({name}: {found.get(name)} there, {wanted} here): remove it to start anew"
-            )
-    weights = {
-        key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
-    }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is of another model: remove it to start anew") from error
-    state: dict[int, dict] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return rows, seconds

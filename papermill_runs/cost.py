@@ -23,7 +23,12 @@
 # the arithmetic is the head's, and which the frozen ResNet-50's?
 
 # %% tags=["parameters"]
-models: list = ["cnn_lstm", "context_lstm_no_pool", "context_lstm"]  # see ctxlstm.models.NAMES
+models: list = [
+    "cnn_lstm",
+    "context_lstm_no_pool",
+    "context_lstm_bn_relu",
+    "context_lstm",
+]  # see ctxlstm.models.NAMES
 hidden_size: int = 512  # H, units of each LSTM layer and direction (the paper: 512)
 embedding: list = [1024, 768, 512]  # widths of the layers before the LSTM (the paper's code base: these)
 frames: int = 28  # T, frames of a clip (the paper's code base: 28)

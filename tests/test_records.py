@@ -1,39 +1,111 @@
-"""The run records in the repository are whole, and the README says what they say."""
+"""The records in the repository are whole and complete, and the README says what they say."""
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from ctxlstm import evaluation, runs
+from ctxlstm import costrecord, evaluation, ledger, runs, studies, studytables
+from ctxlstm.settings import Settings, read_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
-TABLES = {"stickfigures": ("paper", "grouped"), "ucf101_subset": ("paper", "grouped", "official")}
+STUDIES = ("stickfigures", "ucf101_subset")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_record_is_whole_small_and_made_by_committed_code(name):
-    table = runs.load(RESULTS / name)
-    assert table.attrs["left_out"] == []
-    assert len(table) == 4 * len(TABLES[name])
-    for versions in table["versions"]:
+@cache
+def load(name: str) -> pd.DataFrame:
+    return runs.load(RESULTS / name)
+
+
+@cache
+def costs() -> pd.DataFrame:
+    return costrecord.load(RESULTS / "cost")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_record_is_whole_and_made_by_committed_code(name):
+    records = studies.one_study(load(name))
+    assert records.attrs["left_out"] == []
+    for versions in records["versions"]:
         assert versions["commit"] != "unknown"
         assert "dirty" not in versions["commit"]
-    assert sum(path.stat().st_size for path in (RESULTS / name).rglob("*") if path.is_file()) < 2_000_000
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_readme_says_what_the_records_say(name):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    records = runs.load(RESULTS / name).set_index(["model", "protocol"])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_run_of_the_config_is_there(name, tmp_path):
+    asked = Settings(**read_config(name) | {"root": str(tmp_path)})
+    main = studies.usual(load(name))
+    found = set(zip(main["model"], main["protocol"], main["fold"], main["seed"], strict=True))
+    assert found == {(j.models[0], j.protocols[0], j.fold, j.seed) for j in asked.jobs()}
+    assert set(main["epochs"][main["parameters"] > 0]) == {asked.epochs}
+    assert not load(name)["variant"].eq("").all(), "the readings are there too"
+    assert set(asked.batch_sizes) <= set(load(name)["batch_size"]), "and the batch sizes"
+
+
+def test_the_records_are_small():
+    files = [path for path in RESULTS.rglob("*") if path.suffix in (".json", ".csv", ".yaml")]
+    assert sum(path.stat().st_size for path in files) < 5_000_000
+
+
+def test_the_cost_record_is_of_the_papers_sizes():
+    record = costs()
+    assert record.attrs["left_out"] == []
+    assert not record["commit"].str.contains("dirty|unknown").any()
+    cached = record[record["way"] == "cached"].set_index("model")
+    assert (cached["hidden_size"] == 512).all()
+    assert (cached["frames"] == 28).all()
+    assert (cached["batch_size"] == 80).all()
+    assert {"cnn_lstm", "context_lstm", "context_lstm_no_pool", "context_lstm_bn_relu"} == set(cached.index)
+
+
+def test_readme_says_what_the_main_job_gave():
+    records = load("stickfigures")
+    records = studies.usual(records[records["seed"] == 0]).set_index(["model", "protocol"])
     for model in ("nearest_neighbour", "mean_linear", "cnn_lstm", "context_lstm"):
         cells = [f"`{model}`"]
-        for protocol in TABLES[name]:
+        for protocol in ("paper", "grouped"):
             row = records.loc[(model, protocol)]
-            predictions = pd.read_csv(RESULTS / name / row["run"] / "predictions.csv")
-            low, high = evaluation.interval(predictions)
+            low, high = evaluation.interval(runs.predictions(row))
             cells.append(f"{100 * row['top1_last']:.1f} ({100 * low:.0f}-{100 * high:.0f})")
-        if name == "stickfigures":
-            cells += [f"{100 * records.loc[(model, p), 'top1_validation_chosen']:.1f}" for p in TABLES[name]]
-        assert f"| {' | '.join(cells)} |" in readme
+        for protocol in ("paper", "grouped"):
+            cells.append(f"{100 * records.loc[(model, protocol), 'top1_validation_chosen']:.1f}")
+        assert f"| {' | '.join(cells)} |" in README
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_readme_says_what_the_studies_gave(name):
+    table = studytables.leak(load(name)).set_index(["model", "protocol"])
+    protocols = [
+        protocol for protocol in studies.PROTOCOLS if protocol in set(table.index.get_level_values(1))
+    ]
+    for model in dict.fromkeys(table.index.get_level_values(0)):
+        rows = [table.loc[(model, protocol)] for protocol in protocols]
+        cells = [f"{100 * r['top1']:.1f} ({100 * r['low']:.0f}-{100 * r['high']:.0f})" for r in rows]
+        assert f"| {' | '.join([f'`{model}`', *cells])} |" in README
+
+
+def test_readme_says_what_a_step_costs():
+    record = costs()
+    for model in record["model"].unique():
+        own = record[record["model"] == model].set_index("way")
+        cached = own.loc["cached"]
+        cells = [
+            f"`{model}`",
+            f"{cached['parameters'] / 1e6:.1f}",
+            f"{cached['forward_gflops']:.2f}",
+            f"{cached['step_seconds']:.1f}",
+            f"{cached['predicted_bytes'] / 1e9:.2f}",
+            f"{cached['measured_bytes'] / 1e9:.2f}",
+        ]
+        assert f"| {' | '.join(cells)} |" in README
+
+
+def test_readme_says_what_became_of_the_claims():
+    records = pd.concat([load(name) for name in STUDIES], ignore_index=True)
+    judged = ledger.judge(records, costs())
+    for status, rows in judged.groupby("status"):
+        names = ", ".join(f"`{name}`" for name in rows["claim"])
+        assert f"| {status} | {len(rows)} | {names} |" in README

@@ -93,7 +93,7 @@ def test_cost(place):
     costs = costrecord.load(place / "results" / "cost")
     assert set(zip(costs["model"], costs["way"], strict=True)) == {
         (model, way)
-        for model in ("cnn_lstm", "context_lstm", "context_lstm_no_pool")
+        for model in ("cnn_lstm", "context_lstm", "context_lstm_bn_relu", "context_lstm_no_pool")
         for way in ("cached", "online")
     }
     assert (costs["step_seconds"] > 0).all()

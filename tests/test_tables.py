@@ -257,6 +257,7 @@ def test_batch_sizes_are_compared_over_the_same_seeds_only(records):
     assert row["seeds"] == 2
     assert row["note"] == "without seed 2 (missing from batch 160)"
     assert row["optimizer_steps"] == 30 * 11  # 216 clips in batches of 20
+    assert row["mean_batch"] == 216 / 11
     main = studytables.batch_size_curve(studies.usual(records))
     assert main.empty
     assert "batch_size" in main.columns

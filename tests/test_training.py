@@ -1,7 +1,7 @@
 """The training loop: it learns, it resumes exactly, and it says what is wrong."""
 
-import math
 import errno
+import math
 import signal
 import subprocess
 import sys
@@ -275,7 +275,7 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr("ctxlstm.checkpoint.save_file", full)
     with pytest.raises(OSError, match="disk is full while saving"):
         training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == good
