@@ -259,13 +259,14 @@ def _plain(setup: Setup) -> dict:
 
 
 def read(folder: str | Path) -> pd.DataFrame:
-    """One record's rows, with its folder's name as `record` and the code version as `commit`.
+    """One record's rows, with its folder's name as `record`, the code version as `commit`, size and embedding (text).
 
     Raises:
         ValueError: the record is incomplete or was changed after it was written.
     """
     rows, about = _read(Path(folder))
-    return rows.assign(record=Path(folder).name, commit=about["versions"]["commit"])
+    setting = {"size": about["settings"]["size"], "embedding": str(about["settings"]["embedding"])}
+    return rows.assign(record=Path(folder).name, commit=about["versions"]["commit"], **setting)
 
 
 def _read(folder: Path) -> tuple[pd.DataFrame, dict]:
@@ -298,7 +299,7 @@ def load(results: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"there is no folder {results} with cost records: run papermill_runs/cost.ipynb, or check the path"
         )
-    tables, problems = [pd.DataFrame(columns=[*COLUMNS, "record", "commit"])], []
+    tables, problems = [pd.DataFrame(columns=[*COLUMNS, "record", "commit", "size", "embedding"])], []
     for folder in sorted(
         {path.parent for path in results.rglob("cost.*") if path.suffix in (".csv", ".json")}
     ):

@@ -1,11 +1,12 @@
 """From a notebook's settings to what a run needs: clips, a split, features (paper, sections 3.1, 3.2 and 4.2).
 
-Four steps, the same for one run in a notebook and for hundreds on a cluster: `clips`, `split`, `extract`, `features`.
+The same steps for one run in a notebook and for hundreds on a cluster: `clips`, `split`, `extract`, `load`.
 """
 
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from ctxlstm import features as feature_cache
 from ctxlstm import online, stickfigures, ucf101
@@ -30,26 +31,35 @@ def split(settings: Settings, clips: pd.DataFrame) -> ucf101.Split:
 
 
 def extract(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Path:
-    """Extract what is missing and return the cache's folder; only `adapted` features depend on the split."""
+    """Make what is missing of what the heads read, and return its folder: features, or for `drift` decoded frames.
+
+    Only `adapted` features depend on the split.
+    """
     net = settings.load_backbone()
-    how = {"frames": settings.frames, "rule": settings.rule, "device": "cpu" if settings.cpu else None}
+    how = {"frames": settings.frames, "rule": settings.rule}
+    device = "cpu" if settings.cpu else None
     if settings.batch_norm == "adapted":  # to the training part only
-        feature_cache.adapt(net, clips.iloc[split.train], **how)
-    out = settings.features_folder(feature_cache.make_key(net, clips, how["frames"], how["rule"]), clips)
-    done = feature_cache.extract(clips, out, backbone=net, **how)
+        feature_cache.adapt(net, clips.iloc[split.train], device=device, **how)
+    out = settings.features_folder(feature_cache.make_key(net, clips, **how), clips)
+    if settings.batch_norm == "drift":
+        online.frames(clips, backbone=net, folder=out, **how)
+        return out
+    done = feature_cache.extract(clips, out, backbone=net, device=device, **how)
     counts = f"{done.kept} were there, {done.left_out} left out"
     print(f"{done.extracted} clips extracted in {done.seconds:.0f} s, {counts}", flush=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the trainings, perhaps in other processes, need the memory more
     return out
+
+
+def load(settings: Settings, clips: pd.DataFrame, folder: Path) -> Features:
+    """What `extract` left in its folder."""
+    if settings.batch_norm != "drift":
+        return feature_cache.load(folder)
+    how = {"frames": settings.frames, "rule": settings.rule}
+    return online.frames(clips, backbone=settings.load_backbone(), folder=folder, **how)
 
 
 def features(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Features:
     """What the heads read: features from the cache, or for `drift`, which cannot be cached, the frames themselves."""
-    if settings.batch_norm == "drift":
-        net = settings.load_backbone()
-        how = {"backbone": net, "frames": settings.frames, "rule": settings.rule}
-        try:
-            return online.frames(clips, **how)
-        except MemoryError:  # all of UCF101 takes 56 GB: kept on disk, and read as it is needed
-            key = feature_cache.make_key(net, clips, settings.frames, settings.rule)
-            return online.frames(clips, folder=settings.features_folder(key, clips), **how)
-    return feature_cache.load(extract(settings, clips, split))
+    return load(settings, clips, extract(settings, clips, split))

@@ -16,7 +16,7 @@ import pandas as pd
 from ctxlstm import evaluation, paper, runs
 
 SEEDS = 3  # common seeds that a comparison needs at least
-TIE = 1.0  # points: an interval around 0 inside +-TIE means "no difference", and a claim of one fails
+TIE = 0.6  # points, half the smallest effect claimed (91.0 to 92.2): an interval around 0 inside +-TIE is "no difference"
 ROUNDING = 1e-9  # points: what the last digits of a mean may differ by
 SPREAD_TIE = 0.1  # points, the same for the spread of an accuracy over epochs
 LEVEL_SLACK = 1.0  # points: two binomial standard errors of one published run (3,330 clips: 0.46 each)
@@ -33,23 +33,27 @@ EARLIER = (
 )
 MEAN_FRAMES = 186  # frames of a UCF101 clip on average, counted; the paper's code base reads the first 28
 
-# What the paper prints about its setting; what it does not print (frames, embedding, BatchNorm mode) is left open.
+# The paper's setting (configs/ucf101_paper.yaml): what it prints, and where it is silent its public code base; only the
+# BatchNorm mode is left open. Runs in any other setting never decide.
 FULL = {
     "dataset": "ucf101",
     "classes": paper.DATA["classes"].value,
     "clips": paper.DATA["clips"].value,
     "backbone": "resnet50",
     "hidden_size": paper.SETTINGS["hidden_size"].value,
+    "embedding": "[1024, 768, 512]",
+    "frames": 28,
+    "rule": "first",
+    "size": 224,
     "epochs": paper.SETTINGS["epochs"].value,
     "learning_rate": paper.SETTINGS["learning_rate"].value,
     "validation": 0,
 }
 PAPER_BATCH = paper.SETTINGS["batch_size"].value
 PAPER_SIZES = {
-    "hidden_size": FULL["hidden_size"],
-    "frames": 28,
+    **{name: FULL[name] for name in ("hidden_size", "embedding", "frames", "size")},
     "batch_size": PAPER_BATCH,
-}  # frames: its code base
+}
 Side = tuple[str, str]  # model and variant of the runs on one side of a comparison
 Measure = Callable[[pd.Series], float]  # a number of one run, from its row
 
@@ -280,10 +284,10 @@ def seconds_ratio(study: Study, a: str, b: str) -> Finding:
 def cheaper(
     costs: pd.DataFrame, a: str, b: str, column: str, what: str, margin: float, printed: float | None = None
 ) -> Finding:
-    """Does model a cost less than b at the paper's sizes? GPU records decide where there are any.
+    """Does model a cost less than b at the paper's sizes? First counts online on a GPU, then cached, then a CPU.
 
-    The two ways of training (cached, online) must not contradict each other; on a CPU the count, of FLOPs or of
-    bytes, must have the same sign as the measurement. `printed`: the paper's own ratio, for the text only.
+    On a CPU the count, of FLOPs or of bytes, must have the same sign as the measurement. `printed`: the paper's own
+    ratio, for the text only.
     """
     rows = costs[(costs[list(PAPER_SIZES)] == pd.Series(PAPER_SIZES)).all(axis=1)] if len(costs) else costs
     if len(rows):
@@ -307,10 +311,11 @@ def cheaper(
         return Finding(0, f"no cost record at the paper's sizes with both {a} and {b}")
     signs, texts = set(), []
     for cpu, record, device, measured, counts in found:
-        ways = {_cheaper_sign(ratio, margin) for ratio in measured} - {0}
-        if cpu:
-            ways |= {_cheaper_sign(counts.iloc[0], margin)}
-        signs.add(ways.pop() if len(ways) == 1 else 0)
+        said = {way: _cheaper_sign(ratio, margin) for way, ratio in measured.items()}
+        sign = said.get("cached", 0)
+        if cpu and sign != _cheaper_sign(counts.iloc[0], margin):
+            sign = 0
+        signs.add(sign if cpu else said.get("online", 0) or sign)
         listed = ", ".join(f"{ratio:.2f} times ({way})" for way, ratio in measured.items())
         count = f"counted {counts.iloc[0]:.2f} times"
         cpu_note = ", a CPU where the claim is about a GPU" if cpu else ""

@@ -307,6 +307,7 @@ _READINGS: tuple[dict, ...] = (
     {"num_blocks": 2},
     {"num_blocks": 4},
     {"embedding": []},
+    {"dropout": 0.3},  # the paper uses dropout and does not say how much; its code base's classes have 0.3
 )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ctxlstm import video
 from ctxlstm.backbone import Backbone
-from ctxlstm.cache import disk_full_is_told, file_bytes
+from ctxlstm.cache import disk_full_is_told, file_bytes, locked
 from ctxlstm.features import Features, decoded, make_key
 
 
@@ -168,8 +168,10 @@ def _on_disk(folder: Path, wanted: dict, shape: tuple[int, ...], stream) -> tupl
             )
     else:
         notes = {"left_out": [], "damaged": []}
-        folder.mkdir(parents=True, exist_ok=True)
-        with disk_full_is_told(f"writing frames to {folder}"):
+        with (
+            locked(folder / ".lock", f"decoding into {folder}"),
+            disk_full_is_told(f"writing frames to {folder}"),
+        ):
             with open(folder / "frames.bin.part", "wb") as file:
                 for images in _usable(stream(), notes):
                     file.write(images.contiguous().numpy().tobytes())

@@ -6,7 +6,8 @@ index.html holds all of them in the order in which they came. Each call also ret
 
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,15 @@ class Report:
     def text(self, text: str) -> None:
         """A paragraph of plain text."""
         self.parts.append(f"<p>{html.escape(text)}</p>")
+
+    @contextmanager
+    def partial(self, study: str) -> Iterator[None]:
+        """What a study in the middle of its sweep does not have yet is named, and the report goes on without it."""
+        try:
+            yield
+        except ValueError as error:
+            print(f"{study}: {error}")
+            self.text(f"{study}: {error}")
 
     def table(self, table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         """Write NAME.csv and NAME.md and return the table as people read it."""

@@ -50,16 +50,23 @@ def run_id(params: dict) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def environment() -> dict:
-    """Versions of Python, the system and the packages that shape numbers, and the commit of the checkout."""
-    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    versions |= {name: version(name) for name in PACKAGES}
+def _commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
+        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
     except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return versions | {"commit": commit or "unknown"}
+        return "unknown"
+
+
+COMMIT = (
+    _commit()
+)  # asked on import: the checkout may move on while a long sweep runs the code it started with
+
+
+def environment() -> dict:
+    """Versions of Python, the system and the packages that shape numbers, and the commit of the code that runs."""
+    versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    return versions | {name: version(name) for name in PACKAGES} | {"commit": COMMIT}
 
 
 def train(
@@ -93,6 +100,8 @@ def train(
     net = network(settings, model, features)
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
     with locked(lock, f"training {folder}"):
+        if folder.exists():  # another process finished it just before
+            return folder
         checkpoint = part / "checkpoint.safetensors"
         history = training.fit(
             net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch
@@ -284,6 +293,14 @@ def table(folders: Iterable[str | Path]) -> pd.DataFrame:
     records = pd.DataFrame(rows)
     records.attrs["left_out"] = problems
     return records
+
+
+def failures(results: str | Path) -> pd.DataFrame:
+    """Runs below `results` that a sweep recorded as failed: run, model, variant, protocol, fold, seed, reason."""
+    columns = ["run", "model", "variant", "protocol", "fold", "seed", "reason"]
+    files = sorted(Path(results).rglob("*.failed.json"))
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _scores(table: pd.DataFrame, predictions: pd.DataFrame) -> dict:

@@ -108,9 +108,9 @@ class Settings:
     ) -> "Settings":
         """Read the settings from a notebook's `globals()`, and refuse what papermill injected under another name.
 
-        What papermill injected counts first, then the file that the parameter `config` names (a path, or a name
-        in papermill_runs/configs/), then the notebook's parameters cell, then the defaults above. `besides` names
-        the notebook's parameters that are not settings, `fixed` is what the notebook itself decides.
+        What papermill injected counts first (-p, or a whole file with -f), then the file that the parameter `config`
+        names (a path, or a name in papermill_runs/configs/), then the notebook's parameters cell, then the defaults.
+        `besides` names the notebook's parameters that are not settings, `fixed` is what the notebook itself decides.
         """
         names = [each.name for each in fields(cls)]
         injected = [
@@ -127,7 +127,8 @@ class Settings:
         values = {
             n: namespace[n] for n in names if n in namespace and not isinstance(namespace[n], ModuleType)
         }
-        if namespace.get("config"):
+        # papermill's -f FILE injects every line of the file: whoever names the data set does not mean the config's.
+        if namespace.get("config") and ("config" in injected or "dataset" not in injected):
             values |= read_config(namespace["config"])
         return cls(**values | {name: namespace[name] for name in injected if name in names} | fixed)
 

@@ -73,6 +73,11 @@ def one_study(records: pd.DataFrame) -> pd.DataFrame:
     return records
 
 
+def protocols(records: pd.DataFrame) -> list[str]:
+    """The protocols that the records have, from the paper's to the strictest."""
+    return [name for name in PROTOCOLS if (records["protocol"] == name).any()]
+
+
 def usual_size(records: pd.DataFrame) -> pd.DataFrame:
     """The rows with the batch size and the BatchNorm mode that most main runs have (on a tie the smaller size)."""
     main = records[records["variant"] == ""]

@@ -104,6 +104,7 @@ def batch_size_curve(records: pd.DataFrame) -> pd.DataFrame:
         f"{tables.study(rows)}. {tables.INTERVALS} {tables.BEST}",
         "All sizes train for the same number of epochs, so a larger batch makes fewer steps. An epoch is cut into equal "
         "batches of at most batch_size clips: mean_batch says how large they are.",
+        "seconds_per_epoch were measured while other runs shared the machine.",
     )
 
 

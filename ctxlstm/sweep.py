@@ -10,8 +10,10 @@ Scheduler and workers exchange pickled objects: connect only to a scheduler that
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -23,10 +25,12 @@ from distributed import Client, LocalCluster, as_completed
 from ctxlstm import experiment, runs
 from ctxlstm import features as feature_cache
 from ctxlstm.features import Features
-from ctxlstm.settings import Settings
+from ctxlstm.settings import PLACES, Settings
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
 CONNECT_SECONDS = 10
+# A worker may have several threads, and the random numbers of a process belong to all of them: one training at once.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def run(
@@ -49,63 +53,57 @@ def run(
 
     Raises:
         ValueError: no jobs, jobs on different data, fewer than one worker, a batch larger than a training part.
-        ConnectionError: no scheduler answers at that address.
+        ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
+            finished stays, and the next call goes on.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}: give at least 1")
-    results = _one_place(jobs)
+    jobs, results = _one_place(jobs)
     todo, rows = _plan(jobs, results)
     if todo:
         with _client(workers, scheduler) as client:
             rows += _work(client, todo, len(rows), results, on_done)
-    order = {name: number for number, name in enumerate(COLUMNS)}
-    table = pd.DataFrame(rows, columns=list(order))
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values(["protocol", "fold", "model", "variant", "seed"], ignore_index=True)
 
 
-def _one_place(jobs: Sequence[Settings]) -> Path:
+def _one_place(jobs: Sequence[Settings]) -> tuple[list[Settings], Path]:
+    """The jobs with whole paths, which mean the same in every worker, and the results folder."""
     if not jobs:
         raise ValueError("there are no jobs: give at least one model, protocol and seed")
-    for name in (
-        "dataset",
-        "root",
-        "groups",
-        "backbone",
-        "weights",
-        "frames",
-        "rule",
-        "size",
-        "results",
-        "cache",
-    ):
+    for name in (*PLACES, "dataset", "groups", "backbone", "stride", "frames", "rule", "size"):
         if len({getattr(job, name) for job in jobs}) > 1:
             raise ValueError(
                 f"the jobs differ in {name}: a sweep is on one data set and one kind of features"
             )
-    return runs.prepare(jobs[0].results)
+    results = runs.prepare(jobs[0].results).resolve()
+    given = {name: str(Path(value).resolve()) for name in PLACES if (value := getattr(jobs[0], name))}
+    return [replace(job, **given | {"results": str(results)}) for job in jobs], results
 
 
 def _plan(jobs: Sequence[Settings], results: Path) -> tuple[dict[str, tuple], list[dict]]:
     """What is to be done, by run id, and rows for the runs that are finished; features are extracted here, once."""
     clips = experiment.clips(jobs[0])
-    splits, folders, todo, rows = {}, {}, {}, []
-    for job in jobs:  # all splits first: a batch that does not fit is told before any work
-        key = (job.protocols[0], job.fold, job.seed, job.batch_size, job.validation)
-        splits[key] = experiment.split(job, clips)
-    for job in jobs:
-        split = splits[job.protocols[0], job.fold, job.seed, job.batch_size, job.validation]
+    splits = [
+        experiment.split(job, clips) for job in jobs
+    ]  # a batch that does not fit is told before any work
+    extracted, todo, rows = {}, {}, []
+    for job, split in zip(jobs, splits, strict=True):
         own = (job.protocols[0], job.fold, job.seed) if job.batch_norm == "adapted" else job.batch_norm
-        if own not in folders:
-            drift = job.batch_norm == "drift"
-            folders[own] = None if drift else experiment.extract(job, clips, split)
-        job = replace(job, results=str(results.resolve()))
-        features = _features(folders[own]) if folders[own] else experiment.features(job, clips, split)
-        name = runs.run_id(job.run(job.models[0], job.protocols[0], features.digest))
-        if (results / name).is_dir():
-            runs.read(results / name)  # refuses to go on beside a damaged record
+        if own not in extracted:
+            folder = experiment.extract(job, clips, split)
+            extracted[own] = folder, experiment.load(job, clips, folder).digest
+        folder, digest = extracted[own]
+        name = runs.run_id(job.run(job.models[0], job.protocols[0], digest))
+        if not (results / name).is_dir():
+            todo[name] = (job, clips, folder)
+            continue
+        try:
+            runs.read(results / name)
             rows.append(_row(job, name, "kept"))
-        else:
-            todo[name] = (job, clips, folders[own])
+            (results / f"{name}.failed.json").unlink(missing_ok=True)
+        except ValueError as error:  # a damaged record is never passed over, and never written over
+            rows.append(_row(job, name, "failed", str(error)))
     return todo, rows
 
 
@@ -121,6 +119,12 @@ def _client(workers: int, scheduler: str):
                 "there, or leave scheduler empty for a local cluster"
             ) from error
         with client:
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            except TimeoutError as error:
+                raise ConnectionError(
+                    f"the Dask scheduler at {scheduler} has no workers: start some with `dask worker {scheduler}`"
+                ) from error
             yield client
         return
     quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
@@ -136,7 +140,9 @@ def _client(workers: int, scheduler: str):
 
 def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_done) -> list[dict]:
     start, failed, rows = time.monotonic(), 0, []
-    futures = {client.submit(_one, *work, key=name, pure=False): name for name, work in todo.items()}
+    futures = {  # the folder is in the key: another sweep on this scheduler may write the same run elsewhere
+        client.submit(_one, *work, key=f"{results}/{name}", pure=False): name for name, work in todo.items()
+    }
     on_done(f"{len(todo)} runs to do on {len(client.nthreads())} workers, {kept} were finished before")
     for future in as_completed(futures):
         name = futures[future]
@@ -146,6 +152,13 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
             future.result()
             failure.unlink(missing_ok=True)
             rows.append(_row(job, name, "finished"))
+        except (
+            CancelledError
+        ) as error:  # nobody cancels here: the scheduler is gone, and with it all that is left
+            raise ConnectionError(
+                f"the Dask scheduler was lost after {len(rows)} of {len(todo)} runs: start it and this sweep again, "
+                "which goes on where it was"
+            ) from error
         except Exception as error:  # whatever ended this run, the others go on
             reason = f"{type(error).__name__}: {error}"
             _record_failure(failure, name, reason, job)
@@ -162,12 +175,14 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
     return rows
 
 
-def _one(job: Settings, clips: pd.DataFrame, folder: Path | None) -> str:
+def _one(job: Settings, clips: pd.DataFrame, folder: Path) -> str:
     """One run, on a worker."""
-    split = experiment.split(job, clips)
-    features = _features(folder) if folder else experiment.features(job, clips, split)
-    part = feature_cache.align(split, clips, features)
-    return runs.train(job, job.models[0], job.protocols[0], features, part).name
+    with _ONE_AT_A_TIME:
+        split = experiment.split(job, clips)
+        drift = job.batch_norm == "drift"
+        features = experiment.load(job, clips, folder) if drift else _features(folder)
+        part = feature_cache.align(split, clips, features)
+        return runs.train(job, job.models[0], job.protocols[0], features, part).name
 
 
 @lru_cache(maxsize=2)
@@ -182,7 +197,7 @@ def _row(job: Settings, name: str, status: str, reason: str = "") -> dict:
 
 def _record_failure(path: Path, name: str, reason: str, job: Settings) -> None:
     content = {"run": name, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    content |= {"model": job.models[0], "protocol": job.protocols[0], "fold": job.fold, "seed": job.seed}
+    content |= _row(job, name, "failed", reason)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content | {"versions": runs.environment()}, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)

@@ -118,7 +118,7 @@ def study(rows: pd.DataFrame) -> str:
 def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: str = "paper") -> pd.DataFrame:
     """Table 2: accuracy, hours of 300 epochs and GB of the three models, the paper's beside ours.
 
-    `costs` is the table of `cost.load`; each record that measured a model gives it a row. Cells of
+    `costs` is the table of `costrecord.load`; each record that measured a model gives it a row. Cells of
     ours are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, last (these with
     low and high), seeds, folds, interval, paper_hours, hours_cached, hours_online, paper_gb, gb_cached, gb_online
     (what training added), process_gb_cached, process_gb_online (all that the process held), cost_of.

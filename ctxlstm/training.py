@@ -32,6 +32,8 @@ PRECISIONS = ("no", "bf16")
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
 # the number of cores.
 ONE_THREAD_BELOW = 5_000_000
+VERSION = 2  # raise it whenever the same settings would train otherwise: older checkpoints are then refused
+HEAVY, SELDOM = 100_000_000, 60.0  # checkpoints of more bytes than this are written once in so many seconds
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -111,7 +113,7 @@ def fit(
             `learn(x, y)` method and no trainable parameters (nearest neighbour) learns in one step, one epoch.
         features: N clips; split: their training and test rows.
         config: settings; default: the paper's.
-        checkpoint: file that is written after every epoch and resumed from if it is there.
+        checkpoint: file that is written after every epoch (a large one once a minute) and resumed from if it is there.
         on_epoch: called with each new row of the history, for progress.
 
     Raises:
@@ -149,6 +151,7 @@ def fit(
     model, optimizer = accelerator.prepare(model, optimizer)
     raw = accelerator.unwrap_model(model)
     identity = {
+        "version": VERSION,
         "config": asdict(config) | {"epochs": None},
         "features": features.digest,
         "train": _digest(fit_rows.tobytes()),
@@ -166,7 +169,7 @@ def fit(
     on_frames = x.dtype == torch.uint8  # T frames of a clip take much more memory and work than T features
     threads = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
     evaluated = config.batch_size if on_frames else 4 * config.batch_size  # clips at once
-    peak = 0
+    peak, saved = 0, time.monotonic()
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
         start = time.perf_counter()
@@ -185,7 +188,9 @@ def fit(
         rows.append(row)
         seconds.append(time.perf_counter() - start)
         peak = max(peak, _memory_now(device))
-        if checkpoint:
+        light = 12 * parameters < HEAVY  # weights and Adam's two means
+        if checkpoint and (light or epoch == config.epochs or time.monotonic() - saved > SELDOM):
+            saved = time.monotonic()
             checkpoints.save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
         if on_epoch:
             on_epoch(row)

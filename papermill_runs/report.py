@@ -41,6 +41,10 @@ if not results_folder.is_dir():
         f"there is no results folder {results}: give the folder that holds the studies' folders"
     )
 out_folder = Path(out).expanduser() if out else runs.default_folder() / "report"
+if any((folder / "params.yaml").is_file() for folder in results_folder.iterdir()):
+    raise ValueError(
+        f"{results} holds run folders itself: give the folder above it, which has a folder for each study"
+    )
 page = report.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
 SYNTHETIC = {"stickfigures": "synthetic", "ucf101": "real"}
 
@@ -52,7 +56,11 @@ SYNTHETIC = {"stickfigures": "synthetic", "ucf101": "real"}
 # %%
 found = {folder.name: runs.load(folder) for folder in sorted(results_folder.iterdir())
          if folder.is_dir() and folder.name != "cost"}  # fmt: skip
-left_out = [message for records in found.values() for message in records.attrs["left_out"]]
+left_out = [
+    message.replace(f"{results_folder}/", "")
+    for records in found.values()
+    for message in records.attrs["left_out"]
+]
 found = {name: studies.one_study(records) for name, records in found.items() if len(records)}
 costs = costrecord.load(results_folder / "cost") if (results_folder / "cost").is_dir() else pd.DataFrame()
 page.heading("Records")
@@ -92,13 +100,16 @@ page.table(
 # %%
 page.heading("The leak: what the split does")
 for name, records in found.items():
-    display(page.table(studytables.leak(records), f"{name}-leak", f"{name}: every head under every split"))
+    with page.partial(name):
+        title = f"{name}: every head under every split"
+        display(page.table(studytables.leak(records), f"{name}-leak", title))
 
 # %%
 for name, records in found.items():
-    reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
-               "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
-    display(page.figure(reportfigures.leak(records), f"{name}-leak", f"{name}. {reading}"))
+    with page.partial(name):
+        reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
+                   "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
+        display(page.figure(reportfigures.leak(records), f"{name}-leak", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Table 1: accuracy over the epochs
@@ -110,20 +121,20 @@ for name, records in found.items():
 # %%
 page.heading("Table 1: accuracy over the epochs")
 for name, records in found.items():
-    present = [protocol for protocol in studies.PROTOCOLS if (records["protocol"] == protocol).any()]
-    for protocol in dict.fromkeys([present[0], present[-1]]):
-        title = f"{name}: the protocol {protocol}"
-        display(page.table(tables.table1(records, protocol), f"{name}-table1-{protocol}", title))
+    with page.partial(name):
+        for protocol in dict.fromkeys([studies.protocols(records)[0], studies.protocols(records)[-1]]):
+            title = f"{name}: the protocol {protocol}"
+            display(page.table(tables.table1(records, protocol), f"{name}-table1-{protocol}", title))
 
 # %% [markdown]
 # What choosing the best epoch on the test part is worth: `best` minus `chosen`.
 
 # %%
 for name, records in found.items():
-    bonus = studytables.selection_bonus(records)
-    display(
-        page.table(bonus, f"{name}-selection", f"{name}: best of the epochs on the test part, minus chosen")
-    )
+    with page.partial(name):
+        bonus = studytables.selection_bonus(records)
+        title = f"{name}: best of the epochs on the test part, minus chosen"
+        display(page.table(bonus, f"{name}-selection", title))
 
 # %% [markdown]
 # ## Table 2: accuracy, time and memory
@@ -133,16 +144,19 @@ for name, records in found.items():
 # %%
 page.heading("Table 2: accuracy, time and memory")
 for name, records in found.items():
-    protocol = next(p for p in studies.PROTOCOLS if (records["protocol"] == p).any())
-    title = f"{name}: the models of Table 2, protocol {protocol}"
-    display(page.table(tables.table2(records, costs, protocol), f"{name}-table2", title))
+    with page.partial(name):
+        protocol = studies.protocols(records)[0]
+        title = f"{name}: the models of Table 2, protocol {protocol}"
+        display(page.table(tables.table2(records, costs, protocol), f"{name}-table2", title))
 
 # %%
 page.heading("Differences between the heads, paired over seeds")
 for name, records in found.items():
-    for protocol in [p for p in studies.PROTOCOLS if (records["protocol"] == p).any()]:
-        title = f"{name}: every head minus cnn_lstm, protocol {protocol}"
-        display(page.table(tables.differences(records, protocol), f"{name}-differences-{protocol}", title))
+    with page.partial(name):
+        for protocol in studies.protocols(records):
+            title = f"{name}: every head minus cnn_lstm, protocol {protocol}"
+            table = tables.differences(records, protocol)
+            display(page.table(table, f"{name}-differences-{protocol}", title))
 
 # %% [markdown]
 # ## Cost: predicted and measured
@@ -171,7 +185,7 @@ from ctxlstm import stickfigures, ucf101, video
 def frames_of(records: pd.DataFrame):
     """A function that gives the frames of a clip by its name; None where there are none to show."""
     if records["dataset"].iloc[0] == "stickfigures":
-        return lambda name: stickfigures.frames(*ucf101.parse(name))[0]
+        return lambda name: stickfigures.frames(*ucf101.parse(name))
     paths = ucf101.index(root).set_index("name")["path"] if root else {}
     return (lambda name: video.read_frames(paths[name], 12, "uniform").images) if root else None
 
@@ -179,15 +193,15 @@ def frames_of(records: pd.DataFrame):
 # %%
 page.heading("Fig. 3: right and wrong predictions")
 for name, records in found.items():
-    main = tables.of(studies.usual(records), tables.OURS, studies.PROTOCOLS[0])
-    show = frames_of(records)
-    if show is None or main.empty:
-        print(f"{name}: give root to see frames of {records['dataset'].iloc[0]}")
-        continue
-    figure = reportfigures.examples(main.iloc[0], show)
-    display(
-        page.figure(figure, f"{name}-fig3", f"{name}. Predicted class and its probability; picked by rule.")
-    )
+    with page.partial(name):
+        main = tables.of(studies.usual(records), tables.OURS, "paper")
+        show = frames_of(records)
+        if show is None or main.empty:
+            print(f"{name}: give root to see frames of {records['dataset'].iloc[0]}")
+            continue
+        figure = reportfigures.examples(main.iloc[0], show)
+        reading = "Predicted class and its probability; picked by rule."
+        display(page.figure(figure, f"{name}-fig3", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Fig. 4: the training log
@@ -198,13 +212,11 @@ for name, records in found.items():
 # %%
 page.heading("Fig. 4: the training log")
 for name, records in found.items():
-    main = tables.of(studies.usual(records), tables.OURS, studies.PROTOCOLS[0])
-    if len(main):
-        display(
-            page.table(
-                tables.log_lines(main.iloc[0]), f"{name}-fig4", f"{name}: the log, the paper's and ours"
-            )
-        )
+    with page.partial(name):
+        main = tables.of(studies.usual(records), tables.OURS, "paper")
+        if len(main):
+            title = f"{name}: the log, the paper's and ours"
+            display(page.table(tables.log_lines(main.iloc[0]), f"{name}-fig4", title))
 
 # %% [markdown]
 # ## Fig. 5: accuracy over the epochs, Fig. 6: the three models of Table 2
@@ -214,18 +226,20 @@ page.heading("Fig. 5: accuracy over the epochs")
 reading = ("Mean over seeds and the range of the seeds. Where the bands overlap the heads are not ranked; the grey marks "
            "are the paper's cells, of the whole UCF101 and not of this study.")  # fmt: skip
 for name, records in found.items():
-    for protocol in [p for p in studies.PROTOCOLS if (records["protocol"] == p).any()]:
-        figure = reportfigures.accuracy_over_epochs(records, protocol)
-        display(page.figure(figure, f"{name}-fig5-{protocol}", f"{name}, {protocol}. {reading}"))
+    with page.partial(name):
+        for protocol in studies.protocols(records):
+            figure = reportfigures.accuracy_over_epochs(records, protocol)
+            display(page.figure(figure, f"{name}-fig5-{protocol}", f"{name}, {protocol}. {reading}"))
 
 # %%
 page.heading("Fig. 6: training loss and test accuracy of the models of Table 2")
 reading = ("A training loss that goes on falling while the test accuracy stays level is over-fitting by its usual "
            "definition; bands are the range of the seeds.")  # fmt: skip
 for name, records in found.items():
-    protocol = next(p for p in studies.PROTOCOLS if (records["protocol"] == p).any())
-    figure = reportfigures.ablation_curves(records, protocol)
-    display(page.figure(figure, f"{name}-fig6", f"{name}, {protocol}. {reading}"))
+    with page.partial(name):
+        protocol = studies.protocols(records)[0]
+        figure = reportfigures.ablation_curves(records, protocol)
+        display(page.figure(figure, f"{name}-fig6", f"{name}, {protocol}. {reading}"))
 
 # %% [markdown]
 # ## How sure the heads are
@@ -234,15 +248,17 @@ for name, records in found.items():
 page.heading("Calibration")
 reading = "Bars below the dashed line: the head is surer than it may be."
 for name, records in found.items():
-    protocol = next(p for p in studies.PROTOCOLS if (records["protocol"] == p).any())
-    figure = reportfigures.reliability_by_head(records, protocol)
-    display(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
+    with page.partial(name):
+        protocol = studies.protocols(records)[0]
+        figure = reportfigures.reliability_by_head(records, protocol)
+        display(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
 
 # %%
 page.heading("Over-fitting and calibration in numbers")
 for name, records in found.items():
-    table = studytables.overfitting(records)
-    display(page.table(table, f"{name}-overfitting", f"{name}: the last third of the epochs"))
+    with page.partial(name):
+        table = studytables.overfitting(records)
+        display(page.table(table, f"{name}-overfitting", f"{name}: the last third of the epochs"))
 
 # %% [markdown]
 # ## The readings the paper leaves open
@@ -252,14 +268,15 @@ for name, records in found.items():
 # %%
 page.heading("Readings of Context-LSTM, and the ablation")
 for name, records in found.items():
-    for protocol in studies.PROTOCOLS:
-        own = records[records["protocol"] == protocol]
-        if (own["variant"] != "").any():
-            title = f"{name}: readings, protocol {protocol}"
-            display(page.table(studytables.readings(own, protocol), f"{name}-readings-{protocol}", title))
-            figure = reportfigures.readings(own, protocol)
-            reading = "Dots left of the line are readings that do worse than the default; bars that cross it tell nothing."
-            display(page.figure(figure, f"{name}-readings-{protocol}", f"{name}, {protocol}. {reading}"))
+    with page.partial(name):
+        for protocol in studies.PROTOCOLS:
+            own = records[records["protocol"] == protocol]
+            if (own["variant"] != "").any():
+                title = f"{name}: readings, protocol {protocol}"
+                display(page.table(studytables.readings(own, protocol), f"{name}-readings-{protocol}", title))
+                figure = reportfigures.readings(own, protocol)
+                reading = "Dots left of the line are readings that do worse than the default; bars that cross it tell nothing."
+                display(page.figure(figure, f"{name}-readings-{protocol}", f"{name}, {protocol}. {reading}"))
 
 # %% [markdown]
 # ## Batch size
@@ -267,11 +284,14 @@ for name, records in found.items():
 # %%
 page.heading("Is a larger batch better?")
 for name, records in found.items():
-    curve = studytables.batch_size_curve(records)
-    if len(curve):
-        display(page.table(curve, f"{name}-batch-size", f"{name}: top-1 over the batch size"))
-        reading = "A line that rises to the right would be the paper's claim; bars are 95 % intervals."
-        display(page.figure(reportfigures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}"))
+    with page.partial(name):
+        curve = studytables.batch_size_curve(records)
+        if len(curve):
+            display(page.table(curve, f"{name}-batch-size", f"{name}: top-1 over the batch size"))
+            reading = "A line that rises to the right would be the paper's claim; bars are 95 % intervals."
+            display(
+                page.figure(reportfigures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}")
+            )
 
 # %% [markdown]
 # ## Per class
@@ -281,9 +301,10 @@ for name, records in found.items():
 # %%
 page.heading("Per class")
 for name, records in found.items():
-    protocol = next(p for p in reversed(studies.PROTOCOLS) if (records["protocol"] == p).any())
-    title = f"{name}: context_lstm by class, protocol {protocol}"
-    display(page.table(studytables.per_class(records, protocol=protocol), f"{name}-classes", title))
+    with page.partial(name):
+        protocol = studies.protocols(records)[-1]
+        title = f"{name}: context_lstm by class, protocol {protocol}"
+        display(page.table(studytables.per_class(records, protocol=protocol), f"{name}-classes", title))
 
 # %% [markdown]
 # ## Related work by protocol
@@ -331,6 +352,9 @@ for _, claim in judged.iterrows():
 
 # %%
 page.heading("Missing runs")
+failed = runs.failures(results_folder)
+if len(failed):
+    display(page.table(failed, "failed", "Runs that failed: they are not in the means above"))
 for name, records in found.items():
     missing = studytables.seeds_missing(records)
     if len(missing):

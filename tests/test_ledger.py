@@ -73,7 +73,7 @@ def cost(
     names += ["measured_bytes", "epoch_seconds"]
     rows = [
         {"record": record, "model": model, "way": way, "device": device, "batch_size": 80, "frames": 28,
-         "hidden_size": 512} | {name: 10.0 * ratio for name in names} | changes
+         "hidden_size": 512, "size": 224, "embedding": "[1024, 768, 512]"} | {name: 10.0 * ratio for name in names} | changes
         for model, ratio in ratios.items()
         for way in ways
     ]  # fmt: skip
@@ -190,7 +190,8 @@ def test_adapted_features_differ_by_split_and_are_one_study():
     [
         {"classes": 100}, {"test_clips": 3329}, {"backbone": "efficientnet_lite0"}, {"hidden_size": 64},
         {"epochs": 30}, {"validation": 0.1}, {"learning_rate": 0.01}, {"dataset": "stickfigures"},
-        {"batch_size": 40}, {"protocol": "grouped"},
+        {"batch_size": 40}, {"protocol": "grouped"}, {"frames": 16}, {"rule": "uniform"}, {"size": 160},
+        {"embedding": [128]},
     ],
 )  # fmt: skip
 def test_another_setting_never_decides(change):
@@ -393,12 +394,17 @@ def test_a_cpu_needs_the_count_too_and_yields_to_a_gpu(claim):
 
 
 @pytest.mark.parametrize("claim", CHEAPER)
-def test_costs_that_contradict_or_miss_something_decide_nothing(claim):
+def test_which_cost_counts_and_what_decides_nothing(claim):
     other, column = CHEAPER[claim]
     table = cost({"context_lstm": 0.5, other: 1.0})
     twisted = table.copy()
     twisted.loc[(table["way"] == "online") & (table["model"] == "context_lstm"), column] = 20.0
-    assert judged(claim, costs=twisted)["status"] == OPEN
+    assert judged(claim, costs=twisted)["status"] == FAILS, (
+        "the paper's own way, online on a GPU, counts first"
+    )
+    assert judged(claim, costs=twisted.assign(device="cpu"))["status"] == HOLDS, (
+        "and on a CPU the head by itself"
+    )
     common = table.copy()  # online the backbone hides the difference: the cached way decides
     common.loc[table["way"] == "online", column] = 10.0
     assert judged(claim, costs=common)["status"] == HOLDS
@@ -406,7 +412,7 @@ def test_costs_that_contradict_or_miss_something_decide_nothing(claim):
     assert judged(claim, costs=pd.concat([table, opposite]))["status"] == OPEN
     assert judged(claim, costs=table[table["model"] == other])["status"] == OPEN
     assert judged(claim, costs=table.assign(**{column: np.nan}))["status"] == OPEN
-    for size in ("hidden_size", "frames", "batch_size"):
+    for size in ("hidden_size", "frames", "batch_size", "size", "embedding"):
         row = judged(claim, costs=table.assign(**{size: 7}))
         assert row["status"] == OPEN
         assert row["records"] == []
