@@ -85,6 +85,15 @@ def test_what_is_injected_counts_before_the_config_and_that_before_the_cell(tmp_
     )
 
 
+def test_a_whole_file_that_papermill_injects_starts_from_the_defaults_and_not_from_the_cells_config():
+    lines = "# Parameters\ndataset = 'stickfigures'\nepochs = 9\n"
+    cell = {"config": "smoke", "dataset": "stickfigures", "epochs": 9, "In": ["", lines]}
+    made = Settings.from_notebook(cell)
+    assert (made.epochs, made.size, made.frames) == (9, 160, Settings().frames)
+    both = cell | {"In": ["", lines + "config = 'smoke'\n"]}
+    assert Settings.from_notebook(both).frames == read_config("smoke")["frames"]
+
+
 @pytest.mark.parametrize(
     "options", ["{handover: none, num_blocks: 2}", {"handover": "none", "num_blocks": 2}]
 )

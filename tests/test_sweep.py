@@ -92,6 +92,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(settings):
         told = json.loads((Path(settings.results) / f"{name}.failed.json").read_text(encoding="utf-8"))
         assert told["reason"] == failed.set_index("run").loc[name, "reason"]
     assert len(runs.load(settings.results)) == 4, "a failure is no record"
+    assert set(runs.failures(settings.results)["run"]) == set(failed["run"])
 
 
 def test_a_failure_that_is_overcome_is_forgotten(settings):
@@ -171,6 +172,43 @@ def test_a_scheduler_that_does_not_answer(settings, monkeypatch, address):
     monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
     with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at {address}"):
         sweep.run(settings.jobs()[:1], scheduler=address)
+
+
+def test_a_scheduler_without_workers(settings, monkeypatch):
+    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
+    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as cluster:
+        with pytest.raises(ConnectionError, match="has no workers: start some with `dask worker tcp"):
+            sweep.run(settings.jobs()[:1], scheduler=cluster.scheduler_address)
+
+
+def test_a_worker_with_several_threads_trains_one_model_at_a_time(settings, tmp_path):
+    one = replace(settings, results=str(tmp_path / "one"))
+    sweep.run(one.jobs(), workers=1)
+    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None, host="127.0.0.1") as cluster:
+        done = sweep.run(settings.jobs(), scheduler=cluster.scheduler_address)
+    assert list(done["status"]) == ["finished"] * 4
+    assert contents(settings.results) == contents(one.results)
+
+
+def test_a_damaged_record_is_told_and_the_others_go_on(settings):
+    jobs = settings.jobs()
+    name = sweep.run(jobs[:1], workers=1)["run"][0]
+    history = Path(settings.results) / name / "history.csv"
+    history.write_text(history.read_text(encoding="utf-8") + "9,9,9,9,9,9,9\n", encoding="utf-8")
+    done = sweep.run(jobs, workers=1).set_index("run")
+    assert done.loc[name, "status"] == "failed"
+    assert "history.csv was changed after the run" in done.loc[name, "reason"]
+    assert (done["status"] == "finished").sum() == 3
+
+
+def test_a_drifting_backbone_in_a_sweep_decodes_once_and_gives_the_same_twice(settings, tmp_path):
+    drift = replace(settings, batch_norm="drift", models=("mean_linear",), seeds=(0, 1), epochs=1)
+    done = sweep.run(drift.jobs(), workers=2)
+    assert list(done["status"]) == ["finished"] * 2, list(done["reason"])
+    assert len(list(Path(drift.cache).glob("*/frames.bin"))) == 1
+    again = replace(drift, results=str(tmp_path / "again"))
+    sweep.run(again.jobs(), workers=1)
+    assert contents(drift.results) == contents(again.results)
 
 
 def test_jobs_that_do_not_belong_together(settings):

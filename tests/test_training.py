@@ -282,6 +282,17 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
     assert {path.name for path in tmp_path.iterdir()} == {checkpoint.name, "history.csv"}
 
 
+def test_a_large_checkpoint_is_written_seldom_and_after_the_last_epoch(data, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "HEAVY", 0)
+    monkeypatch.setattr(training, "SELDOM", 1e9)
+    checkpoint, there = tmp_path / "c.safetensors", []
+    training.fit(
+        build(), data, split, config(epochs=3), checkpoint=checkpoint,
+        on_epoch=lambda row: there.append(checkpoint.exists()),
+    )  # fmt: skip
+    assert there == [False, False, True]
+
+
 def test_nan_features_are_refused_by_clip(data, split):
     x = data.x.clone()
     x[5, 2, 3] = float("nan")
