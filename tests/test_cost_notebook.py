@@ -154,7 +154,13 @@ def test_several_records_are_one_table_and_none_is_an_empty_one(folder, tmp_path
     assert loaded.groupby("record").size().tolist() == [4, 4]
     assert loaded.attrs["left_out"] == []
     (tmp_path / "empty").mkdir()
-    assert list(costrecord.load(tmp_path / "empty").columns) == [*costrecord.COLUMNS, "record", "commit"]
+    assert list(costrecord.load(tmp_path / "empty").columns) == [
+        *costrecord.COLUMNS,
+        "record",
+        "commit",
+        "size",
+        "embedding",
+    ]
     with pytest.raises(FileNotFoundError, match=r"run papermill_runs/cost\.ipynb, or check the path"):
         costrecord.load(tmp_path / "none")
 
