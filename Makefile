@@ -49,7 +49,7 @@ report: $(READY)  ## every table, figure and claim of the paper beside ours, fro
 	@echo "The page: papermill_runs/out/report/index.html; tables and figures beside it."
 
 smoke: $(READY)  ## run every notebook once with its smallest setting
-	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py tests/test_cost_notebook.py
+	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py
 
 test: $(READY)  ## lint and all tests
 	$(BIN)/python -m ruff check .
