@@ -37,6 +37,7 @@ def finished(rows: Iterable[dict], columns: list[str], *legend: str) -> pd.DataF
 
 
 def of(rows: pd.DataFrame, model: str, protocol: str) -> pd.DataFrame:
+    """The rows of one model under one protocol; empty where there are none."""
     return rows[(rows["model"] == model) & (rows["protocol"] == protocol)]
 
 
@@ -109,6 +110,7 @@ def table1(records: pd.DataFrame, protocol: str = "paper") -> pd.DataFrame:
 
 
 def study(rows: pd.DataFrame) -> str:
+    """What the rows of a study share, in words: data, backbone, frames, hidden size, epochs."""
     row = rows.iloc[0]
     trained = rows.loc[rows["parameters"] > 0, "epochs"]
     length = f", {int(trained.iloc[0])} epochs" if len(trained) else ""
