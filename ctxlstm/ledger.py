@@ -14,7 +14,7 @@ from functools import partial
 import pandas as pd
 
 from ctxlstm import ledger_rules as rules
-from ctxlstm import paper
+from ctxlstm import paper, studies
 from ctxlstm.ledger_rules import Finding, Study
 
 STATUSES = {1: "holds", -1: "fails", 0: "cannot be told yet"}
@@ -22,10 +22,9 @@ COLUMNS = [
     "claim", "section", "says", "test", "rule", "status", "evidence", "seen_here", "records", "would_settle",
 ]  # fmt: skip
 # A study's runs share these, and their features (by digest where one cache serves all splits).
-SETTING = [
-    "dataset", "backbone", "batch_norm", "size", "frames", "rule", "hidden_size", "embedding", "epochs",
-    "learning_rate", "validation", "classes", "clips",
-]  # fmt: skip
+# What tells studies apart: as for the tables, but features and groups, which follow from these or are asked below.
+SETTING = [name for name in studies.SETTING if name not in ("features_digest", "groups")]
+SETTING += ["batch_norm", "classes", "clips"]
 NEEDED = [name for name in SETTING if name != "clips"] + [
     "run", "model", "protocol", "seed", "batch_size", "top1_best", "features_digest", "train_clips",
     "validation_clips", "test_clips", "seconds_per_epoch",
@@ -241,11 +240,11 @@ def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """
     _check("run", records, NEEDED)
     _check("cost", costs, NEEDED_COSTS)
-    studies = _studies(records)
+    sets = _studies(records)
     rows = []
     for claim in CLAIMS:
-        finding = _decide(claim, [study for study in studies if study.full], costs)
-        seen = _indication(claim, [study for study in studies if not study.full])
+        finding = _decide(claim, [study for study in sets if study.full], costs)
+        seen = _indication(claim, [study for study in sets if not study.full])
         rows.append(
             {
                 "claim": claim.id,
@@ -319,7 +318,7 @@ def _studies(records: pd.DataFrame) -> list[Study]:
         embedding=table["embedding"].map(str),
         variant=table["variant"].fillna("") if "variant" in table else "",
         # the BatchNorm modes other than imagenet depend on the training part: every split has its own features
-        features=table["features_digest"].where(~table["batch_norm"].isin(["adapted", "drift"]), ""),
+        features=table["features_digest"].where(~table["batch_norm"].isin(studies.OWN_FEATURES), ""),
     )
     groups = [rows for _, rows in table.groupby([*SETTING, "features"], dropna=False)]
     return sorted(

@@ -314,7 +314,7 @@ _READINGS: tuple[dict, ...] = (
 def variant(options: dict) -> str:
     """Options as a short text, "" for none: {"pool": None} is "pool=none"."""
     return ", ".join(
-        f"{name}={'none' if value in (None, [], ()) else value}" for name, value in options.items()
+        f"{name}={'none' if value in (None, [], ()) else value}" for name, value in sorted(options.items())
     )
 
 
