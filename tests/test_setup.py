@@ -15,13 +15,18 @@ def pyproject() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def every_dependency() -> list[str]:
+    project = pyproject()
+    return sum(project["optional-dependencies"].values(), project["dependencies"])
+
+
 def bounds(lines: list[str]) -> dict[str, str]:
     return dict(re.fullmatch(r"([\w-]+)\s*>=\s*([\d.]+)", line).groups() for line in lines)
 
 
 def test_environment_yml_has_the_same_packages_and_bounds_as_pyproject():
     project = pyproject()
-    wanted = bounds(project["dependencies"] + project["optional-dependencies"]["test"])
+    wanted = bounds(every_dependency())
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     listed = [line for line in environment["dependencies"] if isinstance(line, str)]
     from_pip = next(line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
@@ -39,8 +44,7 @@ def test_lock_pins_every_dependency_at_or_above_its_bound_and_names_no_address()
     for line in lock.splitlines():
         name, version = re.match(r"([\w.-]+)==([^\s;]+)", line).groups()
         pins.setdefault(name, []).append(version)
-    project = pyproject()
-    for name, bound in bounds(project["dependencies"] + project["optional-dependencies"]["test"]).items():
+    for name, bound in bounds(every_dependency()).items():
         for version in pins[name]:
             pinned, least = (tuple(int(n) for n in re.findall(r"\d+", v)) for v in (version, bound))
             assert pinned >= least, f"{name} is pinned to {version}, below {bound}"
