@@ -12,13 +12,14 @@ ARGS ?=
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready-$(TORCH)
 OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
-NOTEBOOKS := $(wildcard papermill_runs/*.py)
+CHAPTERS := $(wildcard book/[0-9]*.py)
+NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report smoke test lab render lint lock clean
+.PHONY: help setup reproduce report smoke test lab book html exercises grade-demo render lint lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## make .venv from requirements.lock (TORCH=cpu: without CUDA)
 
@@ -56,8 +57,21 @@ test: $(READY)  ## lint and all tests
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest
 
-lab: $(READY)  ## open JupyterLab here
-	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/papermill_runs/reproduce.ipynb
+lab: $(READY)  ## open JupyterLab at the book's start page
+	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/book/00_start_here.ipynb
+
+book: $(READY)  ## run every chapter, every solution and every stub
+	$(BIN)/python -m pytest tests/test_book.py tests/test_exercises.py
+
+html: $(READY)  ## the book as web pages, from the committed outputs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html book book/_build/html
+	@echo "The book: book/_build/html/index.html"
+
+exercises: $(READY)  ## make the exercises to hand out from their solutions
+	$(BIN)/python -m ctxlstm.exercises release
+
+grade-demo: $(READY)  ## grade a made-up class of three
+	$(BIN)/python -m ctxlstm.exercises demo
 
 render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
 	$(BIN)/python -m ctxlstm.notebooks render $(NOTEBOOKS)
@@ -71,4 +85,4 @@ lock: $(READY)  ## pin all dependencies anew in requirements.lock
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove .venv and everything that was generated here
-	rm -rf .venv papermill_runs/out *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv papermill_runs/out book/_build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -16,15 +16,19 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 from PIL import Image
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+KEPT = ("tags", "nbgrader")  # metadata of a cell that belongs to its source
 
-def read(source: Path) -> nbformat.NotebookNode:
+
+def read(source: Path) -> NotebookNode:
     """The notebook of a .py source, without outputs; cell ids follow from positions, so that they never differ."""
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
-        cell["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cell["metadata"] = {key: value for key, value in cell.metadata.items() if key in KEPT}
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -43,14 +47,19 @@ def differences(source: Path) -> list[str]:
     return [
         f"{pair}: cell {number} differs from {source.name}: make render"
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True))
-        if (a.cell_type, a.source, a.metadata.get("tags")) != (b.cell_type, b.source, b.metadata.get("tags"))
+        if _content(a) != _content(b)
     ]
 
 
-def render(source: Path) -> Path:
-    """Make the .ipynb of `source` and run it in its folder; nothing is written if a cell fails.
+def _content(cell: NotebookNode) -> tuple:
+    return cell.cell_type, cell.source, {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
 
-    Kept are pictures, tables and what cells print; dropped are progress bars (stderr), widget state and times.
+
+def execute(source: Path) -> NotebookNode:
+    """The notebook of `source`, run in its folder from a fresh kernel; CellExecutionError where a cell fails.
+
+    Kept are pictures, tables and what cells print; dropped are progress bars (stderr), times, and widgets, which say
+    nothing without a kernel.
     """
     notebook = read(source)
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(source.parent)}}).execute()
@@ -58,15 +67,29 @@ def render(source: Path) -> Path:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not _transient(output)]
             for data in (output["data"] for output in cell.outputs if "data" in output):
                 if "image/png" in data:
                     data["image/png"] = _small_png(data["image/png"])
-    pair = source.with_suffix(".ipynb")
-    part = pair.with_suffix(".part")
+    return notebook
+
+
+def _transient(output: NotebookNode) -> bool:
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
+
+
+def render(source: Path) -> Path:
+    """Make the .ipynb of `source`, with the outputs of `execute`; nothing is written if a cell fails."""
+    return write(execute(source), source.with_suffix(".ipynb"))
+
+
+def write(notebook: NotebookNode, path: Path) -> Path:
+    """Write a notebook, whole or not at all, and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
     nbformat.write(notebook, part)
-    os.replace(part, pair)
-    return pair
+    os.replace(part, path)
+    return path
 
 
 def _small_png(text: str) -> str:

@@ -56,6 +56,6 @@ def test_lock_pins_every_dependency_at_or_above_its_bound_and_names_no_address()
 def test_every_target_of_the_makefile_is_explained_by_make_help():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.search(r"\.PHONY: (.*)", text).group(1).split())
-    explained = set(re.findall(r"^([a-z]+):.*##", text, flags=re.M))
+    explained = set(re.findall(r"^([a-z-]+):.*##", text, flags=re.M))
     assert phony == explained
     assert {"reproduce", "test", "lab"} <= explained

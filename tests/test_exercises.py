@@ -1,0 +1,139 @@
+"""Exercises: released from their solutions by nbgrader; solutions reach all points, untouched stubs none."""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ctxlstm import exercises, notebooks
+
+BOOK = Path(__file__).parents[1] / "book"
+NAMES = exercises.names()
+WIDGETS = re.compile(r"widgets\.(\w+)\(")
+
+
+def marks(name: str) -> list[dict]:
+    return [c.metadata["nbgrader"] for c in exercises.source(name).cells if "nbgrader" in c.metadata]
+
+
+def test_every_chapter_from_2_to_12_has_exercises():
+    chapters = sorted(path.stem for path in BOOK.glob("[01][0-9]_*.py"))
+    assert chapters[2:13] == NAMES
+
+
+@pytest.fixture(scope="module")
+def released_again(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exercises")
+    shutil.copytree(
+        BOOK / "exercises" / "source", folder / "source", ignore=shutil.ignore_patterns("*.ipynb")
+    )
+    shutil.copy(BOOK / "exercises" / "jupytext.toml", folder)
+    exercises.release(folder)
+    return folder / "release"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_release_is_what_its_source_gives(name, released_again):
+    committed = BOOK / "exercises" / "release" / name / f"{name}.ipynb"
+    again = released_again / name / f"{name}.ipynb"
+    assert committed.read_text(encoding="utf-8") == again.read_text(encoding="utf-8"), "make exercises"
+    source = BOOK / "exercises" / "source" / name / f"{name}.py"
+    assert notebooks.differences(source) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_release_holds_no_solution_no_hidden_test_and_no_output(name):
+    path = BOOK / "exercises" / "release" / name / f"{name}.ipynb"
+    text = path.read_text(encoding="utf-8")
+    assert "SOLUTION" not in text
+    assert "HIDDEN" not in text
+    cells = nbformat.reads(text, as_version=4).cells
+    stubs = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("solution")]
+    assert len(stubs) >= 3
+    assert all("raise NotImplementedError()" in cell.source for cell in stubs)
+    assert not any(cell.get("outputs") for cell in cells)
+    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".ipynb_checkpoints") == [path.name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exercises_use_a_widget_and_have_visible_and_hidden_checks(name):
+    cells = exercises.source(name).cells
+    tests = [cell.source for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert sum(mark["points"] for mark in marks(name) if mark["grade"]) >= 6
+    assert len(tests) >= 3
+    for test in tests:
+        visible, _, hidden = test.partition("### BEGIN HIDDEN TESTS")
+        assert "assert" in visible
+        assert '"' in visible, "a visible check says what is wrong"
+        assert "assert" in hidden
+    assert any(WIDGETS.search(cell.source) for cell in cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_solutions_reach_all_points_and_stubs_none(name):
+    submissions = {
+        "solved": {name: exercises.partly_solved(name, lambda grade_id: True)},
+        "untouched": {name: exercises.partly_solved(name, lambda grade_id: False)},
+    }
+    table = exercises.grade(submissions).set_index("student")
+    assert table.loc["solved", "points"] == table.loc["solved", "of"] > 0
+    assert table.loc["untouched", "points"] == 0
+    assert table.loc["untouched", "of"] == table.loc["solved", "of"]
+
+
+EXERCISE = '''# %% [markdown]
+# # Exercises
+
+# %% nbgrader={"grade": false, "grade_id": "SOLVE", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "CHECK", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+assert double(2) == 4, "twice 2 is 4"
+### BEGIN HIDDEN TESTS
+assert double(5) == 10
+### END HIDDEN TESTS
+'''  # fmt: skip  # noqa: E501
+
+
+@pytest.fixture
+def small_course(tmp_path) -> Path:
+    source = tmp_path / "source" / "double" / "double.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(EXERCISE, encoding="utf-8")
+    (tmp_path / "jupytext.toml").write_text(
+        (BOOK / "exercises" / "jupytext.toml").read_text(encoding="utf-8")
+    )
+    return tmp_path
+
+
+def test_an_answer_made_for_the_visible_check_gets_no_points(small_course):
+    exercises.release(small_course)
+    cheat = exercises.partly_solved("double", lambda grade_id: False, small_course)
+    cheat.cells[1].source = "def double(x):\n    return 4"
+    changed = exercises.partly_solved("double", lambda grade_id: False, small_course)
+    changed.cells[1].source = cheat.cells[1].source
+    changed.cells[2].source = "assert True"
+    table = exercises.grade({"cheat": {"double": cheat}, "changed": {"double": changed}}, small_course)
+    assert table["points"].tolist() == [0, 0]
+
+
+def test_the_class_of_three_is_graded_to_a_table(small_course):
+    exercises.release(small_course)
+    table = exercises.demo(["double"], small_course)
+    assert table["student"].tolist() == ["ada", "ben", "eve"]
+    assert table["points"].tolist() == [3, 3, 0]
+
+
+def test_an_exercise_that_cannot_be_graded_is_refused(small_course):
+    source = small_course / "source" / "double" / "double.py"
+    source.write_text(EXERCISE.replace("CHECK", "SOLVE"), encoding="utf-8")
+    with pytest.raises(ValueError, match="'SOLVE' stands twice"):
+        exercises.release(small_course)
+    source.write_text("# %%\nx = 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no graded cell"):
+        exercises.release(small_course)
