@@ -12,11 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse as fuse_conv_and_batch_norm
-from torchvision.transforms.v2.functional import resize
 
 NAMES = ("resnet50", "efficientnet_lite0")
 BATCH_NORMS = ("imagenet", "adapted", "drift")
@@ -69,6 +67,9 @@ class Backbone(nn.Module):
 
     def resize(self, images: Tensor) -> Tensor:
         """Squash images (B, 3, H, W) uint8 to (B, 3, size, size) uint8."""
+        # torchvision takes longer to import than torch itself: whoever needs no pixels does not wait for it.
+        from torchvision.transforms.v2.functional import resize
+
         return resize(images, [self.size, self.size], antialias=True)
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -223,7 +224,9 @@ def load(
 
 
 def _resnet50(state: dict[str, Tensor], stride: str, size: int, source: str | Path | None) -> Backbone:
-    net = torchvision.models.resnet50(weights=None)
+    from torchvision.models import resnet50
+
+    net = resnet50(weights=None)
     if stride == "v1":
         for layer in (net.layer2, net.layer3, net.layer4):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
@@ -263,12 +266,13 @@ def _efficientnet_lite0(size: int) -> Backbone:
 
 def _torchvision_state() -> dict[str, Tensor]:
     """torchvision's IMAGENET1K_V1 weights, from torch.hub's cache or by download."""
+    from torchvision.models import ResNet50_Weights
+
+    weights = ResNet50_Weights.IMAGENET1K_V1
     try:
-        return torchvision.models.ResNet50_Weights.IMAGENET1K_V1.get_state_dict(
-            progress=True, check_hash=True
-        )
+        return weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
-        url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
+        url = weights.url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise FileNotFoundError(
             f"ResNet-50 weights could not be had ({error}). Three ways to get them: (1) go online once, and they are downloaded; "

@@ -30,7 +30,6 @@ from functools import cache
 import pandas as pd
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -186,6 +185,8 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
 @cache
 def resnet50(size: int = IMAGE_SIZE) -> tuple[int, int]:
     """FLOPs of one image of size x size pixels, and bytes of the weights, of ResNet-50 without its classifier."""
+    import torchvision  # slow to import, and needed here only
+
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = torchvision.models.resnet50(weights=None).eval()
         net.fc = nn.Identity()

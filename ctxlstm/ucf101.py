@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 PROTOCOLS = ("paper", "grouped", "official")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov")
@@ -141,6 +140,8 @@ def split(
     _check_table(clips)
 
     if protocol == "paper":
+        from sklearn.model_selection import train_test_split  # slow to import: reading names goes without
+
         if len(clips) < 2:
             raise ValueError("The table holds a single clip: it cannot be split into a train and a test part")
         by_name = np.array(sorted(range(len(clips)), key=clips["name"].tolist().__getitem__))

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: where real data is, and small generated data where it is not."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,13 @@ def tiny_clips(tmp_path_factory) -> Path:
     return stickfigures.render(
         root, classes=stickfigures.CLASSES[:3], groups=4, clips=2, workers=1, progress=False
     )
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory) -> Path:
+    """The book as web pages, as `make html` builds them."""
+    out = tmp_path_factory.mktemp("html")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run([*command, Path(__file__).parents[1] / "book", out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out

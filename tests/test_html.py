@@ -1,23 +1,10 @@
 """`make html`: the book as web pages, built from the committed outputs with warnings as errors."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="session")
-def html(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("html")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    done = subprocess.run([*command, ROOT / "book", out], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 def test_every_chapter_and_exercise_has_its_page(html):

@@ -1,0 +1,210 @@
+"""The book in a real browser: JupyterLab with a chapter that is run and moved, and the web pages.
+
+Skipped where no Chromium is installed (Debian and Ubuntu: apt install chromium).
+"""
+
+import functools
+import http.server
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium on this machine: the book was not opened in a browser"
+)
+MINUTES = 60_000  # in milliseconds, as Playwright counts
+ALL_RUN = re.compile(r"torch [\d.]+.*on the CPU")  # the last line that every chapter prints
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that fails the test when it says anything on the console's error channel."""
+    opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.errors = errors
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a copy of the book, token on; returns a function from a notebook's name to its address."""
+    root = tmp_path_factory.mktemp("lab")
+    ignore = shutil.ignore_patterns("_build", ".ipynb_checkpoints")
+    shutil.copytree(ROOT / "book", root / "book", ignore=ignore)
+    shutil.copytree(ROOT / "papermill_runs" / "results", root / "papermill_runs" / "results")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    settings = root / "settings" / "@jupyterlab"
+    for name, value in (
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+        ("apputils-extension/notification", {"fetchNews": "false"}),
+    ):
+        path = settings / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {"JUPYTER_TOKEN": token, "JUPYTERLAB_SETTINGS_DIR": str(root / "settings")}
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--port-retries=0",
+        f"--notebook-dir={root}",
+    ]
+    with (root / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | own)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, root / "log")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents")
+        yield lambda name: f"http://127.0.0.1:{port}/lab/tree/book/{name}.ipynb?token={token}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"JupyterLab did not start: {log.read_text()}")
+
+
+def run_all(page, address: str) -> None:
+    """Open a notebook, choose Run > Run All Cells, and wait for its last cell."""
+    page.goto(address)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=2 * MINUTES)
+    page.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).wait_for(timeout=2 * MINUTES)
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel and Run All Cells").click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    # the outputs of the committed notebook go when their cell starts; the last comes back when all have run
+    last = page.locator(".jp-CodeCell").last
+    last.locator(".jp-InputPrompt", has_text="[*]").wait_for(timeout=MINUTES)
+    last.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).wait_for(timeout=6 * MINUTES)
+
+
+def panel_below(page, heading: str):
+    """The first widget with a picture below a heading."""
+    cell = page.locator(".jp-Cell", has=page.get_by_role("heading", name=heading))
+    following = cell.locator("xpath=following-sibling::div[.//img[contains(@class, 'widget-image')]][1]")
+    following.scroll_into_view_if_needed()
+    return following
+
+
+def test_chapter_6_runs_and_the_gate_explorer_moves(page, lab):
+    run_all(page, lab("06_lstm_gates"))
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    panel = page.locator(".jp-Cell", has=page.locator(".widget-slider")).first
+    panel.scroll_into_view_if_needed()
+    picture = panel.locator("img").first
+    numbers = panel.locator("[role=status]").first
+    before = picture.get_attribute("src"), picture.screenshot(), numbers.inner_text()
+    handle = panel.get_by_role("slider").first
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "([node, old]) => node.innerText !== old", arg=[numbers.element_handle(), before[2]], timeout=MINUTES
+    )
+    page.wait_for_timeout(1000)
+    after = picture.get_attribute("src"), picture.screenshot(), numbers.inner_text()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert before[2] != after[2]
+    assert [text for text in page.errors if "widget" in text.lower()] == []
+
+
+def test_your_own_video_is_classified_and_a_text_file_is_answered_with_a_sentence(
+    page, lab, tiny_clips, tmp_path
+):
+    run_all(page, lab("10_results"))
+    panel = page.locator(".jp-Cell", has=page.locator("input[type=file]")).first
+    panel.scroll_into_view_if_needed()
+    upload = panel.locator("input[type=file]")
+    status = panel.locator("[role=status], [role=alert]").first
+    clip = sorted(tiny_clips.rglob("*.avi"))[0]
+    upload.set_input_files(clip)
+    panel.get_by_text(re.compile(rf"{re.escape(clip.name)}.*\d %", re.S)).first.wait_for(timeout=2 * MINUTES)
+    assert panel.locator("img").first.get_attribute("src")
+    text = tmp_path / "notes.txt"
+    text.write_text("this is not a video\n" * 50, encoding="utf-8")
+    upload.set_input_files(text)
+    answer = panel.get_by_text(re.compile(r"notes\.txt.*(video|read)", re.S)).first
+    answer.wait_for(timeout=MINUTES)
+    assert "Traceback" not in panel.inner_text()
+    assert status.count() <= 1
+
+
+@pytest.fixture
+def site(html):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def test_the_web_pages_search_link_and_show_equations(page, site):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(site)
+    page.get_by_role("link", name="the map of the book").click()
+    page.get_by_role("heading", name="Start here").first.wait_for()
+    page.goto(f"{site}search.html?q=forget+gate")
+    found = page.locator("#search-results li a").first
+    found.wait_for(timeout=MINUTES)
+    found.click()
+    page.wait_for_load_state()
+    assert "search.html" not in page.url
+    page.goto(f"{site}06_lstm_gates.html")
+    page.locator(".MathJax").first.wait_for(timeout=MINUTES)
+    page.locator(".MathJax_Processing, .MathJax_Error, .merror").first.wait_for(
+        state="detached", timeout=MINUTES
+    )
+    assert page.locator(".MathJax").count() > 20
+    for picture in page.locator("article img").all():
+        assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    page.get_by_role("link", name=re.compile("next", re.I)).first.click()
+    page.get_by_role("heading", level=1, name=re.compile("^7 ")).wait_for()
+    assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
+    assert page.errors == []
