@@ -24,7 +24,10 @@ records a table. Imports point only upwards in this list:
     tables, studytables, tabletext   the paper's tables and ours, from run records
     reportfigures, report   pictures of many runs; the whole account as files
     ledger_rules, ledger   every claim of the paper, the rule that decides it, and what became of it
-    notebooks     pairs of .py and .ipynb
+    classroom     the chapters' small data
+    probes, diagram   what a layer keeps, measured; the cascade as a drawing
+    widgets       things to move and watch
+    notebooks, exercises   pairs of .py and .ipynb; exercises released from solutions, and graded
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.
 """

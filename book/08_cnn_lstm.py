@@ -1,0 +1,483 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 8 The baseline: CNN-LSTM
+#
+# Paper, section 3.5 (ResNet-50-LSTM). About 30 minutes to read, under a minute to run on 2 CPU cores, no downloads.
+
+# %% [markdown]
+# After this chapter you can:
+#
+# - build the paper's baseline, and count its parameters and FLOPs with pencil and paper,
+# - say how much more arithmetic Context-LSTM does, and why a comparison of the two needs a third model,
+# - say what the baseline's classifier gets to see, and how far three seeds of one model lie apart.
+#
+# Before this one: [Chapter 7](07_context_lstm.ipynb), the cascade. The LSTM itself is [Chapter 6](06_lstm_gates.ipynb).
+
+# %% [markdown]
+# ## The question
+#
+# **What is Context-LSTM compared with, and is the comparison fair?**
+#
+# > **Guess first.** Write it down before you read on.
+# >
+# > 1. The paper's baseline has three LSTM layers, its cascade three blocks of three layers in two directions. How many
+# >    times the arithmetic of the baseline's LSTM is that? \_\_\_\_\_\_\_
+# > 2. Two trainings of the *same* model with different seeds, tested on 72 clips. How many points of top-1 lie between
+# >    them? \_\_\_\_\_\_\_
+
+# %% [markdown]
+# ## What the paper says
+#
+# Section 3.5: a ResNet-50 pre-trained on ImageNet, one LSTM block from PyTorch with 3 layers of 512 units, and two FC
+# layers. Section 4.2: the FC layers go from 512 to 256 and from 256 to 101 numbers. Section 4.3: everything else was the
+# same in both experiments. Table 2 gives 90.7 % for it against 92.2 %, 93 hours against 55, and 5.5 GB against 3.6.
+
+# %% [markdown]
+# > **Not stated in the paper.** (a) One or two directions: it says that the LSTM block "is the same" as in Context-LSTM,
+# > which has two, but its first FC layer reads 512 numbers, which fits one. Our default is one direction, as in
+# > the public code base; the alternative is `bilstm`. (b) Which outputs the FC layers read: default the last frame's; also
+# > "mean", "max". (c) Layers between features and LSTM: default the code base's three FC layers. (d) How much
+# > dropout: default 0; the code base's classes have 0.3. (e) Seeds: one run each, as far as one can tell.
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctxlstm import (
+    classroom,
+    cost,
+    costrecord,
+    figures,
+    models,
+    runs,
+    studytables,
+    tables,
+    training,
+    ucf101,
+    widgets,
+)
+
+plt.rcParams.update(figures.style())
+torch.manual_seed(0)
+
+# %% [markdown]
+# ## 1 The model, built by hand
+#
+# A frozen CNN has turned every frame into a vector already ([Chapter 4](04_deep_temporal_features.ipynb)), so the model
+# starts from features $x$ (B, T, D). Three parts: an embedding of every frame, the LSTM, a classifier of the last output.
+
+
+# %%
+class Baseline(nn.Module):
+    def __init__(self, D=2048, K=101, H=512, layers=3):
+        super().__init__()
+        self.embedding = nn.Sequential(
+            nn.Linear(D, 1024), nn.BatchNorm1d(1024, momentum=0.01), nn.ReLU(),
+            nn.Linear(1024, 768), nn.BatchNorm1d(768, momentum=0.01), nn.ReLU(),
+            nn.Linear(768, 512),
+        )  # fmt: skip
+        self.lstm = nn.LSTM(512, H, layers, batch_first=True)
+        self.head = nn.Sequential(nn.Linear(H, 256), nn.ReLU(), nn.Linear(256, K))
+
+    def forward(self, x):
+        B, T, D = x.shape
+        e = self.embedding(x.reshape(B * T, D)).reshape(B, T, -1)  # (B, T, 512), each frame on its own
+        h, _ = self.lstm(e)  # (B, T, H), and the final states
+        return self.head(h[:, -1])  # (B, H) -> (B, K), the output at the last frame
+
+
+# %%
+ours = Baseline().eval()
+x = torch.randn(2, 28, 2048)  # (B, T, D): the paper's sizes
+with torch.no_grad():
+    e = ours.embedding(x.flatten(0, 1)).unflatten(0, (2, 28))
+    h, (h_n, c_n) = ours.lstm(e)  # (B, T, H); (layers, B, H) twice
+    logits = ours(x)
+for name, tensor in {
+    "x": x,
+    "embedded": e,
+    "LSTM outputs": h,
+    "h_n": h_n,
+    "last output": h[:, -1],
+    "logits": logits,
+}.items():
+    print(f"{name:14s} {tuple(tensor.shape)}")
+torch.testing.assert_close(h[:, -1], h_n[-1])  # the last output of the last layer is its final hidden state
+
+# %% [markdown]
+# ## 2 It is the package's `cnn_lstm`
+#
+# The same weights must give the same logits. Both models hold the same tensors in the same order under other names, so one is
+# copied into the other by position.
+
+# %%
+package = models.build("cnn_lstm").eval()
+mine, theirs = ours.state_dict(), package.state_dict()
+assert [v.shape for v in mine.values()] == [v.shape for v in theirs.values()]
+package.load_state_dict(dict(zip(theirs, mine.values(), strict=True)))
+with torch.no_grad():
+    torch.testing.assert_close(package(x), logits)
+print(f"{len(mine)} tensors copied, logits equal; for example {list(mine)[-12]} -> {list(theirs)[-12]}")
+
+# %% [markdown]
+# ## 3 Parameters with pencil and paper
+#
+# One LSTM layer that reads $i$ numbers and has $h$ units keeps, for each of its four gates, a matrix for the input, one
+# for the hidden state, and two biases:
+#
+# $$4\,(h \cdot i + h \cdot h + h + h) = 4h\,(i + h + 2).$$
+#
+# A linear layer from $a$ to $b$ has $(a + 1)\,b$, a BatchNorm of $n$ features has $2n$.
+
+
+# %%
+def lstm_layer(i, h):
+    return 4 * h * (i + h + 2)
+
+
+def linear(a, b):
+    return (a + 1) * b
+
+
+by_hand = {
+    "embedding": linear(2048, 1024) + 2 * 1024 + linear(1024, 768) + 2 * 768 + linear(768, 512),
+    "LSTM": lstm_layer(512, 512) + 2 * lstm_layer(512, 512),  # layer 1, then layers 2 and 3
+    "head": linear(512, 256) + linear(256, 101),
+}
+counted = {"embedding": ours.embedding, "LSTM": ours.lstm, "head": ours.head}
+for part, number in by_hand.items():
+    assert number == models.count_parameters(counted[part])
+    print(f"{part:10s} {number:>10,}")
+print(f"{'all':10s} {sum(by_hand.values()):>10,}")
+
+# %% [markdown]
+# The cascade's LSTM by the same formula. A layer in two directions counts twice and hands 2h = 1,024 numbers to the layer
+# above; between the blocks the max-pool brings them back to 512.
+
+
+# %%
+def lstm_block(i, h, layers=3, directions=1):
+    """Parameters of stacked LSTM layers; every layer above the first reads all directions of the one below."""
+    above = lstm_layer(directions * h, h)
+    return directions * (lstm_layer(i, h) + (layers - 1) * above)
+
+
+cascade = 3 * lstm_block(512, 512, directions=2)
+assert cascade == models.count_parameters(models.build("context_lstm").blocks)
+assert lstm_block(512, 512) == by_hand["LSTM"]
+print(f"baseline {by_hand['LSTM']:,}, cascade {cascade:,}: {cascade / by_hand['LSTM']:.2f} times")
+
+# %% [markdown]
+# ## 4 FLOPs with pencil and paper
+#
+# Every weight of a matrix is used once a frame, in one multiplication and one addition: 2 FLOPs. So an LSTM layer costs
+# $2 \cdot 4h\,(i + h)$ a frame. Biases, gates and BatchNorm are not counted.
+
+# %%
+T = 28
+embedding_flops = T * 2 * (2048 * 1024 + 1024 * 768 + 768 * 512)
+lstm_flops = T * 2 * 3 * 4 * 512 * (512 + 512)
+head_flops = 2 * (512 * 256 + 256 * 101)
+flops = embedding_flops + lstm_flops + head_flops
+predicted = cost.predict("cnn_lstm").forward_flops
+print(f"by hand {flops:,}, ctxlstm.cost {predicted:,}")
+assert flops == predicted
+
+# %% [markdown]
+# torch has a counter of its own. It sees what passes through PyTorch's dispatcher as a matrix product; a fused LSTM kernel
+# is one opaque call and may count as nothing. On the `meta` device, where tensors have shapes and no numbers, no
+# kernel is fused.
+
+
+# %%
+def counted_flops(device):
+    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        Baseline().eval()(torch.empty(1, T, 2048))
+    return counter.get_total_flops()
+
+
+print(f"torch's counter: on the CPU {counted_flops('cpu'):,}, on meta {counted_flops('meta'):,}")
+assert counted_flops("meta") == flops
+print(f"without the LSTM it would be {embedding_flops + head_flops:,}")
+
+# %% [markdown]
+# And the cascade's LSTM layers: three blocks, each with a first layer that reads 512 and two layers that read 1,024
+# numbers, all in two directions.
+
+# %%
+cascade_flops = T * 2 * 3 * 2 * 4 * 512 * ((512 + 512) + 2 * (1024 + 512))
+print(f"GFLOP a clip, LSTM layers: baseline {lstm_flops / 1e9:.3f}, cascade {cascade_flops / 1e9:.3f}")
+print(f"that is {cascade_flops / lstm_flops:.0f} times")
+context = cost.predict("context_lstm")
+assert context.forward_flops == embedding_flops + cascade_flops + head_flops
+print(f"steps that must wait for each other: baseline {3 * T}, cascade {9 * T}")
+
+# %% [markdown]
+# Were the paper's baseline two-way, its block would be exactly one of the cascade's three, and the factor 3 instead
+# of 8. Either way the cascade does more arithmetic and waits three times as often, so the paper's shorter training time
+# cannot come from there ([Chapter 12](12_cost.ipynb)).
+
+# %% [markdown]
+# ## 5 The third model
+#
+# If the larger of two models wins, is it the cascade or the size? `wide_lstm` is the baseline made so wide that it has the
+# cascade's parameters: a *parameter-matched control*. The paper has none.
+
+# %%
+names = ["cnn_lstm", "bilstm", "wide_lstm", "context_lstm_no_pool", "context_lstm"]
+costs = {name: cost.predict(name) for name in names}
+sizes = pd.DataFrame(
+    {
+        name: {
+            "million parameters": c.parameters / 1e6,
+            "GFLOP a clip": c.forward_flops / 1e9,
+            "% of ResNet-50's FLOPs": 100 * c.forward_flops / c.backbone_flops,
+            "GB for a training step": c.head_bytes / 1e9,
+        }
+        for name, c in costs.items()
+    }
+).T
+sizes.round(2)
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
+for ax, column in zip(axes, ["million parameters", "GFLOP a clip"], strict=True):
+    ax.barh(names, sizes[column], color=[figures.HEAD_COLOURS[name] for name in names])
+    ax.set(title=column.capitalize(), xlabel=column)
+axes[0].invert_yaxis()
+fig.suptitle("Heads at the paper's sizes: counted, not measured")
+plt.show()
+print("units of wide_lstm:", models.build("wide_lstm").block.hidden_size)
+
+# %% [markdown]
+# What you see: `wide_lstm` and `context_lstm` are equal in both. A win of the cascade over `cnn_lstm` alone says nothing about
+# cascades; a win over `wide_lstm` would.
+#
+# How long a step takes was measured on a CPU with features that are kept; the record was made by
+# `papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost`.
+
+# %%
+record = costrecord.load("../papermill_runs/results/cost")
+measured = record[record["way"] == "cached"].set_index("model")[["step_seconds", "measured_bytes"]]
+measured["times cnn_lstm"] = measured["step_seconds"] / measured.loc["cnn_lstm", "step_seconds"]
+measured.assign(measured_gb=measured.pop("measured_bytes") / 1e9).round(2)
+
+# %% [markdown]
+# ## 6 Train the three, three seeds each
+#
+# Small heads (32 units where the paper has 512) on the synthetic clips. A seed changes the split, the first weights and
+# the order of the batches. The split keeps source videos together, so nothing leaks
+# ([Chapter 3](03_ucf101.ipynb)). A test part has 72 clips, so one clip is 1.4 points.
+
+# %%
+features = classroom.features()  # x (288, 12, 1280)
+clips = features.clips
+three = ["cnn_lstm", "wide_lstm", "context_lstm"]
+trained, rows = {}, []
+for name in three:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = models.build(name, **classroom.SMALL)
+        split = ucf101.split(clips, "grouped", seed=seed)
+        config = training.Config(epochs=12, batch_size=24, validation=0, seed=seed, cpu=True)
+        history = training.fit(model, features, split, config)
+        trained[name, seed] = model.eval(), split, history
+        rows.append(
+            (name, seed, history.parameters, 100 * history.table["test_top1"].iloc[-1], sum(history.seconds))
+        )
+small = pd.DataFrame(rows, columns=["model", "seed", "parameters", "top1", "seconds"])
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+for name in three:
+    colour = figures.HEAD_COLOURS[name]
+    for seed in range(3):
+        table = trained[name, seed][2].table
+        left.plot(table["epoch"], 100 * table["test_top1"], color=colour, alpha=0.7, linewidth=1.2)
+    own = small[small["model"] == name]["top1"]
+    right.plot(own, [name] * 3, "o", color=colour, alpha=0.7)
+    right.plot(own.mean(), name, "|", color=colour, markersize=22)
+left.set(title="Three seeds of each", xlabel="epoch", ylabel="test top-1 (%)", ylim=(0, 100))
+right.set(title="After the last epoch (bar: mean)", xlabel="test top-1 (%)", xlim=(0, 100))
+right.invert_yaxis()
+plt.show()
+small.groupby("model", sort=False).agg(
+    parameters=("parameters", "first"), mean=("top1", "mean"), low=("top1", "min"), high=("top1", "max")
+).round(1)
+
+# %% [markdown]
+# What you see: the seeds of one model lie about as far apart as the models do. From one run each, which is what the paper
+# has, anybody could have come out ahead. The paper's test part is 46 times as large, so its noise from the *test clips* is
+# smaller; the noise from seeds is not known, because it ran one.
+
+# %% [markdown]
+# ## 7 Five seeds, more clips
+#
+# The same comparison with 900 synthetic clips of 12 classes, 64 units, 30 epochs and 5 seeds. The records were made by
+# `papermill papermill_runs/sweep.ipynb out.ipynb -p config stickfigures -p results papermill_runs/results/stickfigures`.
+
+# %%
+records = runs.load("../papermill_runs/results/stickfigures")
+records = records[records["model"].isin(three)]
+leak = studytables.leak(records)
+figures.heads_by_protocol(leak)
+
+# %%
+compare = pd.concat(
+    [tables.differences(records, "grouped", against=other) for other in ("cnn_lstm", "wide_lstm")]
+)
+compare = compare[(compare["epoch"] == "last") & (compare["model"] == "context_lstm")]
+columns = ["model", "against", "difference", "difference_low", "difference_high", "p", "compared_seeds"]
+compare[columns].round(3)
+
+# %% [markdown]
+# What you see: split by source video, `context_lstm` is ahead of the baseline by several points, with an interval that
+# includes zero. Against the control of equal size nothing of it is left. So on these clips the lead, if there is one, is
+# as well explained by size as by the cascade. This is synthetic data and small heads; UCF101 may differ, and the
+# paper has no such control.
+
+# %% [markdown]
+# ## 8 What the classifier gets to see
+#
+# The classifier reads one vector: the output at the last frame. Everything about the earlier frames must be in it. Exchange
+# one frame of a clip for the same frame of another clip and look how far that vector moves. For comparison the two
+# directions of `bilstm`, read at the same place.
+
+# %%
+torch.manual_seed(0)
+two_way = models.build("bilstm", **classroom.SMALL)
+model, split, _ = trained["cnn_lstm", 0]
+training.fit(two_way, features, split, training.Config(epochs=12, batch_size=24, validation=0, cpu=True))
+test = features.x[torch.as_tensor(split.test.copy())].float()  # (72, 12, 1280)
+other = test.roll(len(test) // 2, dims=0)  # (72, 12, 1280), clips of other classes
+
+
+@torch.no_grad()
+def moved(model, part):
+    """How far the last output moves when frame t alone is exchanged, as a share of all frames exchanged: (T,)."""
+    last = lambda clip: model.block(model.embedding(clip))[0][:, -1, part]  # noqa: E731  (B, H)
+    base, found = last(test), []
+    for t in range(test.shape[1]):
+        changed = test.clone()
+        changed[:, t] = other[:, t]
+        found.append((last(changed) - base).norm(dim=1).mean())
+    return torch.stack(found) / (last(other) - base).norm(dim=1).mean()
+
+
+# %%
+H = classroom.SMALL["hidden_size"]
+forward, backward = moved(two_way.eval(), slice(0, H)), moved(two_way, slice(H, 2 * H))
+influence = {
+    "cnn_lstm": moved(model, slice(None)),
+    "bilstm, forward half": forward,
+    "bilstm, backward half": backward,
+}
+lines = {"cnn_lstm": "-", "bilstm, forward half": "-", "bilstm, backward half": "--"}
+fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+for name, share in influence.items():
+    ax.plot(
+        range(1, 13),
+        100 * share,
+        lines[name],
+        marker="o",
+        markersize=4,
+        color=figures.HEAD_COLOURS[name.split(",")[0]],
+        label=name,
+    )
+ax.set(
+    title="What moves the output at the last frame",
+    xlabel="exchanged frame",
+    ylabel="movement (% of exchanging all)",
+    ylim=(0, None),
+)
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# What you see: late frames weigh most, early ones less, as LSTMs forget. The backward half of a two-way LSTM is an extreme
+# case. At the last frame it has only begun to read. In these small models of three layers it still hears of
+# earlier frames, because its upper layers read the forward outputs of the layers below.
+#
+# The same holds for the cascade with read-out "last", our default for fidelity to the code base
+# ([Chapter 7](07_context_lstm.ipynb) shows the others).
+
+# %% [markdown]
+# ## Try it
+#
+# One layer, one direction, trained as above. Step through one test clip: gates and states of one unit up to frame t. The
+# classifier sees the h of the last step, of all units, and nothing else.
+
+# %%
+torch.manual_seed(0)
+simple = models.build("cnn_lstm", **{**classroom.SMALL, "num_layers": 1})
+training.fit(simple, features, split, training.Config(epochs=12, batch_size=24, validation=0, cpu=True))
+with torch.no_grad():
+    clip = simple.eval().embedding(test[:1])[0]  # (T, E) = (12, 64)
+widgets.sequence_stepper(clip, simple.block, unit=3)
+
+# %%
+widgets.sequence_stepper_figure(clip, simple.block, t=11, unit=3)
+
+# %% [markdown]
+# **Question.** Find a unit whose h at the last step is near zero although its cell state was large on the way. Which gate
+# hides it from the classifier? Would the read-out "max" have seen it?
+
+# %% [markdown]
+# ## Check
+#
+# The package's `cnn_lstm` once more, this time with the gates written out line by line ([Chapter 6](06_lstm_gates.ipynb)), in
+# double precision; and the size of the control.
+
+# %%
+plain = models.build("cnn_lstm", cell="gates").double().eval()
+plain.load_state_dict(package.state_dict())
+with torch.no_grad():
+    torch.testing.assert_close(plain(x.double()), ours.double()(x.double()), atol=1e-9, rtol=1e-9)
+ours.float()
+assert abs(costs["wide_lstm"].parameters / costs["context_lstm"].parameters - 1) < 0.01
+assert cascade_flops == 8 * lstm_flops
+print(
+    "by hand, with torch's LSTM and with our gates: equal logits; the control has the cascade's parameters within 1 %"
+)
+
+# %% [markdown]
+# ## Common mistakes
+#
+# - **Comparing models of unequal size** and naming the architecture as the reason.
+# - **`h[:, -1]` for a two-way LSTM**: its backward half has read one frame there. `h_n` holds the ends of both directions.
+# - **Forgetting `batch_first=True`**: without it PyTorch takes (B, T, D) for T clips of B frames, and says nothing.
+
+# %% [markdown]
+# ## Exercises
+#
+# Four exercises, one of them with the sequence stepper:
+# [exercises](exercises/release/08_cnn_lstm/08_cnn_lstm.ipynb), [with solutions](exercises/source/08_cnn_lstm/08_cnn_lstm.ipynb).
+
+# %% [markdown]
+# ## Summary
+#
+# - *The baseline*: embedding, three LSTM layers, two FC layers on the last output; $4h(i + h + 2)$ parameters a layer,
+#   $2 \cdot 4h(i + h)$ FLOPs a layer and frame. Hand, package and torch's counter agree.
+# - *Comparison*: Context-LSTM's LSTM layers do 8 times the arithmetic (3 times, were the baseline two-way).
+#   `wide_lstm` has its parameters without its cascade.
+# - *What it sees, and spread*: one vector, in which late frames weigh most. Seeds of one model differ about as much as the
+#   models do; over five seeds the lead over the control of equal size is nil.
+#
+# Where this differs from the paper: it has one run each and no control of equal size, leaves the directions of the
+# baseline open, and trains 300 epochs on UCF101. Our numbers are small heads on synthetic clips.
+
+# %% [markdown]
+# Next: [Chapter 9, training](09_training.ipynb).
+
+# %%
+print(classroom.versions())

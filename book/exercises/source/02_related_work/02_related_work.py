@@ -1,0 +1,192 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises 2: related work
+#
+# To [Chapter 2](../../../02_related_work.ipynb). Replace `# YOUR CODE HERE` and the line below it, run the cell under it,
+# and read what it says. Hidden tests check the same things on other data.
+
+# %%
+import numpy as np
+import pandas as pd
+
+from ctxlstm import tables, ucf101, widgets
+
+work = pd.read_csv(tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
+clips = ucf101.full_index()  # the names of all 13,320 clips
+
+# %% [markdown]
+# ## 2.1 Basic: the 3-split number
+#
+# Many papers give one number for three official splits: the mean of the three top-1 accuracies. Write a function that
+# takes the number of right clips and the number of test clips of every split.
+#
+# Predict first: does it matter that the three test parts have different sizes? The customary number is the *plain mean of
+# the three accuracies*, so that every split counts the same.
+
+
+# %% nbgrader={"grade": false, "grade_id": "three-splits", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def three_split_number(right, tested):
+    """Mean of the splits' top-1 accuracies in per cent.
+
+    right, tested: lists of the same length, right clips and test clips of every split.
+    """
+    ### BEGIN SOLUTION
+    return 100 * float(np.mean(np.array(right) / np.array(tested)))
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "three-splits-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert abs(three_split_number([50, 50, 50], [100, 100, 100]) - 50) < 1e-9, (
+    "half right in every split is 50 per cent"
+)
+assert abs(three_split_number([90, 10], [100, 20]) - 70) < 1e-9, (
+    "90 % and 50 % have the mean 70 %, whatever the sizes"
+)
+### BEGIN HIDDEN TESTS
+assert abs(three_split_number([3000, 2800, 3100], [3783, 3734, 3696]) - 79.38794) < 1e-3
+assert abs(three_split_number([1], [4]) - 25) < 1e-9
+assert abs(three_split_number([0, 1000], [1, 1000]) - 50) < 1e-9, "every split counts the same"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# A hint, if the second check failed: dividing the sum of right clips by the sum of test clips gives large splits a larger
+# say. That is another number.
+
+# %% [markdown]
+# ## 2.2 Thinking: predict, then move the split explorer
+#
+# A source video has $n$ clips. In a random 3:1 split each clip goes to training with probability $3/4$; take the clips as
+# independent. One clip of the video is a test clip. With which probability is at least one of its $n-1$ siblings in
+# training? Write the formula.
+#
+# Then predict the share of test clips with a sibling in training for all of UCF101, in per cent, under each protocol.
+# Write the three predictions down **before** you move the widget below.
+
+
+# %% nbgrader={"grade": false, "grade_id": "sibling-chance", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def sibling_chance(n):
+    """Probability (0 to 1) that a test clip of a source video of n clips has a sibling in training."""
+    ### BEGIN SOLUTION
+    return 1 - 0.25 ** (n - 1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "sibling-chance-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert sibling_chance(1) == 0, "a clip without siblings has none in training"
+assert abs(sibling_chance(2) - 0.75) < 1e-12, "one sibling is in training with probability 3/4"
+### BEGIN HIDDEN TESTS
+assert abs(sibling_chance(4) - 0.984375) < 1e-12
+assert abs(sibling_chance(7) - (1 - 0.25**6)) < 1e-12
+### END HIDDEN TESTS
+
+# %% nbgrader={"grade": false, "grade_id": "sibling-prediction", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# Set prediction: a dictionary with the keys "paper", "grouped" and "official", values in per cent (0 to 100).
+### BEGIN SOLUTION
+prediction = {"paper": 99.4, "grouped": 0, "official": 0}
+### END SOLUTION
+
+# %% [markdown]
+# Now move it: choose each protocol, and a few seeds.
+
+# %%
+widgets.split_explorer(clips)
+
+# %% nbgrader={"grade": true, "grade_id": "sibling-prediction-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert set(prediction) == {"paper", "grouped", "official"}, "predict for paper, grouped and official"
+assert all(0 <= share <= 100 for share in prediction.values()), "shares are per cent, from 0 to 100"
+### BEGIN HIDDEN TESTS
+for protocol, share in prediction.items():
+    cut = ucf101.split(clips, protocol, seed=0)
+    found = 100 * ucf101.leakage(clips, cut).share
+    assert abs(share - found) <= 1, (
+        f"{protocol}: predicted {share} %, it is {found:.1f} %: correct it with the widget"
+    )
+### END HIDDEN TESTS
+
+# %% [markdown]
+# A source video of UCF101 has four to seven clips. Put 4, 5, 6 and 7 into your formula, and compare with the widget's
+# number under the paper's protocol. Why do the other two protocols give what they give, with every seed?
+
+# %% [markdown]
+# ## 2.3 Thinking: read a sentence
+#
+# Which of these readings is right? Set `readings` to a dictionary with one of the letters for each number.
+#
+# 1. "91.2 %, 3-fold, UCF101". **a** best of three random splits. **b** mean of the top-1 on three official splits. **c**
+#    top-1 on a third of the clips.
+# 2. "Ten clips a video at test time". **a** ten test videos were used. **b** training saw ten clips. **c** the outputs for
+#    ten windows of every test video are averaged.
+# 3. "The best of 300 epochs on the test part". **a** a fair estimate for new videos. **b** too high on average, even for
+#    new clips of the same kind. **c** too low.
+
+# %% nbgrader={"grade": false, "grade_id": "readings", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# Set readings, for example readings = {1: "a", 2: "a", 3: "a"}.
+### BEGIN SOLUTION
+readings = {1: "b", 2: "c", 3: "b"}
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "readings-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+assert set(readings) == {1, 2, 3}, "give a letter for 1, 2 and 3"
+assert set(readings.values()) <= set("abc"), "the letters are a, b and c"
+### BEGIN HIDDEN TESTS
+assert readings == {1: "b", 2: "c", 3: "b"}, "see chapter 2, steps 5 and 6, and chapter 1, step 5"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 2.4 Extend: a fair table
+#
+# Write a function that gives, for one system, the rows that it may be compared with as an *architecture*: the same
+# protocol (which must be named: not "split not named"), the same extra data, without the system itself, best first.
+#
+# Predict first: how many rows may stand beside the paper's Context-LSTM?
+
+
+# %% nbgrader={"grade": false, "grade_id": "fair-table", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def fair_table(table, system):
+    """Rows of `table` (columns system, top1, protocol, extra) that `system` may be compared with, best first.
+
+    `system` occurs once in the table. An empty table comes back where nothing may be compared.
+    """
+    ### BEGIN SOLUTION
+    own = table[table["system"] == system].iloc[0]
+    same = (
+        (table["protocol"] == own["protocol"])
+        & (table["extra"] == own["extra"])
+        & (table["system"] != system)
+    )
+    same &= not own["protocol"].endswith("split not named")
+    return table[same].sort_values("top1", ascending=False)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "fair-table-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+made_up = pd.DataFrame(
+    [("A", 90.0, "random split", ""), ("B", 95.0, "official, 3 splits", ""), ("C", 80.0, "random split", ""),
+     ("D", 85.0, "random split", ""), ("E", 99.0, "random split", "Kinetics")],
+    columns=["system", "top1", "protocol", "extra"],
+)  # fmt: skip
+assert list(fair_table(made_up, "A")["system"]) == ["D", "C"], (
+    "A: same protocol, same extra data, best first, not A"
+)
+assert len(fair_table(made_up, "B")) == 0, "B stands alone in its protocol"
+### BEGIN HIDDEN TESTS
+beside = fair_table(work, "Context-LSTM (the paper)")
+assert len(beside) == 7
+assert beside["top1"].is_monotonic_decreasing
+assert set(beside["protocol"]) == {"random split"}
+assert len(fair_table(work, "C3D from scratch (jfzhang95)")) == 0, (
+    "a split that is not named cannot be compared"
+)
+assert list(fair_table(work, "I3D two-stream")["system"]) == []
+assert len(made_up) == 5, "the table that came in must stay as it is"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Is the first of these rows the better *model*? Look at what its remark says about the epoch and the split.

@@ -1,0 +1,157 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises 10: reading results
+#
+# To [Chapter 10](../../../10_results.ipynb). A predictions table has one row a test clip: `name` (v_Class_gNN_cNN),
+# `label`, `predicted`. A history has one row an epoch: `epoch`, `validation_top1`, `test_top1`.
+
+# %%
+import numpy as np
+import pandas as pd
+
+from ctxlstm import evaluation, runs, studies, tables, widgets
+
+# %% [markdown]
+# ## 1 Three columns of one curve (basic)
+#
+# From a history give the three accuracies that a table may print: after the last epoch, the best on the test part, and the one at
+# the epoch that the validation part chooses (the *first* of the best validation epochs).
+#
+# Predict first: which of the three can never be the smallest? ______
+
+# %% nbgrader={"grade": false, "grade_id": "three-columns", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def three_columns(history):
+    """{"last": .., "best": .., "chosen": ..}, test accuracies as fractions."""
+    ### BEGIN SOLUTION
+    test = history.set_index("epoch")["test_top1"]
+    chosen = history.set_index("epoch")["validation_top1"].idxmax()
+    return {"last": test.iloc[-1], "best": test.max(), "chosen": test.loc[chosen]}
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "three-columns-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+toy = pd.DataFrame({"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.7, 0.7, 0.5], "test_top1": [0.3, 0.6, 0.9, 0.8]})
+found = three_columns(toy)
+assert found["last"] == 0.8, "last: the test accuracy of the last row"
+assert found["best"] == 0.9, "best: the largest test accuracy of all epochs"
+assert found["chosen"] == 0.6, "chosen: the validation part is best at epochs 2 and 3, and the first of them is taken"
+### BEGIN HIDDEN TESTS
+rng = np.random.default_rng(1)
+for _ in range(5):
+    table = pd.DataFrame({"epoch": range(1, 9), "validation_top1": rng.integers(0, 5, 8) / 5, "test_top1": rng.random(8)})
+    got, epoch = three_columns(table), evaluation.chosen_epoch(table)
+    assert got["last"] == table["test_top1"].iloc[-1]
+    assert got["best"] == table["test_top1"].max()
+    assert got["chosen"] == table.set_index("epoch")["test_top1"][epoch]
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: `Series.idxmax` gives the first index of the largest value.
+
+# %% [markdown]
+# ## 2 The standard error that counts source videos (thinking)
+#
+# With $N$ test clips, accuracy $p$, and for each source video $j$ the number of its clips $n_j$ and of its right ones $r_j$, the standard
+# error of the accuracy is about
+#
+# $$\frac{1}{N}\sqrt{\sum_j (r_j - p\,n_j)^2}$$
+#
+# Predict first: every clip is copied into the table three times, under the same source video. What happens to this
+# standard error, and what to $\sqrt{p(1-p)/N}$? ______
+
+# %% nbgrader={"grade": false, "grade_id": "group-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def group_error(right, video):
+    """Standard error of the accuracy; right: 0 or 1 of each clip, video: its source video, both of length N."""
+    ### BEGIN SOLUTION
+    table = pd.DataFrame({"right": np.asarray(right, float), "video": list(video)})
+    p = table["right"].mean()
+    per = table.groupby("video")["right"].agg(["sum", "size"])
+    return float(np.sqrt(((per["sum"] - p * per["size"]) ** 2).sum()) / len(table))
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "group-error-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+right = np.array([1, 1, 0, 1, 0, 1, 1, 1])
+alone = group_error(right, range(8))
+assert np.isclose(alone, np.sqrt(0.75 * 0.25 / 8)), "one clip a video: the same as sqrt(p(1-p)/N)"
+copied = group_error(np.repeat(right, 3), np.repeat(range(8), 3))
+assert np.isclose(copied, alone), "copies of a clip in the same video bring no new information"
+### BEGIN HIDDEN TESTS
+assert np.isclose(group_error([1, 1, 1, 0, 0, 0], list("aaabbb")), np.sqrt(2 * 1.5**2) / 6)
+assert np.isclose(group_error([1, 0, 1, 0], list("aabb")), 0)
+assert np.isclose(group_error([1, 1, 0], ["x", "y", "y"]), np.sqrt((1 / 3) ** 2 + (1 / 3) ** 2) / 3)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: the sum goes over source videos; `groupby` makes one row of each.
+
+# %% [markdown]
+# ## 3 Which test for which claim (thinking)
+#
+# For each claim set `"seeds"` (a paired test over seeds), `"clips"` (McNemar over clips) or `"neither"`.
+#
+# - `a`: "If you train both heads again on your machine, the first is better on average."
+# - `b`: "These two networks, which I deploy tomorrow, differ on clips of this kind."
+# - `c`: "The first head is better", from one run of each, at the best of 300 epochs on the test part.
+
+# %% nbgrader={"grade": false, "grade_id": "which-test", "locked": false, "schema_version": 3, "solution": true, "task": false}
+### BEGIN SOLUTION
+which = {"a": "seeds", "b": "clips", "c": "neither"}
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "which-test-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert set(which) == {"a", "b", "c"}, "set which = {'a': ..., 'b': ..., 'c': ...}"
+assert set(which.values()) <= {"seeds", "clips", "neither"}, "each is 'seeds', 'clips' or 'neither'"
+### BEGIN HIDDEN TESTS
+assert which == {"a": "seeds", "b": "clips", "c": "neither"}
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: a recipe is what you train again; a network is what came out once. No test mends a number that was picked.
+
+# %% [markdown]
+# ## 4 Predict, then move it: the record dashboard (extend)
+#
+# The records are those of the stick figures (synthetic). Before you touch the dashboard, set `prediction`: on which split
+# is the distance from the lowest to the highest seed of `cnn_lstm` largest, after the last epoch: `"paper"`, `"grouped"` or `"official"`?
+# Then look, write a function that measures it, and set `seen`.
+
+# %%
+records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
+widgets.record_dashboard(records)
+
+# %% nbgrader={"grade": false, "grade_id": "seed-range", "locked": false, "schema_version": 3, "solution": true, "task": false}
+### BEGIN SOLUTION
+prediction = "paper"  # any of the three: a wrong guess costs nothing
+
+
+def seed_range(records, model, protocol):
+    """Highest minus lowest top1_last over the seeds of one head under one protocol, in points."""
+    own = tables.of(studies.usual(records), model, protocol)["top1_last"]
+    return 100 * float(own.max() - own.min())
+
+
+seen = max(("paper", "grouped", "official"), key=lambda protocol: seed_range(records, "cnn_lstm", protocol))
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "seed-range-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+assert prediction in ("paper", "grouped", "official"), "write a prediction down first"
+small = records[records["seed"] < 2]
+one, two = tables.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
+assert np.isclose(seed_range(small, "gru", "paper"), 100 * abs(one - two)), "of two seeds: their distance, in points"
+### BEGIN HIDDEN TESTS
+main = studies.usual(records)
+for model in ("cnn_lstm", "context_lstm"):
+    spread = main[main["model"] == model].groupby("protocol")["top1_last"].agg(lambda x: 100 * (x.max() - x.min()))
+    assert all(np.isclose(seed_range(records, model, protocol), spread[protocol]) for protocol in spread.index)
+    if model == "cnn_lstm":
+        assert seen == spread.idxmax()
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: `studies.usual(records)` keeps the main runs, `tables.of(rows, model, protocol)` those of one head and split.

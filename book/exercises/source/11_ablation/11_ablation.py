@@ -1,0 +1,158 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises 11: reading an ablation
+#
+# To [Chapter 11](../../../11_ablation.ipynb). Accuracies are fractions, 0 to 1.
+
+# %%
+import math
+
+import numpy as np
+from scipy import stats
+
+from ctxlstm import runs, studies, tables, widgets
+
+# %% [markdown]
+# ## 1 How many clips would it have taken? (basic)
+#
+# Two single runs with accuracies $p_1 > p_2$ on $N$ clips each, clips taken as independent. From which $N$ on is the difference at
+# least $z = 1.96$ standard errors?
+#
+# $$z = \frac{p_1 - p_2}{\sqrt{p_1(1-p_1)/N + p_2(1-p_2)/N}}$$
+#
+# Predict first: the paper's 92.2 % against 91.0 % has $z = 1.8$ at 3,330 clips. Are 4,000 enough, or 40,000? ______
+
+# %% nbgrader={"grade": false, "grade_id": "clips-needed", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def clips_needed(p1, p2, z=1.96):
+    """Smallest whole N at which p1 - p2 is at least z standard errors."""
+    ### BEGIN SOLUTION
+    return math.ceil(z**2 * (p1 * (1 - p1) + p2 * (1 - p2)) / (p1 - p2) ** 2)
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "clips-needed-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert clips_needed(0.6, 0.5) == 189, "0.6 against 0.5: 3.8416 * (0.24 + 0.25) / 0.01, rounded up"
+n = clips_needed(0.922, 0.910)
+assert isinstance(n, int), "give a whole number"
+assert 3_330 < n < 13_320, "for the paper's pool: more than its test part, fewer than all clips"
+### BEGIN HIDDEN TESTS
+assert n == 4104
+assert clips_needed(0.9, 0.7, z=3) == 68
+assert clips_needed(0.922, 0.907) == 2669
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: square both sides and solve for $N$; `math.ceil` rounds up.
+
+# %% [markdown]
+# ## 2 Another correction (thinking)
+#
+# Holm keeps the chance of *any* false alarm at 5 %. Benjamini and Hochberg keep the expected *share* of false alarms among the rows that
+# you call real at 5 %, which is milder. Sort the $m$ values ascending; the $k$-th becomes $p_k \cdot m / k$; from the largest down,
+# none may exceed the one after it; cut at 1.
+#
+# Predict first: for a single $p$-value, what do both corrections do? ______
+
+# %% nbgrader={"grade": false, "grade_id": "benjamini", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def benjamini_hochberg(p):
+    """Corrected p-values in the order given, (m,) -> (m,)."""
+    ### BEGIN SOLUTION
+    p = np.asarray(p, float)
+    m, order = len(p), np.argsort(p)
+    steps = p[order] * m / np.arange(1, m + 1)
+    corrected = np.empty(m)
+    corrected[order] = np.minimum(1, np.minimum.accumulate(steps[::-1])[::-1])
+    return corrected
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "benjamini-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+assert np.allclose(benjamini_hochberg([0.03]), [0.03]), "one test: nothing to correct"
+assert np.allclose(benjamini_hochberg([0.01, 0.02, 0.5]), [0.03, 0.03, 0.5]), "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03"
+assert np.allclose(benjamini_hochberg([0.5, 0.01, 0.02]), [0.5, 0.03, 0.03]), "the order given must be kept"
+### BEGIN HIDDEN TESTS
+rng = np.random.default_rng(3)
+for m in (2, 7, 15):
+    p = rng.random(m) ** 3
+    assert np.allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
+    assert (np.asarray(benjamini_hochberg(p)) <= studies.holm(p) + 1e-12).all()
+assert np.allclose(benjamini_hochberg([0.9, 0.95]), [0.95, 0.95])
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: `np.minimum.accumulate` on the reversed list gives "none may exceed the one after it".
+
+# %% [markdown]
+# ## 3 What may be concluded? (thinking)
+#
+# Set each to `True` or `False`.
+#
+# - `a`: In the table of readings no interval excludes zero. So the options make no difference.
+# - `b`: With a default that is right on all test clips, no reading could have come out better.
+# - `c`: At a fixed number of epochs, going from batch 20 to 160 also changes the number of optimizer steps.
+# - `d`: The smallest of 15 uncorrected $p$-values is 0.04. That alone is good evidence for an effect.
+
+# %% nbgrader={"grade": false, "grade_id": "conclusions", "locked": false, "schema_version": 3, "solution": true, "task": false}
+### BEGIN SOLUTION
+conclusions = {"a": False, "b": True, "c": True, "d": False}
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "conclusions-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert set(conclusions) == set("abcd"), "set conclusions = {'a': ..., 'b': ..., 'c': ..., 'd': ...}"
+assert all(isinstance(value, bool) for value in conclusions.values()), "each is True or False"
+### BEGIN HIDDEN TESTS
+assert conclusions == {"a": False, "b": True, "c": True, "d": False}
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: with nothing going on, how often is the smallest of 15 below 0.05? Chapter 11, Step 6, counted it.
+
+# %% [markdown]
+# ## 4 Predict, then move it: whose curve is on top? (extend)
+#
+# Stick figures (synthetic), split by source video. In how many of the 30 epochs is the mean test top-1 (over seeds) of
+# `context_lstm_no_pool` *above* that of `context_lstm`? Write `prediction` (0 to 30) first. Then choose the two heads in the dashboard,
+# count by eye, and write a function that counts.
+
+# %%
+records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
+widgets.record_dashboard(records)
+
+# %% nbgrader={"grade": false, "grade_id": "epochs-ahead", "locked": false, "schema_version": 3, "solution": true, "task": false}
+### BEGIN SOLUTION
+prediction = 10  # any number from 0 to 30: a wrong guess costs nothing
+
+
+def mean_curve(records, model, protocol):
+    """Mean test top-1 over seeds, one value an epoch."""
+    own = tables.of(studies.usual(records), model, protocol)
+    return np.mean([runs.history(row)["test_top1"].to_numpy() for _, row in own.iterrows()], axis=0)
+
+
+def epochs_ahead(records, a, b, protocol):
+    """Number of epochs in which the mean curve of head a lies above that of head b."""
+    return int((mean_curve(records, a, protocol) > mean_curve(records, b, protocol)).sum())
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "epochs-ahead-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+assert 0 <= prediction <= 30, "write a prediction from 0 to 30 down first"
+assert epochs_ahead(records, "gru", "gru", "grouped") == 0, "no head lies above itself"
+assert epochs_ahead(records, "transformer", "single_frame", "grouped") > 20, "the transformer leads nearly everywhere"
+### BEGIN HIDDEN TESTS
+main = studies.usual(records)
+curves = {}
+for head in ("context_lstm_no_pool", "context_lstm", "cnn_lstm"):
+    rows = main[(main["model"] == head) & (main["protocol"] == "grouped")]
+    curves[head] = sum(runs.history(row)["test_top1"] for _, row in rows.iterrows()) / len(rows)
+for a, b in (("context_lstm_no_pool", "context_lstm"), ("cnn_lstm", "context_lstm"), ("context_lstm", "cnn_lstm")):
+    expected = int((curves[a] - curves[b] > 1e-12).sum())
+    assert abs(epochs_ahead(records, a, b, "grouped") - expected) <= 1  # exact ties may round either way
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Hint: `tables.of(studies.usual(records), model, protocol)` gives the runs, `runs.history(row)` the curve of each.
