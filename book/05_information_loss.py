@@ -184,6 +184,10 @@ def cells(y):
     return F.unfold(y, 2, stride=2) if y.shape[2] == 64 else y.flatten(2)
 
 
+# %% [markdown]
+# There are 288 x 1,024 windows; 8,000 of them are plenty.
+
+# %%
 generator = torch.Generator().manual_seed(0)
 chosen = torch.randperm(288 * 1024, generator=generator)[:8000]  # some windows of all frames
 of_window = np.repeat(sources, 1024)[chosen]
@@ -548,8 +552,8 @@ for name in list(said)[1:]:
     print(f"{name:24s} changes the class of {changed.mean():.0%} of {len(changed)} clips")
 
 # %% [markdown]
-# What you see: the accuracy hardly moves, yet some predictions change, for the better and for the worse. A random half
-# changes a similar number. At this size, "the pool changed the result by a few clips" is what any halving does.
+# What you see: about one prediction in ten changes, and a random half changes about as many. At this size, "the pool changed
+# the result by a few clips" is what any halving does.
 
 # %% [markdown]
 # ## Try it

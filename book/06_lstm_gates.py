@@ -475,19 +475,19 @@ plt.show()
 # The paper says that gates solve gradient disappearance *and* explosion. Test the second: make the recurrent weights
 # larger.
 
+
 # %%
+def enlarged(make, factor):
+    net = make()
+    net.weight_hh_l0.data *= factor
+    return net
+
+
 for kind, make in (("plain RNN", maker(16, 32)), ("LSTM", maker(16, 32, 0))):
     for factor in (1, 5, 8):
-
-        def enlarged(make=make, factor=factor):
-            net = make()
-            net.weight_hh_l0.data *= factor
-            return net
-
-        size = reach(enlarged)
-        print(
-            f"{kind:10s} recurrent weights x {factor}: effect of frame 1 / frame 60 = {size[0] / size[-1]:.0e}"
-        )
+        size = reach(lambda make=make, factor=factor: enlarged(make, factor))
+        share = size[0] / size[-1]
+        print(f"{kind:10s} recurrent weights x {factor}: effect of frame 1 / frame 60 = {share:.0e}")
 
 # %% [markdown]
 # *What you see:* numbers above 1 are exploding gradients. The LSTM needs larger weights to get there than the plain
@@ -555,7 +555,7 @@ plt.show()
 # printed, it multiplies: wherever $f + i > 1$ it grows at every frame, without limit.
 
 # %% [markdown]
-# And nothing could be learnt: the weights of the candidate get no gradient, and neither do the inputs.
+# And nothing could be learnt. Look at the gradients of the four weight matrices, from memory that starts at zero:
 
 # %%
 leaf = {gate: weight.clone().requires_grad_() for gate, weight in weights[0].items()}

@@ -84,7 +84,7 @@ cells = ours["top1"].to_numpy()
 print("cells of 'ours' at 91.0 % or more:", (cells >= 91.0).sum(), "of", len(cells))
 print("columns at epoch 150 or later:    ", sum(epoch >= 150 for epoch in paper.EPOCHS))
 late = ours.loc[ours["epoch"] >= 180, "top1"]
-print(f"from 180 on, as we read it: mean {late.mean():.1f}, standard deviation {late.std():.2f} points")
+print(f"from 180 on, as we read it: mean {late.mean():.1f}, scatter (sd) {late.std():.2f} points")
 
 # %% [markdown]
 # Six columns belong to epochs 150 to 300, and only four cells reach 91 %. So "above 91 % after epoch 150"
@@ -169,7 +169,7 @@ means.round(4)
 rng = np.random.default_rng(0)
 looks = np.array([1, 3, 10, 30, 100, 300])
 scatter = 0.4  # points, like the paper's late cells above
-jitter = scatter * rng.standard_normal((4000, looks.max()))  # (repetitions, epochs), true accuracy: always 0
+jitter = scatter * rng.standard_normal((4000, looks.max()))  # (repetitions, epochs)
 bonus = [jitter[:, :n].max(axis=1).mean() for n in looks]
 for row, best in ((paper.OURS, 92.2), (paper.BASELINE, 90.7)):
     level = printed[(printed["row"] == row) & (printed["epoch"] >= 180)]["top1"].mean()
@@ -215,7 +215,7 @@ group = rows["name"].str.rsplit("_c", n=1).str[0]  # v_Class_gNN: the source vid
 per = right.groupby(group).agg(["sum", "size"])  # one row a source video
 p = right.mean()
 k, n = per["sum"], per["size"]
-same = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1))).mean()  # pairs of clips with the same fate
+same = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1))).mean()  # pairs of clips
 print(f"{len(rows)} test clips from {len(per)} source videos, {p:.1%} right")
 print(f"two clips of one video share their fate in {same:.0%} of cases")
 print(f"independent clips would in {p**2 + (1 - p) ** 2:.0%}")
@@ -237,9 +237,7 @@ by_clip = spread(right.to_numpy().astype(int), np.ones(len(right), int))  # ever
 by_group = spread(per["sum"].to_numpy(), per["size"].to_numpy())  # clips of a video together
 for name, found in (("clips", by_clip), ("source videos", by_group)):
     low, high = np.quantile(found, [0.025, 0.975])
-    print(
-        f"drawing {name:13s}: {100 * low:.1f} to {100 * high:.1f} %, standard error {100 * found.std():.2f}"
-    )
+    print(f"drawing {name:13s}: {100 * low:.1f} to {100 * high:.1f} %, error {100 * found.std():.2f}")
 print(f"evaluation.interval:   {' to '.join(f'{100 * x:.1f}' for x in evaluation.interval(rows))} %")
 print(f"sqrt(p(1-p)/N):        {100 * np.sqrt(p * (1 - p) / len(rows)):.2f} points")
 fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
@@ -294,7 +292,7 @@ only_context = int((ok["context_lstm"] & ~ok["cnn_lstm"]).sum())
 only_cnn = int((~ok["context_lstm"] & ok["cnn_lstm"]).sum())
 p_clip = stats.binomtest(only_context, only_context + only_cnn).pvalue
 pooled = studies.pooled_mcnemar(pair["context_lstm"], pair["cnn_lstm"])
-print(f"seed 0:    only context_lstm right {only_context}, only cnn_lstm right {only_cnn}, p = {p_clip:.2g}")
+print(f"seed 0:    {only_context} and {only_cnn} clips that only one head gets right, p = {p_clip:.2g}")
 print(f"all seeds: {pooled['only_this']} and {pooled['only_other']}, p = {pooled['mcnemar_p']:.2g}")
 print(f"by seed:   p = {p_seed:.2g}")
 

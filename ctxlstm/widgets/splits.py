@@ -135,7 +135,8 @@ def _draw_split(cut: _Cut) -> Figure:
         bar.set_title(f"{PROTOCOL_NAMES[split.protocol]}, {which}: {cut.clips.sum():,} clips")
         _draw_sources(axes(left, 0.6, wide, rows), cut, small)
         path = _names(tuple(names), 10 if small else 6, rows)
-        place = Affine2D().translate(left - 0.06, 0.6) + figure.dpi_scale_trans
+        # in shares of the figure and not in inches, which a tightly cut picture moves
+        place = Affine2D().translate(left - 0.06, 0.6).scale(1 / width, 1 / height) + figure.transFigure
         figure.add_artist(PathPatch(path, transform=place, color=".15", linewidth=0))
         _draw_tests(axes(left + wide + 0.25, 0.6, width - left - wide - 0.35, rows), cut)
         handles = [Patch(color=colour, label=name) for name, colour in PARTS.items()]
