@@ -10,8 +10,7 @@
 # # 5 Information loss
 #
 # Paper, section 3.3. About 40 minutes to read, under a minute to run on 2 CPU cores, no downloads.
-
-# %% [markdown]
+#
 # After this chapter you can:
 #
 # - measure "information loss" in three ways, and say what each of them cannot see,
@@ -19,8 +18,7 @@
 # - say what max-pooling 1,024 LSTM outputs to 512 keeps, and what any other way to halve them would keep.
 #
 # Before this one: [Chapter 4](04_deep_temporal_features.ipynb), where a frozen CNN turns frames into vectors.
-
-# %% [markdown]
+#
 # ## The question
 #
 # **How much is lost on the way through a network, and does a shortcut keep it?**
@@ -32,8 +30,7 @@
 # > 2. A ReLU sets negative numbers to zero. Does the rank of its output go up or down? \_\_\_\_\_\_\_
 # > 3. Max-pooling keeps the larger of two LSTM outputs. Of how many in a hundred test clips does that change the class
 # >    that a linear classifier reads from them? \_\_\_\_\_\_\_
-
-# %% [markdown]
+#
 # ## What the paper says
 #
 # Section 3.3 *assumes* that a network loses information on its way, and gives three reasons. A convolution turns as many
@@ -44,8 +41,7 @@
 #
 # Keep in mind that the same paper puts a ReLU and a MaxPool behind every LSTM block (section 3.4) and reports that the
 # MaxPool *raises* accuracy (section 4.4).
-
-# %% [markdown]
+#
 # > **Not stated in the paper.** What "information" is, in which unit it is lost, and any measurement of it. This chapter
 # > uses three rulers: effective rank, reconstruction by a linear map, and a linear probe. Alternatives are estimates of
 # > mutual information, which need far more data, and reconstruction by a trained network, which can only find more.
@@ -122,8 +118,7 @@ torch.testing.assert_close(two[:, :1] - two[:, 1:], t)
 #   easy form.
 #
 # Both are fitted and tested on different source videos (`ctxlstm.probes`), so that no ruler rewards memory.
-
-# %% [markdown]
+#
 # ## 2 The frames, and the first convolution
 #
 # One frame of each of the 288 synthetic clips goes into the trained network at hand, EfficientNet-Lite0
@@ -236,8 +231,7 @@ pd.DataFrame.from_dict(measured, orient="index")
 # - **Effective rank**: it *rises* at the ReLU, where information can only fall (your second guess).
 # - **Probe**: low everywhere, and its changes are about as large as the spread of the folds. The picture holds all there is
 #   to know about the class, and a linear classifier can hardly read it there.
-
-# %% [markdown]
+#
 # ## 3 The same as pictures
 #
 # The linear map from a stage to the pixels, applied to one frame. Where windows overlap, their mean is shown.
@@ -266,8 +260,7 @@ plt.show()
 
 # %% [markdown]
 # What you see: after the pooling edges and texture blur; the figure itself is still there.
-
-# %% [markdown]
+#
 # ## 4 Down the network
 #
 # Now through all 16 blocks of the trained network. Every block's output, averaged over positions, is a vector a frame.
@@ -317,8 +310,7 @@ plt.show()
 # and lays out what it needs so that a linear map can read it. "Less information loss" and "better features" are two
 # things: the picture has lost
 # nothing, and is a poor feature.
-
-# %% [markdown]
+#
 # ## 5 With and without the shortcut: trained blocks
 #
 # Nine of the 16 blocks have a shortcut: input and output have one shape, and the block computes
@@ -370,8 +362,7 @@ trained.groupby("shortcut")[["lost", "probe", "effective rank"]].mean().round(1)
 # Three cautions. This network was trained *with* its shortcuts, so no branch ever had to carry the input; one trained
 # without them might. $x + F(x)$ gives $x$ back mostly because the branch is small beside it. And the ruler looks at one
 # position at a time: what a convolution has moved to the neighbours, or bent, counts as lost.
-
-# %% [markdown]
+#
 # ## 6 With and without the shortcut: random blocks in depth
 #
 # The paper's network is ResNet-50, whose bottleneck block is $y = \mathrm{ReLU}(x + F(x))$: 1 x 1 convolution to a quarter of
@@ -437,8 +428,7 @@ plt.show()
 # Look at the rank with the shortcut: it ends *above* where it started, while less and less of the start is left.
 #
 # Random weights say what the architecture does before it has learnt anything, not what a trained ResNet-50 does.
-
-# %% [markdown]
+#
 # ## 7 What max-pooling 1,024 to 512 keeps
 #
 # Between the paper's LSTM blocks stand ReLU, BatchNorm and MaxPool. In our default reading
@@ -530,8 +520,7 @@ plt.show()
 # What this shows: that nothing much is lost by halving, by whichever way, on this model and data. What it does not show: that
 # the max-pool helps. It may help training without keeping more; that is a question for the ablation
 # ([Chapter 11](11_ablation.ipynb)).
-
-# %% [markdown]
+#
 # ## 8 Which classes change
 #
 # Your third guess: how many of the unseen clips change their predicted class when 1,024 numbers become 512?
@@ -554,8 +543,7 @@ for name in list(said)[1:]:
 # %% [markdown]
 # What you see: about one prediction in ten changes, and a random half changes about as many. At this size, "the pool changed
 # the result by a few clips" is what any halving does.
-
-# %% [markdown]
+#
 # ## Try it
 #
 # ReLU, BatchNorm and MaxPool on a tensor so small that you can follow every number: B = 2 clips, T = 4 frames,
@@ -570,8 +558,7 @@ widgets.stage_explorer_figure(order="relu-bn", pool="feature", batch_norm="featu
 # %% [markdown]
 # **Question.** With order `relu-bn`, which numbers can you no longer compute from the result? And with `bn-relu`? Look for equal
 # numbers after the ReLU that were different before it.
-
-# %% [markdown]
+#
 # ## Check
 #
 # The ruler built here against the package's and against torch's own rank; the stage of section 7 against `ctxlstm.parts`,
@@ -596,15 +583,13 @@ print("our effective rank, torch's rank and the package's stage agree")
 # - **Fitting and testing a ruler on the same rows.** With more columns than rows a linear map reconstructs anything.
 #   Rows of one source video must stay together as well.
 # - **Taking off a shortcut from a network that was trained with it** and calling the result "a network without shortcuts".
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # Four exercises, one of them on the widget above:
 # [exercises](exercises/release/05_information_loss/05_information_loss.ipynb),
 # [with solutions](exercises/source/05_information_loss/05_information_loss.ipynb).
-
-# %% [markdown]
+#
 # ## Summary
 #
 # - *Three rulers*: effective rank (directions, blind to what they hold), linear reconstruction (an upper bound of the loss),
@@ -617,8 +602,7 @@ print("our effective rank, torch's rank and the package's stage agree")
 # Where this differs from the paper: it assumes a loss and argues from single elements; measured over all kernels the loss
 # of a convolution is small. Its point about the shortcut holds on the ruler that fits it. Everything here is one trained
 # network, one random one and one small LSTM, on synthetic clips.
-
-# %% [markdown]
+#
 # Next: [Chapter 6, the LSTM's gates](06_lstm_gates.ipynb).
 
 # %%

@@ -10,8 +10,7 @@
 # # 6 The gates of an LSTM
 #
 # Paper: section 3.4, Eqs. 12-17 | 40 minutes to read and play, under a minute to run | downloads: none
-
-# %% [markdown]
+#
 # **After this chapter you can**
 #
 # - write an LSTM cell as six lines, one for each equation, and say the shape of every symbol in them;
@@ -20,8 +19,7 @@
 #
 # You need PyTorch basics. [Chapter 4](04_deep_temporal_features.ipynb) explains how a video becomes the sequence of
 # vectors that we feed in here, [Chapter 5](05_information_loss.ipynb) what is lost on the way.
-
-# %% [markdown]
+#
 # **The question.** How does an LSTM decide, unit by unit and frame by frame, what to keep, and why can it remember
 # for longer than a plain recurrent network?
 #
@@ -48,8 +46,7 @@
 # These are the equations in this book's symbols and with a misprint in Eq. 15 repaired; at the end of the chapter
 # you run it as it is printed. The star multiplies element by element. The network itself uses PyTorch's LSTM
 # (section 3.4), not code of the authors' own.
-
-# %% [markdown]
+#
 # | symbol | name | shape | in the paper |
 # |---|---|---|---|
 # | $x_t$ | input: the features of frame $t$ | (B, D) | $x_t$, "the input" |
@@ -64,8 +61,7 @@
 # | $b_f, b_i, b_g, b_o$ | biases | (H,) each | $b_f, b_i, b_C, b_o$ |
 #
 # B clips, T frames, D features, H hidden units, in every chapter.
-
-# %% [markdown]
+#
 # > **Not stated in the paper.**
 # >
 # > - *Where $h_0$ and $c_0$ start.* We take zeros, as PyTorch does. In the cascade of
@@ -313,8 +309,7 @@ plt.show()
 # (bottom, middle) grows far beyond 1. The hidden state is squashed again and stays within -1 and 1. A few rows of
 # the forget gate change from dark to bright or back: there a unit forgets at one moment of the movement and
 # remembers at another.
-
-# %% [markdown]
+#
 # One unit tells the story better. SitDown and StandUp show the same poses in the opposite order. We look for a unit
 # whose last cell state tells the two apart *and* whose forget gate moves during a clip.
 
@@ -431,8 +426,7 @@ plt.show()
 # nothing too. With bias 3 the line is flat. **It is not the LSTM as such that keeps the gradient alive, it is a
 # forget gate near 1.** PyTorch's start values do not provide that: it has to be learnt. (In step 5 it was: the mean
 # forget gate is far above 0.5 after training.) Compare with your guess.
-
-# %% [markdown]
+#
 # Does it matter for learning? A test with a known answer: the first frame is +1 or -1, then come 39 frames of noise.
 # At the end, say which it was. Chance is 50 %.
 
@@ -553,8 +547,7 @@ plt.show()
 # %% [markdown]
 # *What you see:* with the tilde, the memory grows by at most 1 a frame, since $f$, $i$ and $|g|$ are below 1. As
 # printed, it multiplies: wherever $f + i > 1$ it grows at every frame, without limit.
-
-# %% [markdown]
+#
 # And nothing could be learnt. Look at the gradients of the four weight matrices, from memory that starts at zero:
 
 # %%
@@ -673,8 +666,7 @@ print("gates.LSTM and torch.nn.LSTM agree to 1e-9: outputs, h, c and gradients",
 #
 # **Where we differ from the paper:** nowhere in the function. We put the tilde back into Eq. 15 and write $g$ for
 # $\tilde{C}$ and lower-case $c$ for $C$. Start values are not stated; ours are PyTorch's.
-
-# %% [markdown]
+#
 # Next: [Chapter 7](07_context_lstm.ipynb) puts such blocks in a row and hands the states of one to the next.
 
 # %%

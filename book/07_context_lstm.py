@@ -19,8 +19,7 @@
 # - tell what the paper's Fig. 2 leaves open, and which readings fit the 512 inputs of its first FC layer.
 #
 # You need the gates and the two states $h$ and $c$ of [Chapter 6](06_lstm_gates.ipynb).
-
-# %% [markdown]
+#
 # ## The question
 #
 # An LSTM block reads all frames and ends in a state. **What happens if the next block starts from that state, instead
@@ -31,8 +30,7 @@
 # it is given know best?
 #
 # Your guess: it starts at frame ______ with a state that was last updated at frame ______ .
-
-# %% [markdown]
+#
 # ## What the paper says
 #
 # - A frozen ResNet-50 turns frames into features; the Context-LSTM classifier reads those (Fig. 1).
@@ -42,8 +40,7 @@
 #   the other order (section 4.4).
 # - Every unit is bi-directional and has three LSTM layers (caption of Fig. 2). The hidden size is 512, and two FC
 #   layers follow, 512 to 256 and 256 to 101 (section 4.2).
-
-# %% [markdown]
+#
 # ## What it does not say
 #
 # > **Not stated in the paper.** How many blocks there are: Fig. 2 shows inputs $x_1, x_2, x_3$ and an output $Y$. *Our
@@ -88,8 +85,7 @@ diagram.draw("Our default reading of Fig. 2")
 # cross, because a forward lane ends at the right and starts at the left, and a backward lane does the opposite.
 #
 # We now build this from the top down.
-
-# %% [markdown]
+#
 # ## Step 1: one block
 #
 # A block is PyTorch's LSTM with $L = 3$ layers and two directions. It gives the last layer's output at every frame,
@@ -189,8 +185,6 @@ for k, block in enumerate(cascade.blocks, 1):
 cascade.head.register_forward_hook(note("two FC layers"))
 with torch.no_grad():
     assert cascade(x).shape == (B, 101)
-
-# %%
 pd.DataFrame(rows, columns=["module", "is given", "gives", "final h, and c"]).style.hide(axis="index")
 
 # %% [markdown]
@@ -259,11 +253,9 @@ def sensitivity(row):
     return size / size.max()
 
 
-knows = {"forward": sensitivity(0), "backward": sensitivity(1)}  # layer 1; each (T,)
-assert knows["forward"].argmax() == 11
-assert knows["backward"].argmax() == 0
-
 # %%
+knows = {"forward": sensitivity(0), "backward": sensitivity(1)}  # layer 1; each (T,)
+assert (knows["forward"].argmax(), knows["backward"].argmax()) == (11, 0)
 figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
 look = {"forward": ("#0072B2", "o-", 1), "backward": ("#D55E00", "s--", 12)}
 for name, (colour, line, start) in look.items():
@@ -286,8 +278,7 @@ plt.show()
 # clip behind it. Against it: the state is not that of a neighbouring frame, as it is within an LSTM. Exchanging the
 # directions (`handover="swap"`) would keep it close in time. (This small network is untrained; training moves the
 # forget gates and so changes how steep the curves are, not where the lanes end.)
-
-# %% [markdown]
+#
 # ## Step 7: the readings of Fig. 2 side by side
 #
 # Fig. 2 names three inputs $x_1, x_2, x_3$ and one output. You can read it as three blocks (our default), or as *one*
@@ -353,8 +344,7 @@ fits.style.hide(axis="index")
 # or throws half of it away. **Feature pooling after the last block uses only what the paper names.** It also needs no
 # transpose: `MaxPool1d(2)` on a PyTorch tensor (B, T, 2H) pools the last axis, and section 3.4 says that the
 # tensors "are always matrixes". This is evidence, not proof; only the authors' code could settle it.
-
-# %% [markdown]
+#
 # A third reading of Fig. 2: the clip is cut into three segments $x_1, x_2, x_3$, and the *same* LSTM reads one after the
 # other, handing its state on. For one direction and without stages in between we can say what that is:
 
@@ -383,7 +373,7 @@ print("three segments with hand-over = one pass over the whole clip")
 
 # %%
 def changes_at_last_frame(**options):
-    """How much the last block's output at the last frame changes: forward half, backward half (means over units)."""
+    """By how much the forward and the backward half of the last block's output change (means over units)."""
     torch.manual_seed(0)
     model = models.ContextLSTM(**classroom.SMALL | {"embedding": ()} | options).eval()
     seen = []
@@ -410,7 +400,7 @@ for name, options in cases.items():
 
 # %% [markdown]
 # What you see: with one layer the backward half at the last frame does not change **at all**. It has read one frame and
-# started from zeros. With three layers it changes a little: the lane still takes a single step, but its input already
+# started from zeros. With three layers it does change: the lane still takes a single step, but its input already
 # holds the forward half of the layer below. **With hand-over it changes more than the forward half:** it is one step
 # away from its start, and its start is a summary of the whole clip.
 #
@@ -419,8 +409,7 @@ for name, options in cases.items():
 #
 # `readout="ends"` takes each half where its own walk ends. It costs nothing and is an option of our model. The paper does
 # not say what it does.
-
-# %% [markdown]
+#
 # ## Step 10: does the hand-over help?
 #
 # Train the small model with and without it, three times each. With each seed both get the same split by source video
@@ -475,22 +464,18 @@ from ctxlstm import runs, studytables, tabletext
 
 records = runs.load("../papermill_runs/results/ucf101_subset")
 ablation = studytables.readings(records, protocol="paper")
-shown = tabletext.readable(ablation).set_index("reading")
-shown[["last (%)", "difference (points)"]]
-
-# %%
 tested = ablation.dropna(subset=["difference_low"])
 clear = tested[(tested["difference_low"] > 0) | (tested["difference_high"] < 0)]
 print(f"{len(clear)} of {len(tested)} readings differ from the default by more than their interval allows")
 assert len(clear) == 0
+tabletext.readable(ablation).set_index("reading")[["last (%)", "difference (points)"]]
 
 # %% [markdown]
 # What you see: **no reading differs from the default beyond its interval**, and "handover=none" is among the nearest.
 # The intervals are wide: three seeds, 75 test clips, and a task so easy that the default reaches 100 %. So this is not evidence
 # that hand-over does nothing. It says that these data cannot tell. (Where all seeds give the same difference
 # there is no interval, and the cell holds a bare number.) The paper has no such ablation.
-
-# %% [markdown]
+#
 # ## Try it: the state flow
 #
 # One clip on its way through the small packaged model. Switch the hand-over on and off. The widget counts frames
@@ -513,8 +498,7 @@ widgets.state_flow_figure(model, clip, handover="hc")
 #
 # <details><summary>Answer</summary>Two reasons. Forget gates let part of the start survive for many steps. And from layer 2
 # on, each lane also reads the other direction's outputs, which differ most at exactly that other end.</details>
-
-# %% [markdown]
+#
 # ## Check: our cascade against the package and PyTorch
 #
 # The same weights in `models.ContextLSTM` (without embedding) must give the same numbers. Only the names of the
@@ -572,8 +556,7 @@ print("cell='gates': logits and all states agree to 1e-9")
 # - **Believing that a state passes through ReLU and BatchNorm.** They act on `y` only.
 # - **`BatchNorm1d` without the transpose.** On (B, T, 2H) it takes axis 1, so it normalises *frames*. It refuses only
 #   if $T$ is not the size that it was made for. [Chapter 5](05_information_loss.ipynb) shows what each axis does.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # Four exercises, one of them on the state flow: [release](exercises/release/07_context_lstm/07_context_lstm.ipynb), and
@@ -584,15 +567,14 @@ print("cell='gates': logits and all states agree to 1e-9")
 # - The cascade is a row of two-way LSTM blocks with ReLU, BatchNorm and MaxPool behind each. One line hands the state over:
 #   `start = (h, c)`. The end of block $k$ is the start of block $k + 1$, to the last bit.
 # - Outputs go 2048, 1024, 512, 1024, 512, ... ; states keep (6, B, 512). A state that arrives at $t = 1$ was made at
-#   $t = T$, and the other way round. The backward half of
-#   the last frame has taken one step only, but with hand-over not from zeros.
+#   $t = T$, and the other way round. The backward half of the last frame has taken one step only, but
+#   with hand-over not from zeros.
 # - Number of blocks, pooling axis, hand-over and read-out are not stated. Hidden size 512, two directions and an
 #   FC layer that reads 512 fit together if MaxPool halves the features, after the last block too.
 #
 # **Where we differ from the paper:** where it is silent, we chose; every choice is an option of `ContextLSTM`. Whether
 # the hand-over raises accuracy is not shown by the paper, and our small studies cannot tell.
-
-# %% [markdown]
+#
 # Next: [Chapter 8, the CNN-LSTM](08_cnn_lstm.ipynb), the baseline that all this is compared with.
 
 # %%

@@ -10,8 +10,7 @@
 # # 8 The baseline: CNN-LSTM
 #
 # Paper, section 3.5 (ResNet-50-LSTM). About 30 minutes to read, about a minute to run on 2 CPU cores, no downloads.
-
-# %% [markdown]
+#
 # After this chapter you can:
 #
 # - build the paper's baseline, and count its parameters and FLOPs with pencil and paper,
@@ -19,8 +18,7 @@
 # - say what the baseline's classifier gets to see, and how far three seeds of one model lie apart.
 #
 # Before this one: [Chapter 7](07_context_lstm.ipynb), the cascade. The LSTM itself is [Chapter 6](06_lstm_gates.ipynb).
-
-# %% [markdown]
+#
 # ## The question
 #
 # **What is Context-LSTM compared with, and is the comparison fair?**
@@ -31,15 +29,13 @@
 # >    times the arithmetic of the baseline's LSTM is that? \_\_\_\_\_\_\_
 # > 2. Two trainings of the *same* model with different seeds, tested on 72 clips. How many points of top-1 lie between
 # >    them? \_\_\_\_\_\_\_
-
-# %% [markdown]
+#
 # ## What the paper says
 #
 # Section 3.5: a ResNet-50 pre-trained on ImageNet, one LSTM block from PyTorch with 3 layers of 512 units, and two FC
 # layers. Section 4.2: the FC layers go from 512 to 256 and from 256 to 101 numbers. Section 4.3: everything else was the
 # same in both experiments. Table 2 gives 90.7 % for it against 92.2 %, 93 hours against 55, and 5.5 GB against 3.6.
-
-# %% [markdown]
+#
 # > **Not stated in the paper.** (a) One or two directions: it says that the LSTM block "is the same" as in Context-LSTM,
 # > which has two, but its first FC layer reads 512 numbers, which fits one. Our default is one direction, as in
 # > the public code base; the alternative is `bilstm`. (b) Which outputs the FC layers read: default the last frame's; also
@@ -226,8 +222,7 @@ print(f"steps that must wait for each other: baseline {3 * T}, cascade {9 * T}")
 # Were the paper's baseline two-way, its block would be exactly one of the cascade's three, and the factor 3 instead
 # of 8. Either way the cascade does more arithmetic and waits three times as often, so the paper's shorter training time
 # cannot come from there ([Chapter 12](12_cost.ipynb)).
-
-# %% [markdown]
+#
 # ## 5 The third model
 #
 # If the larger of two models wins, is it the cascade or the size? `wide_lstm` is the baseline made so wide that it has the
@@ -260,8 +255,8 @@ plt.show()
 print("units of wide_lstm:", models.build("wide_lstm").block.hidden_size)
 
 # %% [markdown]
-# What you see: `wide_lstm` and `context_lstm` are equal in both. A win of the cascade over `cnn_lstm` alone says nothing about
-# cascades; a win over `wide_lstm` would.
+# What you see: `wide_lstm` and `context_lstm` are as good as equal in both. A win of the cascade over `cnn_lstm` alone says
+# nothing about cascades; a win over `wide_lstm` would.
 #
 # How long a step takes was measured on a CPU with features that are kept; the record was made by
 # `papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost`.
@@ -321,8 +316,7 @@ small.groupby("model", sort=False).agg(
 #
 # The paper's test part is 46 times as large, so its noise from the *test clips* is smaller. Its noise from seeds is not
 # known: one run of each model is all that is reported.
-
-# %% [markdown]
+#
 # ## 7 Five seeds, more clips
 #
 # The same comparison with 900 synthetic clips of 12 classes, 64 units, 30 epochs and 5 seeds. The records were made by
@@ -349,8 +343,7 @@ compare[columns].round(3).reset_index(drop=True)
 #
 # This does not repeat what section 6 showed: fewer clips and epochs gave the cascade a lead over the control. Which of the
 # two carries over to UCF101 cannot be told from synthetic clips; that the control is needed can.
-
-# %% [markdown]
+#
 # ## 8 What the classifier gets to see
 #
 # The classifier reads one vector: the output at the last frame. Everything about the earlier frames must be in it. Exchange
@@ -402,14 +395,13 @@ plt.show()
 
 # %% [markdown]
 # What you see: before training the late frames weigh most, because forget gates near one half let the early ones fade.
-# Training turned that round: the baseline's last output hears most of the *first* frames. It can learn to hold on to what it
-# needs; that it needs the beginning of these clips is a property of the data and not of LSTMs.
+# Training turned that round: the baseline's last output hears most of the *first* frames. An LSTM can learn what to hold
+# on to. Perhaps the first pose gives these synthetic clips away; on other clips it may be other frames.
 #
 # The backward half leans on the one frame that its top layer has read there. It hears of earlier frames at all
 # only because its upper layers read the forward outputs below. The same holds for the cascade with read-out "last", our default
 # for fidelity to the code base ([Chapter 7](07_context_lstm.ipynb) shows the others).
-
-# %% [markdown]
+#
 # ## Try it
 #
 # One layer, one direction, trained as above. Step through one test clip: gates and states of one unit up to frame t. The
@@ -429,8 +421,7 @@ widgets.sequence_stepper_figure(clip, simple.block, t=11, unit=3)
 # %% [markdown]
 # **Question.** Find a unit whose h at the last step is nearer to zero than it was on the way. Is it the cell state that went
 # down, or the output gate that closed? Would the read-out "max" have seen more of that unit?
-
-# %% [markdown]
+#
 # ## Check
 #
 # The package's `cnn_lstm` once more, this time with the gates written out line by line ([Chapter 6](06_lstm_gates.ipynb)), in
@@ -454,14 +445,12 @@ print("the control has the cascade's parameters within 1 %")
 # - **`h[:, -1]` for a two-way LSTM**: its top layer has read one frame backwards there. `h_n` holds the ends of both
 #   directions.
 # - **Forgetting `batch_first=True`**: without it PyTorch takes (B, T, D) for T clips of B frames, and says nothing.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # Four exercises, one of them with the sequence stepper:
 # [exercises](exercises/release/08_cnn_lstm/08_cnn_lstm.ipynb), [with solutions](exercises/source/08_cnn_lstm/08_cnn_lstm.ipynb).
-
-# %% [markdown]
+#
 # ## Summary
 #
 # - *The baseline*: embedding, three LSTM layers, two FC layers on the last output; $4h(i + h + 2)$ parameters a layer,
@@ -473,8 +462,7 @@ print("the control has the cascade's parameters within 1 %")
 #
 # Where this differs from the paper: it has one run each and no control of equal size, leaves the directions of the
 # baseline open, and trains 300 epochs on UCF101. Our numbers are small heads on synthetic clips.
-
-# %% [markdown]
+#
 # Next: [Chapter 9, training](09_training.ipynb).
 
 # %%

@@ -10,8 +10,7 @@
 # # 9 Training, and four ways to fool yourself
 #
 # Paper: sections 4.1 and 4.2 | 40 minutes to read and play, about a minute to run | downloads: none
-
-# %% [markdown]
+#
 # **After this chapter you can**
 #
 # - write the paper's training loop in fifteen lines and say what each line is for;
@@ -21,8 +20,7 @@
 #
 # The models come from [Chapter 7](07_context_lstm.ipynb) and [Chapter 8](08_cnn_lstm.ipynb), the splits from
 # [Chapter 3](03_ucf101.ipynb).
-
-# %% [markdown]
+#
 # **The question.** What does it take to train these models, and to be able to believe the number that comes out?
 #
 # **Guess first.** Take a model that is right on 90.0 % of all clips, no more and no less. You test it on 3,330
@@ -35,8 +33,7 @@
 # is scikit-learn's top-1. Data is divided 3:1 at random into a training and a test part. Training loss and test
 # accuracy are computed after every epoch, and section 4.3 reports the best test accuracy. Section 4.2 says that
 # dropout is used and that larger batches gave better accuracy. Section 4.1 names the machine: one GTX 1080 Ti.
-
-# %% [markdown]
+#
 # > **Not stated in the paper.**
 # >
 # > - *A validation part.* There is none in section 4.2, "validation set" and "test set" are used for the same clips.
@@ -571,8 +568,7 @@ print(f"95 % interval over source videos: {100 * low:.0f} to {100 * high:.0f} %"
 #
 # **Where we differ from the paper:** a validation part, by source video; several seeds; equal batches; a CNN in
 # evaluation mode. We show the paper's choice, the best test epoch, beside ours in every table.
-
-# %% [markdown]
+#
 # Next: [Chapter 10](10_results.ipynb) reads the results of the full trainings, the paper's and ours.
 
 # %%
