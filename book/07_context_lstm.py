@@ -10,8 +10,7 @@
 # # 7 The Context-LSTM
 #
 # Paper section 3.4, Figs. 1 and 2. About 40 minutes; runs in about a minute on two CPU cores; no downloads.
-
-# %% [markdown]
+#
 # **After this chapter you can**
 #
 # - build the cascade from three LSTM blocks, and point at the one line that hands the state over;
@@ -92,6 +91,9 @@ diagram.draw("Our default reading of Fig. 2")
 # forward and backward half side by side, and the final states of all lanes:
 #
 # $$y \in \mathbb{R}^{B \times T \times 2H}, \qquad h_n, c_n \in \mathbb{R}^{2L \times B \times H}$$
+#
+# The six rows of a state are ordered layer by layer, forward before backward: row 4 is the forward lane of layer 3, row
+# 5 its backward lane. Where in time did these two end? The cell compares them with the outputs.
 
 # %%
 B, T, H = 2, 28, 512  # clips, frames, hidden units: the paper's T is not stated, its code base has 28
@@ -99,12 +101,6 @@ block = nn.LSTM(2048, H, num_layers=3, bidirectional=True, batch_first=True)
 x = torch.randn(B, T, 2048)  # (B, T, D)  stands for ResNet-50 features
 y, (h, c) = block(x)  # (B, T, 2H), (2L, B, H), (2L, B, H)
 print("outputs y", tuple(y.shape), "  final states h", tuple(h.shape), " c", tuple(c.shape))
-
-# %% [markdown]
-# The six rows of a state are ordered layer by layer, forward before backward: row 4 is the forward lane of layer 3, row
-# 5 its backward lane. Where in time did these two end? Compare them with the outputs.
-
-# %%
 forward, backward = y[:, :, :H], y[:, :, H:]  # (B, T, H) each
 assert torch.equal(h[4], forward[:, -1])  # the forward lane ends at the last frame, t = T
 assert torch.equal(h[5], backward[:, 0])  # the backward lane ends at the FIRST frame, t = 1
@@ -253,7 +249,6 @@ def sensitivity(row):
     return size / size.max()
 
 
-# %%
 knows = {"forward": sensitivity(0), "backward": sensitivity(1)}  # layer 1; each (T,)
 assert (knows["forward"].argmax(), knows["backward"].argmax()) == (11, 0)
 figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
@@ -523,7 +518,8 @@ print("the same logits, in training and in evaluation mode")
 
 # %% [markdown]
 # Gradients must agree as well, and they must flow *through the hand-over*: block 1 learns from what its state does in
-# block 2.
+# block 2. Last, the same cascade on the gate lines of [Chapter 6](06_lstm_gates.ipynb) instead of PyTorch's LSTM, in
+# double precision.
 
 # %%
 labels = torch.tensor([0, 1, 2, 3])  # (B,)
@@ -533,10 +529,6 @@ for net in (ours, theirs):
 for a, b in zip(ours.blocks.parameters(), theirs.blocks.parameters(), strict=True):
     torch.testing.assert_close(a.grad, b.grad)
 print(f"gradient of block 1's first weights: {ours.blocks[0].weight_ih_l0.grad.norm():.4f} in both")
-
-# %% [markdown]
-# Last, the same cascade on the gate lines of [Chapter 6](06_lstm_gates.ipynb) instead of PyTorch's LSTM, in double
-# precision:
 
 # %%
 gates = models.ContextLSTM(1280, 8, hidden_size=32, embedding=(), cell="gates").double().eval()

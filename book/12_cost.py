@@ -184,9 +184,9 @@ rows[["hours", "seconds an epoch", "seconds a batch", "frames a second", "TFLOP 
 
 # %% [markdown]
 # The GTX 1080 Ti has 3,584 cores that do a multiply-add a cycle at about 1.58 GHz (its maker's data sheet, not
-# the paper): at most some 11 TFLOP a second, of which a convolutional network reaches perhaps half. So the
-# cascade's 55 hours are near what the card can do, and in the baseline's 93 hours it did little more than half
-# of that. It waited for something, or computed something that is not in our count.
+# the paper): at most some 11 TFLOP a second, and no real network reaches its card's maximum. In the cascade's
+# 55 hours it did some 40 % of that, which is ordinary for a busy card; in the baseline's 93 hours about a
+# quarter. There it waited for something, or computed something that is not in our count.
 #
 # How much of the 93 hours could the head be at most?
 
@@ -429,7 +429,7 @@ print(f"by hand = ctxlstm.cost at two other sizes; a real forward pass saves {he
 #
 # - Parameters, FLOPs and saved bytes of both heads follow from a few lines, and agree with `ctxlstm.cost`
 #   exactly: the cascade has 5 to 6 times the parameters and about 6 times the arithmetic.
-# - 93, 70 and 55 hours are 6.7, 5.0 and 4.0 seconds a batch. 55 h is near what the card can do; in 93 h it
+# - 93, 70 and 55 hours are 6.7, 5.0 and 4.0 seconds a batch. 55 h is ordinary for a busy card; in 93 h it
 #   waited, or did work that we do not count.
 # - The head can explain neither figure: the baseline's whole head is 0.3 GB and half a per cent of the
 #   arithmetic, and the difference between the heads has the other sign. What differed, only a repetition on a

@@ -42,7 +42,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page that fails the test when it says anything on the console's error channel."""
+    """A page that keeps what is said on the console's error channel."""
     opened = browser.new_page(viewport={"width": 1400, "height": 1000})
     errors: list[str] = []
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -120,12 +120,9 @@ def run_all(page, address: str) -> None:
     last.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).wait_for(timeout=6 * MINUTES)
 
 
-def panel_below(page, heading: str):
-    """The first widget with a picture below a heading."""
-    cell = page.locator(".jp-Cell", has=page.get_by_role("heading", name=heading))
-    following = cell.locator("xpath=following-sibling::div[.//img[contains(@class, 'widget-image')]][1]")
-    following.scroll_into_view_if_needed()
-    return following
+def widget_errors(page) -> list[str]:
+    """Console errors about widgets; JupyterLab itself asks for files that need not be there."""
+    return [text for text in page.errors if "404" not in text]
 
 
 def test_chapter_6_runs_and_the_gate_explorer_moves(page, lab):
@@ -148,28 +145,34 @@ def test_chapter_6_runs_and_the_gate_explorer_moves(page, lab):
     assert before[0] != after[0]
     assert before[1] != after[1]
     assert before[2] != after[2]
-    assert [text for text in page.errors if "widget" in text.lower()] == []
+    assert widget_errors(page) == []
 
 
 def test_your_own_video_is_classified_and_a_text_file_is_answered_with_a_sentence(
     page, lab, tiny_clips, tmp_path
 ):
     run_all(page, lab("10_results"))
-    panel = page.locator(".jp-Cell", has=page.locator("input[type=file]")).first
+    panel = page.locator(".jp-Cell", has=page.get_by_role("button", name="Upload a video")).first
     panel.scroll_into_view_if_needed()
-    upload = panel.locator("input[type=file]")
-    status = panel.locator("[role=status], [role=alert]").first
+
+    def upload(path: Path) -> None:
+        with page.expect_file_chooser() as chooser:
+            panel.get_by_role("button", name="Upload a video").click()
+        chooser.value.set_files(path)
+
     clip = sorted(tiny_clips.rglob("*.avi"))[0]
-    upload.set_input_files(clip)
-    panel.get_by_text(re.compile(rf"{re.escape(clip.name)}.*\d %", re.S)).first.wait_for(timeout=2 * MINUTES)
-    assert panel.locator("img").first.get_attribute("src")
+    upload(clip)
+    answer = panel.get_by_role("status").filter(has_text=re.compile(rf"{re.escape(clip.name)}.*\d%", re.S))
+    answer.wait_for(timeout=2 * MINUTES)
+    assert panel.locator("img").first.is_visible()
     text = tmp_path / "notes.txt"
     text.write_text("this is not a video\n" * 50, encoding="utf-8")
-    upload.set_input_files(text)
-    answer = panel.get_by_text(re.compile(r"notes\.txt.*(video|read)", re.S)).first
+    upload(text)
+    answer = panel.get_by_role("alert").filter(has_text="notes.txt")
     answer.wait_for(timeout=MINUTES)
-    assert "Traceback" not in panel.inner_text()
-    assert status.count() <= 1
+    assert len(answer.inner_text().splitlines()) == 1
+    assert not panel.locator("img").first.is_visible()
+    assert widget_errors(page) == []
 
 
 @pytest.fixture

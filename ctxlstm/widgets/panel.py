@@ -81,11 +81,6 @@ def minus(text: str) -> str:
     return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
-def plain(text: str) -> str:
-    """HTML without its tags, for a screen reader."""
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))).strip()
-
-
 class Panel(ipywidgets.VBox):
     """Controls above, the picture below them, the numbers under it; whatever control moves, both are made anew.
 
@@ -159,7 +154,7 @@ class Panel(ipywidgets.VBox):
         if self.picture.layout.width != width:
             self.picture.layout.width = width
         self.picture.value = png(figure)
-        self.picture.tooltip = plain(text)
+        # What a screen reader says of the picture is this text: JupyterLab shows no Image that has a tooltip.
         self.numbers.value = f'<div role="status" style="line-height: 1.5">{text}</div>'
 
     def _moved(self, change: Any) -> None:

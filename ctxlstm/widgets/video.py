@@ -23,7 +23,7 @@ from ctxlstm.backbone import Backbone
 from ctxlstm.classroom import FRAMES
 from ctxlstm.video import VideoError
 from ctxlstm.widgets.film import Predict, Seen, draw_strip, likeliest, see
-from ctxlstm.widgets.panel import LABEL, drawing, plain, png
+from ctxlstm.widgets.panel import LABEL, drawing, png
 
 LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#222222", "v"))
 LARGEST = 10  # MB: Jupyter's limit of one message, above which an upload breaks the connection
@@ -238,7 +238,6 @@ class OwnVideo(ipywidgets.VBox):
         finally:
             self.button.disabled = self.upload.disabled = False
         self.picture.layout.display = None
-        self.picture.tooltip = plain(text)
         self.numbers.value = f'<div role="status" style="line-height: 1.5">{text}</div>'
 
     def _say(self, message: str) -> None:

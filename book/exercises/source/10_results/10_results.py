@@ -26,6 +26,7 @@ from ctxlstm import evaluation, runs, studies, tables, widgets
 #
 # Predict first: which of the three can never be the smallest? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "three-columns", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def three_columns(history):
     """{"last": .., "best": .., "chosen": ..}, test accuracies as fractions."""
@@ -35,16 +36,23 @@ def three_columns(history):
     return {"last": test.iloc[-1], "best": test.max(), "chosen": test.loc[chosen]}
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "three-columns-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-toy = pd.DataFrame({"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.7, 0.7, 0.5], "test_top1": [0.3, 0.6, 0.9, 0.8]})
+toy = pd.DataFrame(
+    {"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.7, 0.7, 0.5], "test_top1": [0.3, 0.6, 0.9, 0.8]}
+)
 found = three_columns(toy)
 assert found["last"] == 0.8, "last: the test accuracy of the last row"
 assert found["best"] == 0.9, "best: the largest test accuracy of all epochs"
-assert found["chosen"] == 0.6, "chosen: the validation part is best at epochs 2 and 3, and the first of them is taken"
+assert found["chosen"] == 0.6, (
+    "chosen: the validation part is best at epochs 2 and 3, and the first of them is taken"
+)
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(1)
 for _ in range(5):
-    table = pd.DataFrame({"epoch": range(1, 9), "validation_top1": rng.integers(0, 5, 8) / 5, "test_top1": rng.random(8)})
+    table = pd.DataFrame(
+        {"epoch": range(1, 9), "validation_top1": rng.integers(0, 5, 8) / 5, "test_top1": rng.random(8)}
+    )
     got, epoch = three_columns(table), evaluation.chosen_epoch(table)
     assert got["last"] == table["test_top1"].iloc[-1]
     assert got["best"] == table["test_top1"].max()
@@ -65,6 +73,7 @@ for _ in range(5):
 # Predict first: every clip is copied into the table three times, under the same source video. What happens to this
 # standard error, and what to $\sqrt{p(1-p)/N}$? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "group-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def group_error(right, video):
     """Standard error of the accuracy; right: 0 or 1 of each clip, video: its source video, both of length N."""
@@ -74,6 +83,7 @@ def group_error(right, video):
     per = table.groupby("video")["right"].agg(["sum", "size"])
     return float(np.sqrt(((per["sum"] - p * per["size"]) ** 2).sum()) / len(table))
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "group-error-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 right = np.array([1, 1, 0, 1, 0, 1, 1, 1])
@@ -143,12 +153,18 @@ seen = max(("paper", "grouped", "official"), key=lambda protocol: seed_range(rec
 assert prediction in ("paper", "grouped", "official"), "write a prediction down first"
 small = records[records["seed"] < 2]
 one, two = tables.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
-assert np.isclose(seed_range(small, "gru", "paper"), 100 * abs(one - two)), "of two seeds: their distance, in points"
+assert np.isclose(seed_range(small, "gru", "paper"), 100 * abs(one - two)), (
+    "of two seeds: their distance, in points"
+)
 ### BEGIN HIDDEN TESTS
 main = studies.usual(records)
 for model in ("cnn_lstm", "context_lstm"):
-    spread = main[main["model"] == model].groupby("protocol")["top1_last"].agg(lambda x: 100 * (x.max() - x.min()))
-    assert all(np.isclose(seed_range(records, model, protocol), spread[protocol]) for protocol in spread.index)
+    spread = (
+        main[main["model"] == model].groupby("protocol")["top1_last"].agg(lambda x: 100 * (x.max() - x.min()))
+    )
+    assert all(
+        np.isclose(seed_range(records, model, protocol), spread[protocol]) for protocol in spread.index
+    )
     if model == "cnn_lstm":
         assert seen == spread.idxmax()
 ### END HIDDEN TESTS

@@ -137,7 +137,7 @@ def mean_curve(records, model, protocol):
 def epochs_ahead(records, a, b, protocol):
     """Number of epochs in which the mean curve of head a lies above that of head b."""
     return int((mean_curve(records, a, protocol) > mean_curve(records, b, protocol)).sum())
-    ### END SOLUTION
+### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "epochs-ahead-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert 0 <= prediction <= 30, "write a prediction from 0 to 30 down first"

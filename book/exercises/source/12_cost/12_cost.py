@@ -69,7 +69,7 @@ def frames_a_second(hours):
 def hours(frames_a_second):
     """Hours of 300 epochs at so many frames a second."""
     return FRAMES / frames_a_second / 3600
-    ### END SOLUTION
+### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "hours-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert round(frames_a_second(55)) == 565, "55 hours: 565 frames a second"
