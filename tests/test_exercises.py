@@ -11,7 +11,7 @@ from ctxlstm import exercises, notebooks
 
 BOOK = Path(__file__).parents[1] / "book"
 NAMES = exercises.names()
-WIDGETS = re.compile(r"widgets\.(\w+)\(")
+WIDGETS = re.compile(r"\b(widgets\.\w+|panel\.Panel)\(")
 
 
 def marks(name: str) -> list[dict]:

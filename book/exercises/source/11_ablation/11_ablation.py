@@ -29,12 +29,14 @@ from ctxlstm import runs, studies, tables, widgets
 #
 # Predict first: the paper's 92.2 % against 91.0 % has $z = 1.8$ at 3,330 clips. Are 4,000 enough, or 40,000? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "clips-needed", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def clips_needed(p1, p2, z=1.96):
     """Smallest whole N at which p1 - p2 is at least z standard errors."""
     ### BEGIN SOLUTION
     return math.ceil(z**2 * (p1 * (1 - p1) + p2 * (1 - p2)) / (p1 - p2) ** 2)
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "clips-needed-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert clips_needed(0.6, 0.5) == 189, "0.6 against 0.5: 3.8416 * (0.24 + 0.25) / 0.01, rounded up"
@@ -59,6 +61,7 @@ assert clips_needed(0.922, 0.907) == 2669
 #
 # Predict first: for a single $p$-value, what do both corrections do? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "benjamini", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def benjamini_hochberg(p):
     """Corrected p-values in the order given, (m,) -> (m,)."""
@@ -71,9 +74,12 @@ def benjamini_hochberg(p):
     return corrected
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "benjamini-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert np.allclose(benjamini_hochberg([0.03]), [0.03]), "one test: nothing to correct"
-assert np.allclose(benjamini_hochberg([0.01, 0.02, 0.5]), [0.03, 0.03, 0.5]), "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03"
+assert np.allclose(benjamini_hochberg([0.01, 0.02, 0.5]), [0.03, 0.03, 0.5]), (
+    "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03"
+)
 assert np.allclose(benjamini_hochberg([0.5, 0.01, 0.02]), [0.5, 0.03, 0.03]), "the order given must be kept"
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(3)
@@ -137,19 +143,27 @@ def mean_curve(records, model, protocol):
 def epochs_ahead(records, a, b, protocol):
     """Number of epochs in which the mean curve of head a lies above that of head b."""
     return int((mean_curve(records, a, protocol) > mean_curve(records, b, protocol)).sum())
+
+
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "epochs-ahead-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert 0 <= prediction <= 30, "write a prediction from 0 to 30 down first"
 assert epochs_ahead(records, "gru", "gru", "grouped") == 0, "no head lies above itself"
-assert epochs_ahead(records, "transformer", "single_frame", "grouped") > 20, "the transformer leads nearly everywhere"
+assert epochs_ahead(records, "transformer", "single_frame", "grouped") > 20, (
+    "the transformer leads nearly everywhere"
+)
 ### BEGIN HIDDEN TESTS
 main = studies.usual(records)
 curves = {}
 for head in ("context_lstm_no_pool", "context_lstm", "cnn_lstm"):
     rows = main[(main["model"] == head) & (main["protocol"] == "grouped")]
     curves[head] = sum(runs.history(row)["test_top1"] for _, row in rows.iterrows()) / len(rows)
-for a, b in (("context_lstm_no_pool", "context_lstm"), ("cnn_lstm", "context_lstm"), ("context_lstm", "cnn_lstm")):
+for a, b in (
+    ("context_lstm_no_pool", "context_lstm"),
+    ("cnn_lstm", "context_lstm"),
+    ("context_lstm", "cnn_lstm"),
+):
     expected = int((curves[a] - curves[b] > 1e-12).sum())
     assert abs(epochs_ahead(records, a, b, "grouped") - expected) <= 1  # exact ties may round either way
 ### END HIDDEN TESTS

@@ -25,6 +25,7 @@ from ctxlstm.widgets import panel
 #
 # Predict first: how many per cent of an LSTM's parameters has a GRU of the same size? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "gru-parameters", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gru_parameters(w, h, layers, directions):
     """Number of parameters of torch.nn.GRU(w, h, layers, bidirectional=directions == 2)."""
@@ -32,6 +33,7 @@ def gru_parameters(w, h, layers, directions):
     widths = [w] + [directions * h] * (layers - 1)
     return sum(directions * 3 * h * (width + h + 2) for width in widths)
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "gru-parameters-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 def of_torch(w, h, layers, directions):
@@ -69,6 +71,8 @@ def frames_a_second(hours):
 def hours(frames_a_second):
     """Hours of 300 epochs at so many frames a second."""
     return FRAMES / frames_a_second / 3600
+
+
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "hours-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
@@ -91,6 +95,7 @@ assert abs(hours(334.194) - 93) < 0.01
 #
 # Predict first: share one half of a per cent, same speed, 93 hours. More or less than one hour? ______
 
+
 # %% nbgrader={"grade": false, "grade_id": "head-hours", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def head_hours(total, share, slower=1.0):
     """Hours of the total that the head takes."""
@@ -99,9 +104,12 @@ def head_hours(total, share, slower=1.0):
     return total * head / (head + 1 - share)
     ### END SOLUTION
 
+
 # %% nbgrader={"grade": true, "grade_id": "head-hours-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert abs(head_hours(93, 0.005) - 0.465) < 1e-9, "at the same speed: the share of the hours"
-assert abs(head_hours(10, 0.5, slower=3) - 7.5) < 1e-9, "half the work at a third of the speed: three quarters of the time"
+assert abs(head_hours(10, 0.5, slower=3) - 7.5) < 1e-9, (
+    "half the work at a third of the speed: three quarters of the time"
+)
 ### BEGIN HIDDEN TESTS
 assert abs(head_hours(100, 0.0, slower=50)) < 1e-12
 assert abs(head_hours(100, 1.0, slower=7) - 100) < 1e-9
@@ -139,6 +147,7 @@ def head_gb(batch, parameters=known["parameters"], saved_bytes=known["saved_byte
 
 seen = next(batch for batch in range(1, 10_000) if head_gb(batch) >= 1.9)
 ### END SOLUTION
+
 
 # %%
 def draw(batch=80):
