@@ -14,6 +14,7 @@ READY := .venv/ready-$(TORCH)
 OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 CHAPTERS := $(wildcard book/[0-9]*.py)
 NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
+BOOK_TESTS := tests/test_book.py tests/test_exercises.py
 
 .DELETE_ON_ERROR:
 .PHONY: help setup reproduce report smoke test lab book html exercises grade-demo render lint lock clean
@@ -52,16 +53,17 @@ report: $(READY)  ## every table, figure and claim of the paper beside ours, fro
 smoke: $(READY)  ## run every notebook once with its smallest setting
 	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py
 
-test: $(READY)  ## lint and all tests
+test: $(READY)  ## lint and all tests, those of make book too
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(BOOK_TESTS))
+	$(MAKE) book
 
 lab: $(READY)  ## open JupyterLab at the book's start page
 	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/book/00_start_here.ipynb
 
 book: $(READY)  ## run every chapter, every solution and every stub
-	$(BIN)/python -m pytest tests/test_book.py tests/test_exercises.py
+	$(BIN)/python -m pytest -n auto $(BOOK_TESTS)
 
 html: $(READY)  ## the book as web pages, from the committed outputs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html book book/_build/html

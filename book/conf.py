@@ -32,7 +32,7 @@ mathjax2_config = {
         "availableFonts": [],
         "webFont": "STIX-Web",  # the fonts that come along
         "imageFont": None,
-        "matchFontHeight": False,
+        "minScaleAdjust": 100,
         # MathJax's own default is a font at about:blank, which browsers report as an error
         "styles": {"@font-face": {"font-family": "MathJax_Blank", "src": "local('sans-serif')"}},
     },

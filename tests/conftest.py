@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
-from ctxlstm import stickfigures
+from ctxlstm import cache, classroom, stickfigures
 
 torch.set_num_threads(1)  # small tensors: more threads would only wait for each other
 
@@ -46,6 +47,15 @@ def tiny_clips(tmp_path_factory) -> Path:
     return stickfigures.render(
         root, classes=stickfigures.CLASSES[:3], groups=4, clips=2, workers=1, progress=False
     )
+
+
+@pytest.fixture(scope="session")
+def classroom_features() -> None:
+    """The chapters' shared data are there; several processes of tests wait while one makes them."""
+    folder = cache.default_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "classroom.lock"):
+        classroom.features()
 
 
 @pytest.fixture(scope="session")

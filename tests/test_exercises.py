@@ -72,7 +72,7 @@ def test_exercises_use_a_widget_and_have_visible_and_hidden_checks(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_solutions_reach_all_points_and_stubs_none(name):
+def test_solutions_reach_all_points_and_stubs_none(name, classroom_features):
     submissions = {
         "solved": {name: exercises.partly_solved(name, lambda grade_id: True)},
         "untouched": {name: exercises.partly_solved(name, lambda grade_id: False)},
