@@ -20,6 +20,10 @@
 #
 # You need Python and basic PyTorch: tensors, modules, a training loop. You need nothing about video. This is the first
 # chapter; the next is [Chapter 1](01_claims.ipynb).
+#
+# **How to open this book.** Open a terminal in the folder that holds README.md, and type `make lab`. The first time it
+# installs what the book needs, then JupyterLab opens this page in your browser. If no browser opens, copy the address
+# that the terminal prints, with its token. The other chapters are in the list on the left, folder `book`.
 
 # %% [markdown]
 # ## The question
@@ -28,8 +32,9 @@
 # arXiv:2203.06610). Every chapter asks one question and answers it by running something. This chapter's question is:
 # **what happens between a video file and a prediction, and which station takes the time?**
 #
-# **Guess first.** A clip is decoded, a CNN turns its frames into features, and the Context-LSTM classifies the features.
-# Of the time for one clip, how many per cent go into each?
+# **Guess first.** A clip, a short video file, is decoded into frames, which are still pictures. A CNN turns each frame
+# into features, a vector of numbers. The Context-LSTM reads these vectors and names the action. Of the time for one clip,
+# how many per cent go into each?
 #
 # decoding: ______ % · CNN: ______ % · Context-LSTM: ______ %
 
@@ -45,8 +50,9 @@
 #
 # > **Not stated in the paper.** How many blocks stand in the row, along which axis MaxPooling works, which frames of a
 # > clip are read, whether the ResNet is trained too, and the code. The book has a default for each (three blocks, along
-# > the features, for the full-size runs frames 1 to 28 as in the code base that a screenshot of the paper shows, frozen)
-# > and shows the alternatives where they matter: [Chapter 7](07_context_lstm.ipynb) and [Chapter 11](11_ablation.ipynb).
+# > the features, for the full-size runs frames 1 to 28 as in the code base that a screenshot of the paper shows, the
+# > ResNet **frozen**, that is, its weights never change) and shows the alternatives where they matter:
+# > [Chapter 7](07_context_lstm.ipynb) and [Chapter 11](11_ablation.ipynb).
 
 # %%
 import time
@@ -92,15 +98,21 @@ print("minutes  " + "  ".join(f"{minutes:>3.1f}" for minutes in MINUTES))
 print(f"all      {sum(MINUTES):.0f} minutes, once the shared data are prepared (further below)")
 
 # %% [markdown]
-# ## How to read
+# ## How to use the book
 #
-# 1. **Guess first.** Every chapter starts with a line to fill in. A guess that you wrote down cannot change afterwards.
-# 2. **Run.** From top to bottom with Shift+Enter, in JupyterLab (`make lab`). Then change a number and run again.
+# 1. **Guess first.** Every chapter starts with a line to fill in: double-click the text, write, Shift+Enter. A guess that
+#    you wrote down cannot change afterwards.
+# 2. **Run.** Shift+Enter runs a cell and goes on to the next; start at the top. Then change a number and run again. Your
+#    changes are saved in the file: *File > Duplicate Notebook* first keeps the original.
 # 3. **Doubt.** Ask of every number: which data, which split, how many runs, how large is chance? The book answers beside
 #    the number, and says "synthetic" where the clips are generated, "not stated" where the paper is silent.
 #
 # Chapters run on the CPU, without the internet, on 288 generated clips. What needs more, the book reads from run records,
-# and names the command that made them. Exercises belong to chapters 2 to 12.
+# and names the command that made them.
+#
+# **Exercises** belong to chapters 2 to 12, and are linked near the end of each. Replace `# YOUR CODE HERE` and the line
+# below it; the cell underneath tells you whether it is right. Solutions are linked beside them. **To stop**: *File > Shut
+# Down*. **Only to read**: `make html` makes web pages of the book, and prints where they lie.
 
 # %% [markdown]
 # ## Is this machine ready?
@@ -121,8 +133,8 @@ def check(what, test, remedy):
 check("packages", classroom.versions, "Run `make setup` in the folder that holds README.md")
 
 # %% [markdown]
-# Can PyAV decode a video? The clips are generated: real video files (MPEG-4, 320x240) in UCF101's naming. The first call
-# on a machine renders them.
+# Can PyAV, a library that opens video files, decode one? The clips are generated: real video files (MPEG-4, 320x240) in
+# UCF101's naming. The first call on a machine renders them.
 
 # %%
 clips = classroom.clips()  # a table, one row a clip
@@ -207,16 +219,19 @@ probabilities = logits.softmax(dim=1)[0]  # (K,)
 print("true:     ", clips["label"][row])
 print("predicted:", features.classes[probabilities.argmax()], f"with {probabilities.max():.0%}")
 for station, share in zip(("decoding", "CNN", "Context-LSTM"), seconds / seconds.sum(), strict=True):
-    print(f"{station:<13}{share:5.0%} of the time")
+    print(f"{station:<13}{share:6.1%} of the time")
 
 # %% [markdown]
-# How good was your guess, and is the prediction right? About half of the test clips are, with this little training. The
-# frozen CNN takes nearly all of it, and the classifier, which the paper is about, takes
+# How good was your guess? The frozen CNN takes nearly all of the time, and the classifier, which the paper is about, takes
 # little. Keep that in mind for [Chapter 12](12_cost.ipynb). It also explains how this book can run on your machine: the
 # CNN never changes, so its features are computed once and kept.
+#
+# And is the prediction right? With this little training it is for about half of the test clips. Mind the per cent beside
+# it: a model can be sure and wrong.
 
 # %% [markdown]
-# Inside the cascade. These few lines are the model; `start` is what one block hands to the next.
+# Inside the cascade. These few lines are the model; `start` is what one block hands to the next. (B is the number of
+# clips, T of frames, H of hidden units; all letters are in the notation table below.)
 # [Chapter 7](07_context_lstm.ipynb) builds every word of them.
 
 # %%
@@ -336,7 +351,8 @@ plt.show()
 #
 # | command, in the folder that holds README.md | what it does | time |
 # |---|---|---|
-# | `make lab` | opens JupyterLab at this page | seconds |
+# | `make lab` | opens JupyterLab at this page | half a minute, later seconds |
+# | `make html` | the book as web pages, to read without running | 1 minute |
 # | `make reproduce` | four heads on two splits, from videos to a table | 5 minutes, later half a minute |
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
 # | `make test` | all tests | 20 minutes |
@@ -348,7 +364,8 @@ plt.show()
 # %% [markdown]
 # ## Try it
 #
-# Widgets need a running kernel. Move the slider: the frame should change.
+# Sliders and buttons (widgets) need a running kernel, the Python process behind the page. Run the cell, then move the
+# slider: the frame should change.
 
 # %%
 import ipywidgets

@@ -63,7 +63,8 @@ plt.rcParams.update(figures.style())
 # %%
 work = pd.read_csv(tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
 highest = work.sort_values("top1", ascending=False)[["system", "top1", "source"]].head(8)
-highest.style.hide(axis="index").format(precision=1)
+left = [{"selector": "th, td", "props": "text-align: left"}]
+highest.style.hide(axis="index").format(precision=1).set_table_styles(left)
 
 # %% [markdown]
 # Sorted like this, the table invites a wrong conclusion: that the first row is the best system, and Context-LSTM the
@@ -72,12 +73,14 @@ highest.style.hide(axis="index").format(precision=1)
 # %% [markdown]
 # ## Step 2: what belongs to a number
 #
-# - **The split.** Random by clip: clips of one source video land on both sides. Official: UCF101's own three lists, which
-#   keep source videos whole. "3 splits" is the mean of three top-1 accuracies, one a list.
+# - **The split.** Random by clip: clips of one source video land on both sides. Official: UCF101's own three lists of
+#   training and test clips, which keep source videos whole. "3 splits", or "3-fold", is the mean of three top-1
+#   accuracies, one a list.
 # - **The epoch.** The last one, one chosen on a validation part, or the best on the test part itself.
 # - **The view.** How many frames or windows of a test video are read, and averaged, before the class is decided.
-# - **The extra.** Training on other videos (Kinetics, Sports-1M), and optical flow beside the pictures. Nearly all systems
-#   start from ImageNet, the paper's too.
+# - **The extra.** Training on other videos first (Kinetics, Sports-1M: large collections of labelled web videos), and
+#   optical flow, which says for every pixel where it moves to in the next frame. A "two-stream" system reads pictures
+#   and flow with a network each. Nearly all systems start from ImageNet, the paper's too.
 
 # %%
 work.groupby("protocol")["top1"].agg(["count", "min", "max"])
@@ -141,8 +144,8 @@ print(work[answers != "no"].sort_values("top1")[["system", "top1", "remark"]].to
 
 # %% [markdown]
 # With 92.2 % one may compare the numbers of random splits, and nothing else. Even these share less than it seems: other
-# seeds, 80/20 instead of 3:1, another ResNet, the best epoch on the test part in at least four of them. One of them is
-# higher than 92.2 %.
+# seeds, 80/20 instead of 3:1, another ResNet, the best epoch on the test part in at least four of them. "Architectures" is
+# therefore the most that such a comparison *can* say, not what it does say. One of them is higher than 92.2 %.
 
 # %% [markdown]
 # ## Step 4: the same code on both splits
@@ -183,7 +186,7 @@ plt.show()
 # |---|---|---|---|
 # | split | random by clip | source videos kept whole | up, by far the most |
 # | epoch | best of 300 on the test part | mostly the last, or not said | up, about a point ([Chapter 1](01_claims.ipynb)) |
-# | splits | one draw | mean of three | either way |
+# | number of splits | one draw | mean of three | either way |
 # | extra data | ImageNet only | often Kinetics, Sports-1M, flow | down |
 #
 # The last row is to the paper's disadvantage, and it is a reason why 92.2 % below 98 % need not mean a worse
@@ -197,8 +200,9 @@ print(earlier.to_string(index=False))
 print(f"at face value the paper's {paper.RESULTS['best_top1'].value} % is below all {len(earlier)} of them")
 
 # %% [markdown]
-# So the claim "state of the art" fails in either reading: at face value it was not the highest number, and in its own
-# group it stands beside other random splits. This says nothing against the *model*.
+# So the claim "state of the art" fails at face value: higher numbers had been published. If one reads it as "among random
+# splits", it cannot be judged from our table, which has one higher number but is not complete and does not say when that
+# one appeared. None of this says anything against the *model*.
 
 # %% [markdown]
 # ## Step 6: three comparisons of the paper, read again
@@ -218,7 +222,7 @@ print(f"at face value the paper's {paper.RESULTS['best_top1'].value} % is below 
 # more than misunderstandings.
 
 # %%
-top1 = [83.9, 83.1, 84.2]  # made-up accuracies on the three official lists
+top1 = [83.9, 83.1, 84.2]  # per cent, made up, on the three official lists
 clips = ucf101.full_index()
 sizes = [len(ucf101.split(clips, "official", fold=fold).test) for fold in (1, 2, 3)]
 print(f"3-split number: {np.mean(top1):.1f} %, from {' + '.join(map(str, sizes))} test clips")
@@ -228,7 +232,7 @@ print("the paper: one top-1, from 3330 test clips")
 # ## Try it
 #
 # The split explorer on the names of all 13,320 clips of UCF101: choose a protocol and a seed, and look at the share of
-# test clips with a sibling in training.
+# test clips with a sibling in training, that is, another clip of the same source video.
 
 # %%
 widgets.split_explorer(clips)

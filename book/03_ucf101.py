@@ -34,7 +34,8 @@
 #   (section 3.1).
 # - It was divided "randomly, by the ratio of 3:1" into a training set and a test set (section 4.2). The printed log
 #   counts 9,990 training and 3,330 test samples (Fig. 4).
-# - Accuracy is top-1 on that test set after every epoch (sections 4.2 and 4.3).
+# - Accuracy is **top-1** on that test set after every epoch (sections 4.2 and 4.3): the share of test clips whose
+#   most probable class is the right one.
 #
 # ## What it does not say
 #
@@ -173,7 +174,8 @@ shares.describe()[["count", "mean", "min", "max"]].round(1).to_frame().T
 # **Compare with your guess.** No seed comes near a clean split. Arithmetic says why. A test clip of a source video
 # with $n$ clips has no sibling in training only if the other $n - 1$ clips were drawn for the test part as well:
 #
-# $$P(\text{no sibling in training}) = \prod_{j=1}^{n-1} \frac{3330 - j}{13320 - j} \approx \left(\tfrac14\right)^{n-1}$$
+# $$P(\text{no sibling in training}) = \prod_{j=1}^{n-1} \frac{3330 - j}{13320 - j} \approx
+# \left(\tfrac14\right)^{n-1}$$
 #
 # For the smallest groups, $n = 4$, that is one in 64; for $n = 7$ one in 4,096.
 
@@ -242,7 +244,7 @@ plt.show()
 # ## 6 What the leak is worth: one nearest neighbour
 #
 # A leak matters only if a model can use it. Take the most simple-minded model: it looks up the most similar
-# training clip and repeats its class. It learns nothing about movement. One vector a clip (the mean over its frames
+# training clip and repeats its class. It never learns what a movement is. One vector a clip (the mean over its frames
 # of a frozen CNN's features; [Chapter 4](04_deep_temporal_features.ipynb) makes them), similarity is the cosine:
 #
 # $$\cos(u, v) = \frac{u \cdot v}{\lVert u \rVert\, \lVert v \rVert}$$
@@ -311,15 +313,20 @@ figures.film_strip(
 # than about the action.
 #
 # **Doubt this.** Our generator gives every source video its own colours on purpose, and here are 12 source videos a
-# class, not
-# 25. How much real clips leak is a question for real clips.
+# class, not 25. How much real clips leak is a question for real clips.
 #
 # ## 7 Four real classes
 #
 # This is a run record: 300 real UCF101 clips of four classes (three clips from each of 25 groups), ResNet-50
 # features, three seeds. It was made by `papermill papermill_runs/sweep.ipynb out.ipynb -p config ucf101_subset -p
 # results papermill_runs/results/ucf101_subset` (README.md has the complete line). Test top-1 after the last epoch,
-# in per cent, mean over seeds and official lists:
+# in per cent, mean over seeds and official lists.
+#
+# The names are those of *heads*, the parts of a model that read the frames' features ([Chapter
+# 8](08_cnn_lstm.ipynb) and [Chapter 7](07_context_lstm.ipynb) build the main two): `cnn_lstm` is the paper's baseline,
+# `context_lstm` its new network (`_no_pool`, `_bn_relu`: variants), `shuffled_lstm` the baseline on shuffled frames,
+# `mean_linear` one linear layer on the mean of the frames, `single_frame` the same on the middle frame alone, and
+# `nearest_neighbour` the lookup from above.
 
 # %%
 records = runs.load("../papermill_runs/results/ucf101_subset")
@@ -332,17 +339,18 @@ display(wide.sort_values("official", ascending=False).round(1))
 figures.heads_by_protocol(leak_table)
 
 # %% [markdown]
-# (Fewer than 94 of 100 test clips have a sibling here, because some source videos of the training part are kept for
-# validation.)
+# (With three clips a source video, arithmetic gives $1 - (1/4)^2$, about 94 of 100 test clips with a sibling. Here
+# they are fewer, because some source videos of the training part are kept for validation.)
 #
-# What you see: every orange dot is to the right of its black one. On real clips, too, each of these heads scores
-# lower when the source videos are kept apart. But the drop is of a few points up to ten, far from the collapse of
-# the stick figures; and with 25 groups a class the intervals are wide and mostly overlap.
+# What you see: every orange dot is to the right of its black diamond; the thin lines are 95 % intervals. On real
+# clips, too, each of these heads scores lower when the source videos are kept apart. But the drop is of a few
+# points up to ten, far from the collapse of the stick figures; and with 25 groups a class the intervals are wide,
+# and most pairs overlap.
 #
 # **What this can and cannot show.** Four classes that differ in scenery (a piano, a violin, a floor) are easy even
 # for a new source video. For all 101 classes, with the paper's backbone and 300 epochs, the price of the leak is
-# *not measured here*. What is certain is the count: draw the clips one by one, which is what the paper's numbers
-# 9,990 and 3,330 say, and 99 of 100 test clips are not new. So its 92.2 % cannot be set beside numbers on the
+# *not measured here*. What is certain is the count: draw the clips one by one, to which the paper's numbers 9,990 and
+# 3,330 point, and 99 of 100 test clips are not new. So its 92.2 % cannot be set beside numbers on the
 # official lists.
 #
 # ## Try it
@@ -409,8 +417,8 @@ print("the same answers as ctxlstm.heads.NearestNeighbour")
 #   seven clips share it.
 # - A random 3:1 split leaves 99.4 % of UCF101's test clips with a sibling in training; $(1/4)^{n-1}$ explains it.
 # - The official lists are a rule on group numbers and leak nothing; `grouped` draws whole source videos.
-#   One-nearest-neighbour, which knows nothing of movement, is right nearly always on the leaking split of the
-#   generated clips and loses about half without the leak. On four real classes it loses some eight points.
+#   One-nearest-neighbour, which only looks clips up, is right nearly always on the leaking split of the generated
+#   clips and loses about half without the leak. On four real classes it loses some eight points.
 # - Where we differ from the paper: it reports the random split only. Every result in this book stands beside one
 #   without the leak.
 #

@@ -35,7 +35,8 @@
 #
 # - A deep CNN extracts the features; they are sent on to an extractor and classifier over time, such as an LSTM.
 #   The result is what it calls *deep temporal features* (section 3.2).
-# - Temporal information is defined as the correlation among the elements of a sequence (section 3.2).
+# - Temporal information is defined as "the correlation among the temporal sequences" (section 3.2). We read: among the
+#   elements of a sequence.
 # - The CNN is a pre-trained ResNet-50 (sections 3.4 and 4.2). Why deep: deeper networks extract more advanced,
 #   semantic features, and the paper wants the same of deeper LSTMs.
 #
@@ -119,8 +120,8 @@ plt.show()
 
 # %% [markdown]
 # What you see: `first` ends after about a sixth of the clip. A movement that happens later is never shown to the
-# model. So when the paper says that it tests on whole clips and not on selected frames, this holds for clips; if it
-# used its code base's default, it does not hold for frames.
+# model. So when the paper says that it tests on the entire validation set, not on selected clips or frames (section
+# 4.3), this holds for clips; if it used its code base's default, it does not hold for frames.
 #
 # ## 2 A frame becomes a vector
 #
@@ -198,9 +199,9 @@ plt.show()
 #
 # $$\bar x = \frac1T \sum_{t=1}^{T} x_t = \frac1T \sum_{t=1}^{T} x_{\pi(t)} \quad \text{for every reordering } \pi$$
 #
-# So `mean_linear` and `nearest_neighbour`, which see only $\bar x$, *cannot* tell a clip from its reverse, however
-# long they train. Also the paper's "correlation among the elements" is partly blind: the similarities between
-# frames are the same numbers backwards.
+# So the heads `mean_linear` and `nearest_neighbour` of Chapter 3, which see only $\bar x$, *cannot* tell a clip
+# from its reverse, however long they train. The paper's "correlation", read as similarity between frames, is partly
+# blind, too: backwards it is the same numbers.
 
 # %%
 shuffled = x[torch.randperm(T)]  # (T, D)
@@ -361,10 +362,10 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# What you see: for SitDown / StandUp the test is a clear one. In order, mostly right; shuffled, a coin toss between
-# the two; and tested backwards, the model calls most clips by the name of the *reverse*: it follows the order. The
-# four other classes hardly notice that they are played backwards. And WalkLeft / WalkRight? There, order makes no
-# visible difference: this head does not find it.
+# **Compare with your guess.** What you see: for SitDown / StandUp the test is a clear one. In order, mostly right;
+# shuffled, a coin toss between the two; and tested backwards, the model calls most clips by the name of the
+# *reverse*: it follows the order. The four other classes hardly notice that they are played backwards. And WalkLeft
+# / WalkRight? There, order makes no visible difference: this head does not find it.
 #
 # **Doubt this.** 72 test clips a seed come from 24 source videos, three seeds: a bar moves by ten points and more
 # with other seeds. Larger records follow.
@@ -373,7 +374,8 @@ plt.show()
 #
 # Stick figures again (**synthetic**), but 12 classes, 25 source videos each, five seeds, split by source video.
 # Made by `papermill papermill_runs/sweep.ipynb out.ipynb -p config stickfigures -p results
-# papermill_runs/results/stickfigures`.
+# papermill_runs/results/stickfigures`. The heads are those of [Chapter 3](03_ucf101.ipynb): `shuffled_lstm` is
+# `cnn_lstm` on shuffled frames, `single_frame` a linear layer on the middle frame.
 
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
@@ -418,11 +420,36 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 
 # %% [markdown]
 # What you see: heads that read in order are almost never wrong about sitting and standing or about the arms; PickUp
-# / PutDown is harder, and here `context_lstm` is well ahead of `cnn_lstm`. Heads without order are not far from one
+# / PutDown is harder, and here `context_lstm` is well ahead of `cnn_lstm`. Heads without order mostly stay near one
 # half. For the walkers no head does well, and those without order do no worse. They were *made* to need order; that
-# a feature sequence of 12 frames carries it is another matter. (A walker crosses the scene; the mean over all
-# places may have thrown away just that.) That `single_frame` is somewhat above one half there may be chance or a
-# cue that was not meant: these records cannot tell.
+# a head finds it in 12 feature vectors is another matter. (A walker crosses the scene; the mean over all places
+# throws away much of just that.)
+#
+# **A puzzle.** `single_frame` is right about seven walkers in ten. How can one frame know? Ask first how many
+# independent answers are behind the number: clips of one source video look alike and get the same answer.
+
+# %%
+walkers = ("WalkRight", "WalkLeft")
+rows = {}
+for name in ("single_frame", "mean_linear"):
+    table = pd.concat(runs.predictions(run) for _, run in usual[usual["model"] == name].iterrows())
+    inside = table[table["label"].isin(walkers) & table["predicted"].isin(walkers)]
+    right = 100 * (inside["label"] == inside["predicted"])
+    by_video = right.groupby(inside["name"].str[:-4]).mean()  # v_WalkLeft_g01_c02 -> v_WalkLeft_g01
+    rows[name] = {
+        "answers": len(right),
+        "source videos": len(by_video),
+        "of these all right or all wrong (%)": 100 * by_video.isin([0, 100]).mean(),
+        "right, mean over source videos (%)": by_video.mean(),
+        "its standard error": by_video.sem(),
+    }
+pd.DataFrame(rows).T.round(0).astype(int)
+
+# %% [markdown]
+# What you see: most source videos are answered as a whole, so some forty of them count, not the clips. `mean_linear`,
+# which *cannot* know the direction, is above one half too, and within this error equally far: most likely the looks of
+# the 25 source videos of one class just happen to differ from the other's. You can test that: draw new walkers with
+# `stickfigures.frames(name, group, 1, seed=1)` and see whether a linear classifier still tells them apart from one frame.
 #
 # ## 7 And real clips?
 #
@@ -462,7 +489,7 @@ widgets.frame_browser_figure(clips, name="v_StandUp_g02_c01", t=0)
 
 # %% [markdown]
 # **Question.** Which single frame of a SitDown clip gives its class away, if you are told that it is the *first*?
-# Is there such a frame for WalkLeft, where the figure faces left or right at random?
+# Is there such a frame for WalkLeft, where the figure faces left or right at random? (Look at its place, not its face.)
 #
 # ## Check
 #

@@ -25,26 +25,27 @@
 #
 # > **Guess first.** Write it down before you read on.
 # >
-# > 1. A trained first convolution reads 27 numbers (3 x 3 pixels, 3 colours) and writes one. What share of the picture
-# >    can no longer be computed from its output? \_\_\_\_\_\_\_ %
+# > 1. Each kernel of a trained first convolution reads 27 numbers (3 x 3 pixels, 3 colours) and writes one. What share
+# >    of the picture can no longer be computed from what all its 32 kernels write? \_\_\_\_\_\_\_ %
 # > 2. A ReLU sets negative numbers to zero. Does the rank of its output go up or down? \_\_\_\_\_\_\_
 # > 3. Max-pooling keeps the larger of two LSTM outputs. Of how many in a hundred test clips does that change the class
 # >    that a linear classifier reads from them? \_\_\_\_\_\_\_
 #
 # ## What the paper says
 #
-# Section 3.3 *assumes* that a network loses information on its way, and gives three reasons. A convolution turns as many
-# elements as its kernel has into one. Pooling turns neighbours into one, by their maximum or mean. ReLU drops what is
-# below zero. A residual shortcut, it says, is one way to lose less, because it hands the input directly to a later
-# part of the network; the branches of an Inception module do something similar. For its own LSTM it draws the same
-# conclusion from connected states and two reading directions.
+# Section 3.3 *assumes* that a network loses information on its way, and gives three reasons. A convolution turns as
+# many elements as its kernel has into one. Pooling turns neighbours into one, by their maximum or mean. ReLU drops
+# what is below zero. A residual shortcut, it says, is one way to lose less, because it hands the input directly to
+# a later part of the network; the branches of an Inception module do something similar. For its own LSTM it draws
+# the same conclusion from connected states and two reading directions.
 #
 # Keep in mind that the same paper puts a ReLU and a MaxPool behind every LSTM block (section 3.4) and reports that the
 # MaxPool *raises* accuracy (section 4.4).
 #
-# > **Not stated in the paper.** What "information" is, in which unit it is lost, and any measurement of it. This chapter
-# > uses three rulers: effective rank, reconstruction by a linear map, and a linear probe. Alternatives are estimates of
-# > mutual information, which need far more data, and reconstruction by a trained network, which can only find more.
+# > **Not stated in the paper.** What "information" is, in which unit it is lost, and any measurement of it. This
+# > chapter uses three rulers: effective rank, reconstruction by a linear map, and a linear probe. Alternatives are
+# > estimates of mutual information, which need far more data, and reconstruction by a trained network, which can
+# > only find more.
 
 # %%
 from itertools import pairwise
@@ -163,10 +164,12 @@ print(f"numbers in: {x[0].numel():,}   numbers out: {conv[0].numel():,}")
 
 # %%
 with torch.no_grad():
-    relu = cnn._swish(cnn._bn0(conv))  # (B, 32, 64, 64)  BatchNorm, then ReLU6: min(max(y, 0), 6)
+    normed = cnn._bn0(conv)  # (B, 32, 64, 64)
+    relu = cnn._swish(normed)  # (B, 32, 64, 64)  ReLU6: min(max(y, 0), 6)
     stages = {
         "convolution": conv,
-        "BatchNorm, ReLU6": relu,
+        "BatchNorm": normed,
+        "ReLU6": relu,
         "max-pool 2 x 2": F.max_pool2d(relu, 2),  # (B, 32, 32, 32)
         "average-pool 2 x 2": F.avg_pool2d(relu, 2),
         "keep 1 position in 4": relu[:, :, ::2, ::2],
@@ -226,11 +229,14 @@ pd.DataFrame.from_dict(measured, orient="index")
 # What you see, column by column:
 #
 # - **Reconstruction**: the convolution, which turns 27 elements into one, loses next to nothing of the pixels'
-#   variance (your first guess). ReLU costs little more, because a pixel is seen by many kernels of which some stay above
-#   zero. Pooling loses by far the most here, since 32 numbers cannot hold 75; dropping three positions in four loses more.
-# - **Effective rank**: it *rises* at the ReLU, where information can only fall (your second guess).
-# - **Probe**: low everywhere, and its changes are about as large as the spread of the folds. The picture holds all there is
-#   to know about the class, and a linear classifier can hardly read it there.
+#   variance (your first guess). ReLU costs little more, because a pixel is seen by many kernels of which some stay
+#   above zero. Pooling loses by far the most here, since 32 numbers cannot hold 75; dropping three positions in
+#   four loses more.
+# - **Effective rank**: it *rises* at the ReLU, where information can only fall (your second guess). BatchNorm,
+#   which only scales and shifts each channel, hardly moves it.
+# - **Probe**: low everywhere, and its changes are about as large as the spread of the folds. The picture holds all
+#   that a frame tells about the class, and a linear classifier can hardly read it from averages of pixels or first
+#   features.
 #
 # ## 3 The same as pictures
 #
@@ -248,8 +254,9 @@ def rebuild(y, n=0):
     return total / count
 
 
+rebuilt = ("convolution", "ReLU6", "max-pool 2 x 2", "average-pool 2 x 2")
 fig, axes = plt.subplots(1, 5, figsize=(11, 2.8), layout="constrained")
-shown = {"picture": padded[0]} | {name: rebuild(y) for name, y in list(stages.items())[:4]}
+shown = {"picture": padded[0]} | {name: rebuild(stages[name]) for name in rebuilt}
 for ax, (name, image) in zip(axes, shown.items(), strict=True):
     pixels = (image * backbone.std[0] + backbone.mean[0]).clamp(0, 255)[:, :128, :128] / 255
     ax.imshow(pixels.permute(1, 2, 0).detach())
@@ -271,7 +278,7 @@ with torch.no_grad():
     for block in cnn._blocks:
         states.append(block(states[-1]))  # (B, C, H, W)
     last = cnn._swish(cnn._bn1(cnn._conv_head(states[-1]))).mean(dim=(2, 3))  # (B, 1280)
-torch.testing.assert_close(last, backbone(frames), atol=1e-2, rtol=1e-2)  # the features of Chapter 4
+torch.testing.assert_close(last[:24], backbone(frames[:24]), atol=1e-2, rtol=1e-2)  # as in Chapter 4
 vectors = [y.mean(dim=(2, 3)) for y in states] + [last]
 depth = pd.DataFrame(
     {
@@ -306,10 +313,11 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# What you see: both rise with depth, and information cannot. A trained network throws away what its task does not need
-# and lays out what it needs so that a linear map can read it. "Less information loss" and "better features" are two
-# things: the picture has lost
-# nothing, and is a poor feature.
+# What you see: both rise with depth (the probe's last step down lies within the band), and information cannot. Part
+# of it is width: later blocks have more channels, so more directions to fill and more columns to read from. A
+# trained network throws away what its task does not need and lays out what it needs so that a linear map can read
+# it. "Less information loss" and "better features" are two things: the picture has lost nothing, and is a poor
+# feature.
 #
 # ## 5 With and without the shortcut: trained blocks
 #
@@ -339,25 +347,25 @@ trained = pd.DataFrame(found, columns=["block", "channels", "shortcut", "lost", 
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-titles = {
-    "lost": "Input not reconstructed (%)",
-    "probe": "Linear probe, accuracy (%)",
-    "effective rank": "Effective rank",
+titles = {  # of a panel, and of its vertical axis
+    "lost": ("Input not reconstructed", "share of the variance (%)"),
+    "probe": ("Linear probe", "accuracy (%)"),
+    "effective rank": ("Effective rank", "directions"),
 }
-for ax, (column, title) in zip(axes, titles.items(), strict=True):
+for ax, (column, (title, unit)) in zip(axes, titles.items(), strict=True):
     for way, colour, marker in (("with", WITH, "o"), ("without", WITHOUT, "s")):
         rows = trained[trained["shortcut"] == way]
         ax.plot(rows["block"], rows[column], marker, color=colour, label=f"{way} shortcut")
-    ax.set(title=title, xlabel="block", ylim=(0, None), ylabel=title.split(",")[0])
+    ax.set(title=title, xlabel="block", ylim=(0, None), ylabel=unit)
     ax.set_xticks(range(3, 16, 2))
 axes[0].legend()
 plt.show()
 trained.groupby("shortcut")[["lost", "probe", "effective rank"]].mean().round(1)
 
 # %% [markdown]
-# What you see: on the first ruler the paper's idea holds, and clearly. From the branch alone a third to two thirds of the
-# input cannot be computed linearly; with the shortcut, a tenth or less. The other two rulers hardly move: the
-# branch spreads over almost as many directions, and the class can be read from it about as well.
+# What you see: on the first ruler the paper's idea holds, and clearly. From the branch alone a third to some two
+# thirds of the input cannot be computed linearly; with the shortcut, about a tenth or less. The other two rulers
+# hardly move: the branch spreads over almost as many directions, and the class can be read from it about as well.
 #
 # Three cautions. This network was trained *with* its shortcuts, so no branch ever had to carry the input; one trained
 # without them might. $x + F(x)$ gives $x$ back mostly because the branch is small beside it. And the ruler looks at one
@@ -365,10 +373,10 @@ trained.groupby("shortcut")[["lost", "probe", "effective rank"]].mean().round(1)
 #
 # ## 6 With and without the shortcut: random blocks in depth
 #
-# The paper's network is ResNet-50, whose bottleneck block is $y = \mathrm{ReLU}(x + F(x))$: 1 x 1 convolution to a quarter of
-# the channels, 3 x 3, 1 x 1 back. Its trained weights are not part of this book, so here are torchvision's
-# blocks with **random** weights, as a network has them on its first day. 16 in a row, with and without shortcut, the
-# same weights.
+# The paper's network is ResNet-50, whose bottleneck block is $y = \mathrm{ReLU}(x + F(x))$: 1 x 1 convolution to a
+# quarter of the channels, 3 x 3, 1 x 1 back. Its trained weights are not part of this book, so here are
+# torchvision's blocks with **random** weights, as a network has them on its first day. 16 in a row, with and
+# without shortcut, the same weights.
 
 
 # %%
@@ -409,23 +417,25 @@ random = pd.DataFrame(found, columns=["shortcut", "seed", "blocks", "lost", "pro
 zero = {"lost": 0, "probe": 100 * probes.linear_probe(start.mean(dim=(2, 3)), labels, sources).mean()}
 zero["effective rank"] = probes.effective_rank(target)
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-for ax, (column, title) in zip(axes, titles.items(), strict=True):
+for ax, (column, (title, unit)) in zip(axes, titles.items(), strict=True):
     ax.axhline(zero[column], color=figures.GREY, linestyle=":", label="before the first block")
     for way, colour, marker in (("with", WITH, "o"), ("without", WITHOUT, "s")):
         rows = random[random["shortcut"] == way].groupby("blocks")[column].agg(["mean", "min", "max"])
         ax.plot(rows.index, rows["mean"], marker + "-", color=colour, label=f"{way} shortcut")
         ax.fill_between(rows.index, rows["min"], rows["max"], color=colour, alpha=0.2)
     ax.set(title=title, xlabel="random blocks passed", xscale="log", xticks=[1, 2, 4, 8, 16], ylim=(0, None))
-    ax.set(xticklabels=[1, 2, 4, 8, 16], ylabel=title.split(",")[0])
+    ax.set(xticklabels=[1, 2, 4, 8, 16], ylabel=unit)
 axes[1].axhline(100 / 8, color=figures.GREY, linestyle="--", label="chance")
-axes[1].legend(fontsize=8)
+fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 fig.suptitle("Random bottleneck blocks: lines are means, bands all of 3 seeds")
 plt.show()
 
 # %% [markdown]
-# What you see: without the shortcut almost nothing of the start can be computed linearly after two blocks; with it the same
-# takes about sixteen. So the shortcut delays the loss, as the paper says; with random weights it does not prevent it.
-# Look at the rank with the shortcut: it ends *above* where it started, while less and less of the start is left.
+# What you see: without the shortcut almost nothing of the start can be computed linearly after two blocks; with it
+# the same takes about sixteen. (A little over 100 % is worse than answering the mean.) So the shortcut delays the
+# loss, as the paper says; with random weights it does not prevent it. Here the probe falls as well: to chance
+# without the shortcut, later and not quite as far with it. Look at the rank with the shortcut: it ends *above*
+# where it started, while less and less of the start is left.
 #
 # Random weights say what the architecture does before it has learnt anything, not what a trained ResNet-50 does.
 #
@@ -469,9 +479,10 @@ for name, v in ways.items():
     print(f"{name:24s} {tuple(v.shape)}  {v[0].numel():,} numbers a clip")
 
 # %% [markdown]
-# One question for all: can the outputs of two consecutive frames (2 x 1,024 numbers) be computed linearly from
-# what is kept of them? The probe reads the mean over the frames of a clip. The numerical rank counts every
-# direction that is more than rounding.
+# One question for all: can the outputs of two consecutive frames (2 x 1,024 numbers) be computed linearly from what
+# is kept of them? The probe reads the mean over the frames of a clip. The numerical rank counts every direction
+# that is more than rounding. (The probes' linear maps are fitted with a small penalty and tested on other source
+# videos, so even the outputs themselves do not come back to 0.0 %.)
 
 
 # %%
@@ -504,7 +515,7 @@ before, lost = pooled.loc["ReLU, BatchNorm"], "outputs not reconstructed (%)"
 left.axvline(before[lost], color=figures.GREY, linestyle="--", label="before any pool")
 left.set(title="LSTM outputs not reconstructed", xlabel="share of the variance (%)")
 left.invert_yaxis()
-left.legend(fontsize=8)
+left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.22), frameon=False)
 own = pooled.loc[halves]
 right.errorbar(own["probe (%)"], halves, xerr=own["sd of folds"], fmt="o", color=WITH)
 right.axvline(before["probe (%)"], color=figures.GREY, linestyle="--")
@@ -512,13 +523,14 @@ right.set(title="Linear probe, ± sd of 3 folds", xlabel="accuracy (%)", xlim=(0
 plt.show()
 
 # %% [markdown]
-# What you see: half of the numbers keep nearly all of what is linearly there, because the 1,024 outputs repeat themselves:
+# What you see: half of the numbers keep nearly all of what is linearly there (mind the scale, it ends far below 100 %),
+# because the 1,024 outputs repeat themselves:
 # their effective rank is a fraction of their number. Of the four ways to halve them, the maximum of feature pairs
 # keeps, if anything, the least; 512 features *picked at random* keep as much as means of pairs do. The probes lie
 # a few points apart, which on 144 clips (0.7 points each) is not much to go by.
 #
-# What this shows: that nothing much is lost by halving, by whichever way, on this model and data. What it does not show: that
-# the max-pool helps. It may help training without keeping more; that is a question for the ablation
+# What this shows: that nothing much is lost by halving, by whichever way, on this model and data. What it does not
+# show: that the max-pool helps. It may help training without keeping more; that is a question for the ablation
 # ([Chapter 11](11_ablation.ipynb)).
 #
 # ## 8 Which classes change
@@ -541,8 +553,8 @@ for name in list(said)[1:]:
     print(f"{name:24s} changes the class of {changed.mean():.0%} of {len(changed)} clips")
 
 # %% [markdown]
-# What you see: about one prediction in ten changes, and a random half changes about as many. At this size, "the pool changed
-# the result by a few clips" is what any halving does.
+# What you see: about one prediction in ten changes, and a random half changes about as many. At this size, "the
+# pool changed the result by a few clips" is what any halving does.
 #
 # ## Try it
 #
@@ -556,13 +568,13 @@ widgets.stage_explorer()
 widgets.stage_explorer_figure(order="relu-bn", pool="feature", batch_norm="feature")
 
 # %% [markdown]
-# **Question.** With order `relu-bn`, which numbers can you no longer compute from the result? And with `bn-relu`? Look for equal
-# numbers after the ReLU that were different before it.
+# **Question.** With order `relu-bn`, which numbers can you no longer compute from the result? And with `bn-relu`?
+# Look for equal numbers after the ReLU that were different before it.
 #
 # ## Check
 #
-# The ruler built here against the package's and against torch's own rank; the stage of section 7 against `ctxlstm.parts`,
-# the package that the models use.
+# The ruler built here against the package's and against torch's own rank; the stage of section 7 against
+# `ctxlstm.parts`, the module that the models use.
 
 # %%
 sample = ways["max of feature pairs"].flatten(0, 1)  # (B * T, H)
@@ -579,10 +591,12 @@ print("our effective rank, torch's rank and the package's stage agree")
 # %% [markdown]
 # ## Common mistakes
 #
-# - **Taking rank for information.** In this chapter rank rose at a ReLU and along random blocks, where information can only fall.
-# - **Fitting and testing a ruler on the same rows.** With more columns than rows a linear map reconstructs anything.
-#   Rows of one source video must stay together as well.
-# - **Taking off a shortcut from a network that was trained with it** and calling the result "a network without shortcuts".
+# - **Taking rank for information.** In this chapter rank rose at a ReLU and along random blocks, where information
+#   can only fall.
+# - **Fitting and testing a ruler on the same rows.** With more columns than rows a linear map reconstructs
+#   anything. Rows of one source video must stay together as well.
+# - **Taking off a shortcut from a network that was trained with it** and calling the result "a network without
+#   shortcuts".
 #
 # ## Exercises
 #
@@ -592,16 +606,17 @@ print("our effective rank, torch's rank and the package's stage agree")
 #
 # ## Summary
 #
-# - *Three rulers*: effective rank (directions, blind to what they hold), linear reconstruction (an upper bound of the loss),
-#   linear probe (one question, in an easy form). None is information, and they disagree.
+# - *Three rulers*: effective rank (directions, blind to what they hold), linear reconstruction (an upper bound of
+#   the loss), linear probe (one question, in an easy form). None is information, and they disagree.
 # - *Convolution, ReLU, pooling, shortcut*: a convolution of many kernels lost almost nothing of the picture, ReLU
-#   little, pooling most. With a shortcut far more of a block's input can be computed from its output, in trained and in
-#   random blocks. None of this decides how well the class can be read: that rose with depth.
+#   little, pooling most. With a shortcut far more of a block's input can be computed from its output, in trained
+#   and in random blocks. That alone does not decide how well the class can be read: in the trained network it rose
+#   with depth and hardly changed without the shortcut; in the random one it fell with what was lost.
 # - *1,024 to 512*: the max-pool keeps most of the LSTM's outputs, and no more of them than a random half does.
 #
-# Where this differs from the paper: it assumes a loss and argues from single elements; measured over all kernels the loss
-# of a convolution is small. Its point about the shortcut holds on the ruler that fits it. Everything here is one trained
-# network, one random one and one small LSTM, on synthetic clips.
+# Where this differs from the paper: it assumes a loss and argues from single elements; measured over all kernels
+# the loss of a convolution is small. Its point about the shortcut holds on the ruler that fits it. Everything here
+# is one trained network, one random one and one small LSTM, on synthetic clips.
 #
 # Next: [Chapter 6, the LSTM's gates](06_lstm_gates.ipynb).
 

@@ -15,7 +15,7 @@
 #
 # - write an LSTM cell as six lines, one for each equation, and say the shape of every symbol in them;
 # - read a picture of gates over time: what is kept, what is taken in, what is shown;
-# - say what the gates do for the gradient, and which single number decides how long an LSTM remembers.
+# - say what the gates do for the gradient, and which single number decides how far back a new LSTM remembers.
 #
 # You need PyTorch basics. [Chapter 4](04_deep_temporal_features.ipynb) explains how a video becomes the sequence of
 # vectors that we feed in here, [Chapter 5](05_information_loss.ipynb) what is lost on the way.
@@ -141,12 +141,12 @@ W = {gate: torch.randn(H, H + D) for gate in "figo"}
 b = {gate: torch.zeros(H) for gate in "figo"}
 new = cell(torch.randn(B, D), torch.zeros(B, H), torch.zeros(B, H), W, b)
 for name, value in new.items():
-    print(f"{NAMES[name]:15s} {tuple(value.shape)}   clip 0: {value[0].tolist()[0]:+.2f} in its first unit")
+    print(f"{NAMES[name]:15s} {tuple(value.shape)}   clip 0: {value[0, 0]:+.2f} in its first unit")
     assert value.shape == (B, H)
 
 # %% [markdown]
-# Now one unit with numbers that you can follow by hand. The old memory is 0.5. Shut the input gate, and the memory
-# stays. Shut the forget gate, and it is replaced.
+# Now one unit with numbers that you can follow by hand. The old memory is 0.5. With the forget gate open and the
+# input gate shut, the memory stays. The other way round, it is replaced.
 
 # %%
 old = 0.5
@@ -265,8 +265,9 @@ history = training.fit(model, features, split, config)
 print(f"test top-1 after 25 epochs: {100 * history.table['test_top1'].iloc[-1]:.0f} % (guessing: 12.5 %)")
 
 # %% [markdown]
-# The model first maps each frame's 1,280 features to 64 and then gives them to the LSTM. We take one test clip
-# through our own `layer` with the trained weights.
+# The model first maps each frame's 1,280 features to 64 and then gives them to the LSTM. We take all test clips
+# through our own `layer` with the trained weights, and look at one of them. In this step's pictures frames and
+# units are counted from 0, as Python counts.
 
 # %%
 model.eval().requires_grad_(False)
@@ -334,9 +335,9 @@ bottom.set_xlabel("frame t")
 plt.show()
 
 # %% [markdown]
-# *What you see:* read it frame by frame with Eq. 15 in mind: the new black value is the old one times red, plus
-# green times yellow. Where the forget gate (red) is low, the past is wiped out and the cell state is hardly more
-# than the last $i * g$. Where it is near 1, the contributions of the frames pile up.
+# *What you see:* read it frame by frame with Eq. 15 in mind: the new black value is the old one times the forget gate
+# (orange), plus green times yellow. While the forget gate is low, most of the past goes and the cell state stays close
+# to the candidate. Once it is high, the contributions of the frames pile up, and black runs away from yellow.
 
 # %%
 figure, axes = plt.subplots(figsize=(9, 3.8))
@@ -367,8 +368,9 @@ plt.show()
 #
 # $$\frac{\partial c_t}{\partial c_{t-1}} = f_t + \text{(what goes around through } h_{t-1}\text{)}$$
 #
-# So over 60 steps about $f^{60}$ is left, if the first way is all there is. A network that was just made has $f
-# \approx \sigma(b_f)$: the bias of the forget gate sets how far it can look back.
+# If $f_t$ were all, a step would leave the share $f$ and 60 steps $f^{60}$. A network that was just made has $f \approx
+# \sigma(b_f)$, the values of step 1: the bias of the forget gate sets how far it can look back. PyTorch starts with
+# small random biases around 0, so below "forget bias 0" stands for the LSTM as PyTorch makes it.
 
 
 # %%
@@ -404,9 +406,10 @@ def maker(D, H, bias=None):
 
 BIASES = {"plain RNN": None, "LSTM, forget bias 0": 0, "LSTM, forget bias 1": 1, "LSTM, forget bias 3": 3}
 reaches = {name: reach(maker(16, 32, bias)) for name, bias in BIASES.items()}
-print("effect of frame 1 as a share of frame 60's; factor a step (middle of the sequence)")
+print("effect of frame 1 as a share of frame 60's; factor a step (middle of the sequence); σ(bias)")
 for name, size in reaches.items():
-    print(f"{name:22s} {size[0] / size[-1]:.0e}    {(size[20] / size[50]) ** (1 / 30):.2f}")
+    gate = "" if BIASES[name] is None else f"{torch.tensor(float(BIASES[name])).sigmoid():.2f}"
+    print(f"{name:22s} {size[0] / size[-1]:.0e}    {(size[20] / size[50]) ** (1 / 30):.2f}    {gate}")
 assert reaches["plain RNN"][0] < reaches["LSTM, forget bias 1"][0] < reaches["LSTM, forget bias 3"][0]
 
 # %%
@@ -422,10 +425,12 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* on this logarithmic axis a straight line is a constant factor a step. The plain RNN loses about
-# half at every step. The LSTM with bias 0 is only a little better: its gates are half open, and $0.5^{60}$ is
-# nothing too. With bias 3 the line is flat. **It is not the LSTM as such that keeps the gradient alive, it is a
-# forget gate near 1.** PyTorch's start values do not provide that: it has to be learnt. (In step 5 it was: the mean
-# forget gate is far above 0.5 after training.) Compare with your guess.
+# half at every step. The LSTM with bias 0 keeps a little more, which over 60 steps makes many powers of ten, and still
+# nothing usable arrives. With bias 3 the line is flat. Compare with your guess.
+#
+# The factors lie above $\sigma(b_f)$, because the way through $h_{t-1}$ adds its part, but they follow it. **It is not
+# the LSTM as such that keeps the gradient alive, it is a forget gate near 1.** PyTorch's start values do not provide
+# that: it has to be learnt. (In step 5 it was: after training the mean forget gate is far above 0.5.)
 #
 # Does it matter for learning? A test with a known answer: the first frame is +1 or -1, then come 39 frames of noise.
 # At the end, say which it was. Chance is 50 %.
@@ -463,8 +468,9 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* only the LSTM whose forget gates start open learns it in 200 steps (not without a stumble). The
-# others get no signal from frame 1 and stay at chance. This is a made-up task with one seed, meant to show the
-# mechanism. Our clips have 12 frames and those of the paper's code base 28; there the effect is smaller.
+# others get next to no signal from frame 1 and stay at chance. This is a made-up task with one seed, meant to show
+# the mechanism. Our clips have 12 frames and those of the public code base that a screenshot of the paper shows 28;
+# the fewer frames, the smaller the effect.
 #
 # The paper says that gates solve gradient disappearance *and* explosion. Test the second: make the recurrent weights
 # larger.
@@ -581,8 +587,9 @@ print({gate: None if value is None else float(value.norm()) for gate, value in z
 # %% [markdown]
 # ## Try it
 #
-# **One unit.** Move the sliders. Before you do: with the old cell state at 0.5, which *two* sliders make the new
-# cell state equal to the old one, whatever x is? And can you make h exactly 0 while c is large?
+# **One unit.** Its weights are fixed, the sliders move its input, its old states and its four biases. Before you move
+# one: with the old cell state at 0.5, which *two* biases keep the new cell state there, whatever x is? And can you
+# bring the new h near 0 while the new c is large?
 
 # %%
 widgets.gate_explorer()
@@ -591,8 +598,9 @@ widgets.gate_explorer()
 widgets.gate_explorer_figure()
 
 # %% [markdown]
-# *What you see:* the bars are f, i, g, o and the old and new states of one unit; the picture just above is the same
-# at the sliders' start values, for readers without a running kernel.
+# *What you see:* on the left f, i, g and o, each with the z that it comes from; on the right Eq. 15 as a sum of two
+# bars, and h. It is the widget's picture at the sliders' start values, for readers without a running kernel. There the
+# forget gate's z is 0.5, so it keeps 0.62 of the old c.
 #
 # **A sequence.** Step through the clip of step 5, with the trained weights. Question: at which frame does the cell
 # state of this unit make its largest jump, and which gate made it possible?
@@ -661,8 +669,8 @@ print("gates.LSTM and torch.nn.LSTM agree to 1e-9: outputs, h, c and gradients",
 #   x_t]$. Ours agree with `torch.nn.LSTM` to $10^{-9}$.
 # - In a picture of gates, a forget gate near 1 keeps, an open input gate lets the candidate in, the output gate
 #   decides what of the cell state is shown.
-# - The gradient survives as far back as the forget gates are open: about $f$ is left of it at each step. With
-#   PyTorch's start values that is about half, hardly better than a plain RNN; with a forget bias of 3 nearly all.
+# - The gradient survives as far back as the forget gates are open. With a forget bias of 0, near which PyTorch starts,
+#   somewhat more than half of it is left at each step, not enough for 60; with a bias of 3 it is nearly all.
 #
 # **Where we differ from the paper:** nowhere in the function. We put the tilde back into Eq. 15 and write $g$ for
 # $\tilde{C}$ and lower-case $c$ for $C$. Start values are not stated; ours are PyTorch's.

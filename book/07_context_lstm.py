@@ -32,20 +32,21 @@
 #
 # ## What the paper says
 #
-# - A frozen ResNet-50 turns frames into features; the Context-LSTM classifier reads those (Fig. 1).
-# - LSTM blocks follow one another. Both the cell state and the hidden output of each block are connected to the next
-#   (section 3.4).
-# - Between blocks stand ReLU, Batch Normalization and MaxPooling (section 3.4). ReLU before BatchNorm was better than
-#   the other order (section 4.4).
+# - A ResNet-50, pre-trained on ImageNet, turns frames into features; the Context-LSTM classifier reads those (Fig. 1).
+# - LSTM blocks follow one another, layer by layer, and the cell state flow and the hidden output flow of the blocks
+#   are connected (section 3.4).
+# - Among the blocks stand ReLU, Batch Normalization and MaxPooling (section 3.4). ReLU before BatchNorm is reported to
+#   be better than the other order (section 4.4, without numbers).
 # - Every unit is bi-directional and has three LSTM layers (caption of Fig. 2). The hidden size is 512, and two FC
-#   layers follow, 512 to 256 and 256 to 101 (section 4.2).
+#   (fully connected) layers follow, 512 to 256 and 256 to 101 (section 4.2).
 #
 # ## What it does not say
 #
 # > **Not stated in the paper.** How many blocks there are: Fig. 2 shows inputs $x_1, x_2, x_3$ and an output $Y$. *Our
 # > default: three blocks.* Alternatives: one, two, four.
 # >
-# > **Not stated.** Along which axis MaxPooling pools. *Our default: pairs of features.* Alternative: pairs of frames.
+# > **Not stated.** Along which axis MaxPooling pools, and whether a stage (ReLU, BatchNorm, MaxPool) follows the last
+# > block too. *Our default: pairs of features; yes.* Alternatives: pairs of frames; only between blocks. Step 8 says why.
 # >
 # > **Not stated.** What exactly is handed over, and to which direction. *Our default: $h$ and $c$ of every layer, each
 # > direction to itself.* Alternatives: one of them, none, directions exchanged.
@@ -54,7 +55,10 @@
 # > paper's screenshot shows. Alternatives: each direction at its own end, mean, maximum.
 # >
 # > **Not stated.** Whether there are FC layers before the first block. *Our default: 2048 to 1024 to 768 to 512,* as in
-# > that code base; this "embedding" is left out in the cells below, because it is not what this chapter is about.
+# > that code base; this "embedding" is left out in most cells below, because it is not what this chapter is about.
+# >
+# > **Not stated.** Whether the ResNet-50 is trained along ([Chapter 9](09_training.ipynb): *our default is frozen*), and
+# > how much dropout there is in the FC layers and the blocks (*our default: 0*).
 
 # %%
 import matplotlib.pyplot as plt
@@ -90,7 +94,7 @@ diagram.draw("Our default reading of Fig. 2")
 # A block is PyTorch's LSTM with $L = 3$ layers and two directions. It gives the last layer's output at every frame,
 # forward and backward half side by side, and the final states of all lanes:
 #
-# $$y \in \mathbb{R}^{B \times T \times 2H}, \qquad h_n, c_n \in \mathbb{R}^{2L \times B \times H}$$
+# $$y: (B, T, 2H), \qquad h_n, c_n: (2L, B, H)$$
 #
 # The six rows of a state are ordered layer by layer, forward before backward: row 4 is the forward lane of layer 3, row
 # 5 its backward lane. Where in time did these two end? The cell compares them with the outputs.
@@ -234,7 +238,8 @@ plt.show()
 # ## Step 6: what does a state know when it arrives?
 #
 # A state is a summary of all frames, but not an even one. How much does it change if frame $t$ changes a little? That
-# is the size of a derivative, and PyTorch gives it:
+# is the size of a derivative, and PyTorch gives it. We take the mean of it over 72 clips, because in a single clip it
+# jumps from frame to frame:
 #
 # $$s_t = \left\| \frac{\partial}{\partial x_t} \sum_j h_{n,j} \right\|$$
 
@@ -242,10 +247,10 @@ plt.show()
 # %%
 def sensitivity(row):
     """How strongly a row of block 1's final h depends on each frame: (T,), its largest value is 1."""
-    x = clip[None].clone().requires_grad_()  # (1, T, D)
-    _, (h, _) = small.blocks[0](x, None)  # (2L, 1, H)
-    (slope,) = torch.autograd.grad(h[row].sum(), x)  # (1, T, D)
-    size = slope[0].norm(dim=1)  # (T,)
+    x = torch.as_tensor(features.x[::4]).float().requires_grad_()  # (B, T, D) = (72, 12, 1280)
+    _, (h, _) = small.blocks[0](x, None)  # (2L, B, H)
+    (slope,) = torch.autograd.grad(h[row].sum(), x)  # (B, T, D)
+    size = slope.norm(dim=2).mean(dim=0)  # (T,)
     return size / size.max()
 
 
@@ -256,18 +261,19 @@ look = {"forward": ("#0072B2", "o-", 1), "backward": ("#D55E00", "s--", 12)}
 for name, (colour, line, start) in look.items():
     ax.plot(range(1, 13), knows[name], line, color=colour, label=f"final state of the {name} lane of block 1")
     mark = {"color": colour, "markersize": 13, "clip_on": False}
-    ax.plot(start, 0.002, "^", **mark, label=f"where the {name} lane of block 2 starts")
-ax.set(yscale="log", ylim=(0.002, 1.6), xticks=range(1, 13), xlabel="frame $t$ that is changed")
+    ax.plot(start, 0.03, "^", **mark, label=f"where the {name} lane of block 2 starts")
+ax.set(yscale="log", ylim=(0.03, 1.4), xticks=range(1, 13), xlabel="frame $t$ that is changed")
 ax.set(ylabel="change of $h$, largest = 1 (log scale)")
 ax.set_title("A final state knows the frames best that it has read last")
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
 
 # %% [markdown]
-# What you see: the forward state (blue) depends most on the last frame and was made there, but block 2 uses it at
-# $t = 1$ (blue triangle). The backward state (orange) was made at $t = 1$ and is used at $t = T$. **This is the twist of
+# What you see: the forward state (blue) was made at the last frame, depends on it most and on the frames before it less
+# and less, but block 2 uses it at $t = 1$ (blue triangle). The backward state (orange) was made at $t = 1$ and is used
+# at $t = T$. **This is the twist of
 # the hand-over:** each lane of block 2 starts with a summary of the whole clip that leans towards the *other* end of it.
-# So for the guess at the beginning: it starts at frame 28, with a state that was last updated at frame 1.
+# So for the guess at the beginning, with 28 frames: it starts at frame 28, with a state that was last updated at frame 1.
 #
 # Is that good or bad? The paper does not discuss it. In its favour: already the first step of block 2 has the whole
 # clip behind it. Against it: the state is not that of a neighbouring frame, as it is within an LSTM. Exchanging the
@@ -291,8 +297,9 @@ diagram.side_by_side({"one block": {"num_blocks": 1}, "directions exchanged, no 
 # What you see: pooling frames shortens time to 28, 14, 7, 3 and keeps 1,024 features, so the classifier reads 1,024
 # numbers. One block has nobody to hand a state to. With directions exchanged, the states no longer cross.
 #
-# What do they cost? `cost.predict` counts the multiplications of one clip; [Chapter 12](12_cost.ipynb) explains how. The
-# form of the hand-over and the read-out cost nothing, so they have no line of their own.
+# What do they cost? `cost.predict` counts the multiplications and additions (FLOP) of one clip forward;
+# [Chapter 8](08_cnn_lstm.ipynb) does it by hand. The form of the hand-over and the read-out cost nothing, so they have
+# no line of their own.
 
 # %%
 table = []
@@ -334,11 +341,12 @@ print(f"{len(fits)} of {len(combinations)} combinations give 512:")
 fits.style.hide(axis="index")
 
 # %% [markdown]
-# What you see: several ways lead to 512, but all except the first contradict the text or add to it. A hidden size of 256
-# is not the stated one. Adding the directions is not mentioned. Using one direction only contradicts "bi-directional",
-# or throws half of it away. **Feature pooling after the last block uses only what the paper names.** It also needs no
-# transpose: `MaxPool1d(2)` on a PyTorch tensor (B, T, 2H) pools the last axis, and section 3.4 says that the
-# tensors "are always matrixes". This is evidence, not proof; only the authors' code could settle it.
+# What you see: several ways lead to 512. A hidden size of 256 is not the stated one. Adding the directions is not
+# mentioned. Using one direction only contradicts "bi-directional", or throws half of it away. The first line, **feature
+# pooling, needs only parts that the paper names**, but it needs them once more than the text says: behind the last
+# block too, where the paper has them "among" the blocks. It also needs no transpose: `MaxPool1d(2)` on a PyTorch tensor
+# (B, T, 2H) pools the last axis, and section 3.4 says that the tensors "are always matrixes". This is evidence, not
+# proof; only the authors' code could settle it.
 #
 # A third reading of Fig. 2: the clip is cut into three segments $x_1, x_2, x_3$, and the *same* LSTM reads one after the
 # other, handing its state on. For one direction and without stages in between we can say what that is:
@@ -443,16 +451,18 @@ print(f"From one epoch to the next (after epoch 8) top-1 moves by {jump:.0f} poi
 last.round(1)
 
 # %% [markdown]
-# What you see: in this short training the cascade with hand-over tends to learn sooner. One possible reason, not tested
-# here: the state is a way past ReLU and pooling, so the first block gets a gradient more directly.
+# What you see: compare, seed by seed, when each curve leaves the level of guessing (12.5 %). In the runs printed here the
+# cascade with hand-over tends to learn sooner; on another machine it may look different. One possible reason, not
+# tested here: the state is a way past ReLU and pooling, so the first block gets a gradient more directly.
 #
 # But look at the limits. Three seeds, 72 test clips, and unfinished curves that jump from epoch to epoch by amounts like
 # the difference itself. A longer training or another seed may turn the order round. This shows that the hand-over
 # *can* matter in a small synthetic experiment, not that it does on UCF101.
 #
 # Now real videos. The records below are of four classes of UCF101 (ResNet-50 features, $H = 64$, 30 epochs, 3 seeds,
-# the paper's random split). They were made by `papermill_runs/ablation.ipynb` with `-p config ucf101_subset -p protocols
-# paper`.
+# the paper's random split). They were made by `papermill_runs/sweep.ipynb` with `-p config ucf101_subset` and by
+# `papermill_runs/ablation.ipynb` with `-p config ucf101_subset -p protocols paper`. In brackets: 95 % intervals.
+# [Chapter 11](11_ablation.ipynb) goes through this table.
 
 # %%
 from ctxlstm import runs, studytables, tabletext
@@ -461,12 +471,12 @@ records = runs.load("../papermill_runs/results/ucf101_subset")
 ablation = studytables.readings(records, protocol="paper")
 tested = ablation.dropna(subset=["difference_low"])
 clear = tested[(tested["difference_low"] > 0) | (tested["difference_high"] < 0)]
-print(f"{len(clear)} of {len(tested)} readings differ from the default by more than their interval allows")
+print(f"{len(clear)} of {len(tested)} readings with an interval have one that leaves out zero")
 assert len(clear) == 0
 tabletext.readable(ablation).set_index("reading")[["last (%)", "difference (points)"]]
 
 # %% [markdown]
-# What you see: **no reading differs from the default beyond its interval**, and "handover=none" is among the nearest.
+# What you see: **every interval of a difference includes zero**, and "handover=none" is among the nearest to the default.
 # The intervals are wide: three seeds, 75 test clips, and a task so easy that the default reaches 100 %. So this is not evidence
 # that hand-over does nothing. It says that these data cannot tell. (Where all seeds give the same difference
 # there is no interval, and the cell holds a bare number.) The paper has no such ablation.
@@ -488,8 +498,11 @@ widgets.state_flow(model, clip)
 widgets.state_flow_figure(model, clip, handover="hc")
 
 # %% [markdown]
-# **Question.** Block 1 does not change: it starts from zeros either way. The lowest row of the picture shows that a start is
-# forgotten on the way: the difference is largest where a lane starts. Why is it not zero at the other end?
+# What you see: outputs of each block's last layer, time from left to right, and beside them the narrow strips of $h$ and
+# $c$ where a lane starts and ends; the backward lane starts at the right. Block 1 does not change: it starts from zeros
+# either way. The lowest row shows that a start is forgotten on the way: the difference is largest where a lane starts.
+#
+# **Question.** Why is it not zero at the other end?
 #
 # <details><summary>Answer</summary>Two reasons. Forget gates let part of the start survive for many steps. And from layer 2
 # on, each lane also reads the other direction's outputs, which differ most at exactly that other end.</details>
@@ -558,13 +571,14 @@ print("cell='gates': logits and all states agree to 1e-9")
 #
 # - The cascade is a row of two-way LSTM blocks with ReLU, BatchNorm and MaxPool behind each. One line hands the state over:
 #   `start = (h, c)`. The end of block $k$ is the start of block $k + 1$, to the last bit.
-# - Outputs go 2048, 1024, 512, 1024, 512, ... ; states keep (6, B, 512). A state that arrives at $t = 1$ was made at
+# - Numbers a frame: 2048 into block 1, then 1024, 512, 1024, 512, ... ; states keep (6, B, 512). A state that
+#   arrives at $t = 1$ was made at
 #   $t = T$, and the other way round. The backward half of the last frame has taken one step only, but
 #   with hand-over not from zeros.
 # - Number of blocks, pooling axis, hand-over and read-out are not stated. Hidden size 512, two directions and an
 #   FC layer that reads 512 fit together if MaxPool halves the features, after the last block too.
 #
-# **Where we differ from the paper:** where it is silent, we chose; every choice is an option of `ContextLSTM`. Whether
+# **Where we differ from the paper:** where it is silent, we chose; most choices are options of `ContextLSTM`. Whether
 # the hand-over raises accuracy is not shown by the paper, and our small studies cannot tell.
 #
 # Next: [Chapter 8, the CNN-LSTM](08_cnn_lstm.ipynb), the baseline that all this is compared with.

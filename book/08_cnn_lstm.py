@@ -34,7 +34,8 @@
 #
 # Section 3.5: a ResNet-50 pre-trained on ImageNet, one LSTM block from PyTorch with 3 layers of 512 units, and two FC
 # layers. Section 4.2: the FC layers go from 512 to 256 and from 256 to 101 numbers. Section 4.3: everything else was the
-# same in both experiments. Table 2 gives 90.7 % for it against 92.2 %, 93 hours against 55, and 5.5 GB against 3.6.
+# same in both experiments. Table 2 gives 90.7 % for it against 92.2 % (each the best of 300 epochs), 93 hours against 55, and
+# 5.5 GB against 3.6.
 #
 # > **Not stated in the paper.** (a) One or two directions: it says that the LSTM block "is the same" as in Context-LSTM,
 # > which has two, but its first FC layer reads 512 numbers, which fits one. Our default is one direction, as in
@@ -128,17 +129,17 @@ print(f"{len(mine)} tensors copied, logits equal; for example {list(mine)[-12]} 
 # %% [markdown]
 # ## 3 Parameters with pencil and paper
 #
-# One LSTM layer that reads $i$ numbers and has $h$ units keeps, for each of its four gates, a matrix for the input, one
+# One LSTM layer that reads $D$ numbers and has $H$ units keeps, for each of its four gates, a matrix for the input, one
 # for the hidden state, and two biases:
 #
-# $$4\,(h \cdot i + h \cdot h + h + h) = 4h\,(i + h + 2).$$
+# $$4\,(H \cdot D + H \cdot H + H + H) = 4H\,(D + H + 2).$$
 #
 # A linear layer from $a$ to $b$ has $(a + 1)\,b$, a BatchNorm of $n$ features has $2n$.
 
 
 # %%
-def lstm_layer(i, h):
-    return 4 * h * (i + h + 2)
+def lstm_layer(D, H):
+    return 4 * H * (D + H + 2)
 
 
 def linear(a, b):
@@ -157,15 +158,15 @@ for part, number in by_hand.items():
 print(f"{'all':10s} {sum(by_hand.values()):>10,}")
 
 # %% [markdown]
-# The cascade's LSTM by the same formula. A layer in two directions counts twice and hands 2h = 1,024 numbers to the layer
+# The cascade's LSTM by the same formula. A layer in two directions counts twice and hands 2H = 1,024 numbers to the layer
 # above; between the blocks the max-pool brings them back to 512.
 
 
 # %%
-def lstm_block(i, h, layers=3, directions=1):
+def lstm_block(D, H, layers=3, directions=1):
     """Parameters of stacked LSTM layers; every layer above the first reads all directions of the one below."""
-    above = lstm_layer(directions * h, h)
-    return directions * (lstm_layer(i, h) + (layers - 1) * above)
+    above = lstm_layer(directions * H, H)
+    return directions * (lstm_layer(D, H) + (layers - 1) * above)
 
 
 cascade = 3 * lstm_block(512, 512, directions=2)
@@ -177,7 +178,7 @@ print(f"baseline {by_hand['LSTM']:,}, cascade {cascade:,}: {cascade / by_hand['L
 # ## 4 FLOPs with pencil and paper
 #
 # Every weight of a matrix is used once a frame, in one multiplication and one addition: 2 FLOPs. So an LSTM layer costs
-# $2 \cdot 4h\,(i + h)$ a frame. Biases, gates and BatchNorm are not counted.
+# $2 \cdot 4H\,(D + H)$ a frame. Biases, gates and BatchNorm are not counted.
 
 # %%
 T = 28
@@ -216,17 +217,19 @@ print(f"GFLOP a clip, LSTM layers: baseline {lstm_flops / 1e9:.3f}, cascade {cas
 print(f"that is {cascade_flops / lstm_flops:.0f} times")
 context = cost.predict("context_lstm")
 assert context.forward_flops == embedding_flops + cascade_flops + head_flops
-print(f"steps that must wait for each other: baseline {3 * T}, cascade {9 * T}")
+print(f"steps one after the other, if layer follows layer: baseline {3 * T}, cascade {9 * T}")
 
 # %% [markdown]
-# Were the paper's baseline two-way, its block would be exactly one of the cascade's three, and the factor 3 instead
-# of 8. Either way the cascade does more arithmetic and waits three times as often, so the paper's shorter training time
-# cannot come from there ([Chapter 12](12_cost.ipynb)).
+# That answers the first guess. Were the paper's baseline two-way, its block would be exactly one of the cascade's
+# three, and the factor 3 instead of 8. Either way the cascade's LSTM has more arithmetic and more steps in a row (a
+# layer's two directions can run at the same time), so less work in the LSTM cannot be the reason for the shorter
+# training time that the paper reports ([Chapter 12](12_cost.ipynb)).
 #
 # ## 5 The third model
 #
 # If the larger of two models wins, is it the cascade or the size? `wide_lstm` is the baseline made so wide that it has the
-# cascade's parameters: a *parameter-matched control*. The paper has none.
+# cascade's parameters: a *parameter-matched control*. The paper has none. The table counts one forward pass of a clip of
+# 28 frames; the last column is a training step at batch 80.
 
 # %%
 names = ["cnn_lstm", "bilstm", "wide_lstm", "context_lstm_no_pool", "context_lstm"]
@@ -255,19 +258,24 @@ plt.show()
 print("units of wide_lstm:", models.build("wide_lstm").block.hidden_size)
 
 # %% [markdown]
-# What you see: `wide_lstm` and `context_lstm` are as good as equal in both. A win of the cascade over `cnn_lstm` alone says
-# nothing about cascades; a win over `wide_lstm` would.
+# What you see: `wide_lstm` and `context_lstm` are as good as equal in both. If the cascade beats `cnn_lstm` alone, its form
+# and its size cannot be told apart; if it beats `wide_lstm`, size alone is not the reason.
 #
-# How long a step takes was measured on a CPU with features that are kept; the record was made by
-# `papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost`.
+# How long a training step at batch 80 takes was measured on 2 CPU cores, with features that are computed once and kept;
+# the record was made by `papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost`.
 
 # %%
 record = costrecord.load("../papermill_runs/results/cost")
 measured = record[record["way"] == "cached"].set_index("model")[["step_seconds", "measured_bytes"]]
 measured["times cnn_lstm"] = measured["step_seconds"] / measured.loc["cnn_lstm", "step_seconds"]
-measured.assign(measured_gb=measured.pop("measured_bytes") / 1e9).round(2)
+measured["measured_gb"] = measured.pop("measured_bytes") / 1e9
+measured.round(2)
 
 # %% [markdown]
+# What you see: for eight times the LSTM arithmetic, a step of the cascade takes about six times as long here as the
+# baseline's, and more memory. The paper's hours are of a GPU, and most likely include computing the features anew
+# in every epoch, beside which either head is small; [Chapter 12](12_cost.ipynb) takes that into account.
+#
 # ## 6 Train the three, three seeds each
 #
 # Small heads (32 units where the paper has 512) on the synthetic clips. A seed changes the split, the first weights and
@@ -287,10 +295,8 @@ for name in three:
         config = training.Config(epochs=12, batch_size=24, validation=0, seed=seed, cpu=True)
         history = training.fit(model, features, split, config)
         trained[name, seed] = model.eval(), split, history
-        rows.append(
-            (name, seed, history.parameters, 100 * history.table["test_top1"].iloc[-1], sum(history.seconds))
-        )
-small = pd.DataFrame(rows, columns=["model", "seed", "parameters", "top1", "seconds"])
+        rows.append((name, seed, history.parameters, 100 * history.table["test_top1"].iloc[-1]))
+small = pd.DataFrame(rows, columns=["model", "seed", "parameters", "top1"])
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
@@ -298,21 +304,24 @@ for name in three:
     colour = figures.HEAD_COLOURS[name]
     for seed in range(3):
         table = trained[name, seed][2].table
-        left.plot(table["epoch"], 100 * table["test_top1"], color=colour, alpha=0.7, linewidth=1.2)
+        label = name if seed == 0 else None
+        left.plot(table["epoch"], 100 * table["test_top1"], color=colour, alpha=0.7, label=label)
     own = small[small["model"] == name]["top1"]
     right.plot(own, [name] * 3, "o", color=colour, alpha=0.7)
     right.plot(own.mean(), name, "|", color=colour, markersize=22)
 left.set(title="Three seeds of each", xlabel="epoch", ylabel="test top-1 (%)", ylim=(0, 100))
 right.set(title="After the last epoch (bar: mean)", xlabel="test top-1 (%)", xlim=(0, 100), ylim=(2.5, -0.5))
+left.legend(loc="upper left")
 plt.show()
 small.groupby("model", sort=False).agg(
     parameters=("parameters", "first"), mean=("top1", "mean"), low=("top1", "min"), high=("top1", "max")
 ).round(1)
 
 # %% [markdown]
-# What you see: the same model moves by many points from seed to seed (your second guess), as far as two models lie apart.
-# Here `context_lstm` comes out ahead of both; of the other two, one run each could have named either. The
-# curves still rise and jump at the end, so the ranking after 12 epochs need not last.
+# What you see: the same model moves by many points from seed to seed (your second guess), about as far as the means of two
+# models lie apart. Where the dots of two models overlap, one run of each could have named either of them the better one.
+# Whichever mean is the highest, it rests on three seeds and 72 clips, and the curves still rise and jump at the end: on
+# another machine, or after more epochs, the order may be a different one.
 #
 # The paper's test part is 46 times as large, so its noise from the *test clips* is smaller. Its noise from seeds is not
 # known: one run of each model is all that is reported.
@@ -321,6 +330,8 @@ small.groupby("model", sort=False).agg(
 #
 # The same comparison with 900 synthetic clips of 12 classes, 64 units, 30 epochs and 5 seeds. The records were made by
 # `papermill papermill_runs/sweep.ipynb out.ipynb -p config stickfigures -p results papermill_runs/results/stickfigures`.
+# "Split by group" is the split by source video, "official" follows the rule of UCF101's split 1; the lines are 95 %
+# intervals.
 
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
@@ -333,16 +344,18 @@ compare = pd.concat(
     [tables.differences(records, "grouped", against=other) for other in ("cnn_lstm", "wide_lstm")]
 )
 compare = compare[(compare["epoch"] == "last") & (compare["model"] == "context_lstm")]
-columns = ["model", "against", "difference", "difference_low", "difference_high", "p", "compared_seeds"]
-compare[columns].round(3).reset_index(drop=True)
+columns = ["difference", "difference_low", "difference_high"]  # shares; in points, with their 95 % interval:
+print("context_lstm minus another head, split by source video, 5 seeds, points of test top-1")
+(100 * compare.set_index("against")[columns].astype(float)).round(1)
 
 # %% [markdown]
 # What you see: split by source video, `context_lstm` is ahead of the baseline by several points, with an interval that
 # includes zero. Against the control of equal size nothing of it is left, and on the official split it is ahead of
 # neither. On the random split it leads both.
 #
-# This does not repeat what section 6 showed: fewer clips and epochs gave the cascade a lead over the control. Which of the
-# two carries over to UCF101 cannot be told from synthetic clips; that the control is needed can.
+# Compare with the means of section 6: a lead over the control that you may find there, from fewer clips and epochs, is
+# not repeated by this larger study. What carries over to UCF101 cannot be told from synthetic clips; that the control
+# is needed can.
 #
 # ## 8 What the classifier gets to see
 #
@@ -399,8 +412,9 @@ plt.show()
 # on to. Perhaps the first pose gives these synthetic clips away; on other clips it may be other frames.
 #
 # The backward half leans on the one frame that its top layer has read there. It hears of earlier frames at all
-# only because its upper layers read the forward outputs below. The same holds for the cascade with read-out "last", our default
-# for fidelity to the code base ([Chapter 7](07_context_lstm.ipynb) shows the others).
+# only because its upper layers read the forward outputs below. In the cascade, which is read out at the last frame too,
+# there is a second way: its backward lanes start from a state that was handed over
+# ([Chapter 7](07_context_lstm.ipynb), step 9).
 #
 # ## Try it
 #
@@ -442,8 +456,8 @@ print("the control has the cascade's parameters within 1 %")
 # ## Common mistakes
 #
 # - **Comparing models of unequal size** and naming the architecture as the reason.
-# - **`h[:, -1]` for a two-way LSTM**: its top layer has read one frame backwards there. `h_n` holds the ends of both
-#   directions.
+# - **`h[:, -1]` for a two-way LSTM** that starts from zeros: its top layer has read one frame backwards there. `h_n` holds
+#   the ends of both directions.
 # - **Forgetting `batch_first=True`**: without it PyTorch takes (B, T, D) for T clips of B frames, and says nothing.
 #
 # ## Exercises
@@ -453,12 +467,13 @@ print("the control has the cascade's parameters within 1 %")
 #
 # ## Summary
 #
-# - *The baseline*: embedding, three LSTM layers, two FC layers on the last output; $4h(i + h + 2)$ parameters a layer,
-#   $2 \cdot 4h(i + h)$ FLOPs a layer and frame. Hand, package and torch's counter agree.
+# - *The baseline*: embedding, three LSTM layers, two FC layers on the last output; $4H(D + H + 2)$ parameters a layer,
+#   $2 \cdot 4H(D + H)$ FLOPs a layer and frame. Hand, package and torch's counter agree.
 # - *Comparison*: Context-LSTM's LSTM layers do 8 times the arithmetic (3 times, were the baseline two-way).
 #   `wide_lstm` has its parameters without its cascade.
 # - *What it sees, and spread*: one vector, the last output; which frames weigh in it is learnt. Seeds of one model lie many
-#   points apart. Over five seeds, split by source video, the cascade's lead over the control of equal size is nil.
+#   points apart. Over five seeds of the larger synthetic study, split by source video, the cascade's lead over the control
+#   of equal size is nil.
 #
 # Where this differs from the paper: it has one run each and no control of equal size, leaves the directions of the
 # baseline open, and trains 300 epochs on UCF101. Our numbers are small heads on synthetic clips.

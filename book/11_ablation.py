@@ -89,8 +89,8 @@ for a, b in ((ours, base), (ours, pool), (pool, base)):
 # - both numbers are the best of 300 epochs;
 # - another seed gives another network.
 #
-# One thing points the other way: both heads saw the same test clips, and a paired test would use that. The
-# paper does not print what it needs.
+# One thing points the other way: if both heads saw the same test clips ("the other parts" of the experiment were
+# "all the same", 4.3), a paired test would use that. The paper does not print what it needs.
 #
 # How large is the third doubt? Our records have five seeds a head. Take two runs of the *same* head and call
 # one of them "with a new idea". (Records of the stick figures, synthetic; `papermill_runs/sweep.ipynb` with `-p
@@ -120,10 +120,10 @@ print(f"1.2 points or more: {np.mean(np.array(same) >= 1.2):.0%} of the pairs")
 reportfigures.ablation_curves(stick, "paper")
 
 # %% [markdown]
-# What you see: the two cascades learn faster in epochs than the baseline, with or without the pool, and all
-# three bands touch at the end. The test curves jump, as those of a head with BatchNorm and small batches do.
-# Fig. 6 of the paper shows one line a head and reads the smoother one as "more robust"; with five seeds you can
-# see how far such a line may wander.
+# What you see: the two cascades learn faster in epochs than the baseline, with or without the pool; the caption
+# of the paper's Fig. 6 says the same of its curves. At the end all three bands touch, and all three test curves
+# jump. That caption also calls the Context-LSTM more stable and robust, with "no large jitter". It names no
+# repeated runs; with five seeds you can see how far a single line may wander.
 #
 # ## Step 3: Table 2, our accuracy column
 #
@@ -164,7 +164,8 @@ for name, out in (("ReLU-BN", relu_bn), ("BN-ReLU", bn_relu)):
 # ## Step 4: the batch size
 #
 # The paper says that larger batches gave better accuracy. Ours: 20, 40, 80 and 160 clips, made by
-# `papermill_runs/batch_size.ipynb`. **Predict** which end of the curve is higher.
+# `papermill_runs/batch_size.ipynb` with `-p config stickfigures -p protocols grouped -p seeds 0,1,2` (README).
+# **Predict** which end of the curve is higher.
 
 # %%
 reportfigures.batch_size(stick)
@@ -175,11 +176,11 @@ shown = ["model", "batch_size", "last", "last_low", "last_high", "optimizer_step
 tabletext.readable(curve[shown]).style.hide(axis="index")
 
 # %% [markdown]
-# What you see: here the small batches win, for both heads. Before you call the paper wrong, look at
-# `optimizer_steps`: all sizes train for 30 epochs, so the largest batch makes an eighth of the steps of the
-# smallest. This experiment cannot tell "large batches are bad" from "few steps are bad". With the paper's 300
-# epochs of 125 steps nobody is short of steps, and the two could come apart. A fair test fixes the number of
-# steps; neither the paper nor we have run it.
+# What you see: here the smallest batch is highest and the largest lowest, for both heads; most of the intervals
+# of three seeds overlap. Before you call the paper wrong, look at `optimizer steps`: all sizes train for 30
+# epochs, so the largest batch makes an eighth of the steps of the smallest. This experiment cannot tell "large
+# batches are bad" from "few steps are bad". With the paper's 300 epochs of 125 steps nobody is short of steps,
+# and the two could come apart. A fair test fixes the number of steps; neither the paper nor we have run it.
 #
 # ## Step 5: the 16 readings
 #
@@ -220,10 +221,13 @@ tabletext.readable(readings[shown]).style.hide(axis="index")
 reportfigures.readings(real, "paper")
 
 # %% [markdown]
+# The last three rows are the other heads of Table 2; `p holm` is the $p$ after a correction that Step 6 builds.
+#
 # What you see: every dot lies at zero or left of it (the ceiling), and every bar crosses zero. Rows without a
 # $p$ have the same difference in all three seeds, mostly none at all: a $t$-test has nothing to divide by then.
 # `handover=none`, the cascade without the paper's hand-over of states, is among the dots nearest to zero.
-# (Guess 3: none differs reliably; which dot lies lowest is luck of three seeds.)
+# (Guess 3: none differs reliably; which dot lies farthest left may be the luck of three seeds: the longest bars
+# each come from one seed that went wrong.)
 #
 # Does this mean that the hand-over does nothing? No. It means that these data cannot say. Look at the width of
 # the bars: with three seeds even a loss of ten points is not told apart from luck. How large must an effect be?

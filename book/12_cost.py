@@ -43,11 +43,11 @@
 # computation. Section 4.4 adds the cascade without MaxPool: 70 h, 4.5 GB.
 #
 # > **Not stated in the paper.** Whether the backbone was frozen (we read it as frozen: training it at batch 80
-# > with 28 frames would need some 190 GB); how often time and memory were measured; which tool gave the memory
-# > of the other two runs (Fig. 4 shows 3,636 MiB for the cascade, as `nvidia-smi` prints it for the whole
-# > process); whether the GPU waited for the disk; the PyTorch version; the number of blocks. Default here: the
-# > head as in [Chapter 7](07_context_lstm.ipynb), three blocks, pool over features; every frame through the
-# > backbone in every epoch, as in the public code base.
+# > with 28 frames would need some 190 GB, by our count of 84.5 MB of activations a frame); how often time and
+# > memory were measured; which tool gave the memory of the other two runs (Fig. 4 shows 3,636 MiB for the
+# > cascade, as `nvidia-smi` prints it for the whole process); whether the GPU waited for the disk; the PyTorch
+# > version; the number of blocks. Default here: the head as in [Chapter 7](07_context_lstm.ipynb), three
+# > blocks, pool over features; every frame through the backbone in every epoch, as in the public code base.
 
 # %%
 import matplotlib.pyplot as plt
@@ -206,8 +206,8 @@ print(f"to take 38 of 93 hours, it would have to work {slower:.0f} times slower 
 #
 # ## Step 4: memory
 #
-# A training step holds four things in float32 (4 bytes): the weights, one gradient for each, two running means
-# of Adam for each, and the *saved activations*, which the backward pass needs again.
+# A training step holds four kinds of things in float32 (4 bytes): the weights, one gradient for each, two
+# running means of Adam for each, and the *saved activations*, which the backward pass needs again.
 #
 # An LSTM layer saves its input ($W$ numbers a frame) and in each direction 7 numbers a unit and frame: the
 # gates f, i, g, o, the cell state c, $\tanh(c)$, and the hidden state h. A stage saves three things of width
@@ -251,7 +251,7 @@ table.round(3)
 # papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost` made. It lies some 20 to 30 %
 # above the count: libraries need room to work in. But the order is clear: the baseline head holds about a third
 # of a GB, so it cannot *save* 1.9 GB, even if it vanished. The cascade holds several times as much, and with a
-# single block it would still hold more than the baseline.
+# single block it would still hold more than the baseline (the slider `blocks` below shows it).
 #
 # What does not depend on the head is larger. Count it for the online way, batch 80:
 
@@ -269,8 +269,8 @@ for name in NAMES:
 fig, ax = plt.subplots(figsize=(7.5, 3), layout="constrained")
 counted = [costs[name].online_bytes / 1e9 for name in NAMES]
 printed = [rows.loc[name, "memory_gb"] for name in NAMES]
-ax.barh([0.2, 1.2], counted, 0.38, color=figures.HEAD_COLOURS["context_lstm"], label="counted tensors")
-ax.barh([-0.2, 0.8], printed, 0.38, color=figures.PROTOCOL_COLOURS["paper"], label="paper")
+ax.barh([0.2, 1.2], counted, 0.38, color="#009E73", label="counted tensors")
+ax.barh([-0.2, 0.8], printed, 0.38, color=figures.GREY, label="paper")
 ax.set(xlabel="GB at batch 80, frames through the backbone", title="Memory of a training step")
 ax.set_yticks([0, 1], list(NAMES))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
@@ -279,8 +279,9 @@ plt.show()
 # %% [markdown]
 # What you see: the count rises from the baseline to the cascade, the paper's figure falls. A process also holds
 # what no count of tensors sees: the CUDA context, the libraries' workspace, blocks that PyTorch's allocator
-# keeps in reserve. Half a GB to a GB of that is usual, which brings the *cascade* to about the paper's 3.6. So
-# the number in need of an explanation is the *baseline's* 5.5 GB, not the cascade's 3.6.
+# keeps in reserve. Half a GB to a GB is a rough figure for that (not measured here), and brings the
+# *cascade* to about the paper's 3.6. So the number in need of an explanation is the *baseline's* 5.5 GB, not the
+# cascade's 3.6.
 #
 # ## Step 5: measure it
 #
@@ -314,11 +315,12 @@ print(f"paper:  {55 / 93:.2f} times")
 
 # %% [markdown]
 # On features, several times as long; online, nearly the same, since both wait for the same backbone. The
-# paper's ratio lies on the other side of 1. What measured online ratios differ from 1 is a few per cent, hardly
-# more than such a measurement scatters.
+# paper's ratio lies on the other side of 1. The online ratio differs from 1 by a few per cent, hardly more than
+# such a measurement scatters.
 #
-# This was a CPU. A GPU has other ratios, since it dislikes small products that wait for each other. It cannot
-# turn the order of the two heads: each of the cascade's blocks contains all the waiting that the baseline has.
+# This was a CPU. A GPU has other ratios, since it dislikes small products that wait for each other. We see no
+# way in which it could turn the order of the two heads: each of the cascade's blocks contains all the waiting
+# that the baseline has. We have not measured it.
 #
 # ## Step 6: what could explain the paper's figures?
 #
@@ -328,7 +330,7 @@ print(f"paper:  {55 / 93:.2f} times")
 # | candidate | would explain | for it | against it |
 # |---|---|---|---|
 # | the GPU waited for JPEG files (disk, few loaders) | 93 h | Step 3; Fig. 4's path hints at an external disk | - |
-# | files still lay in the 32 GB of RAM in a later run | 55 h | 28 frames of every clip fit | order of runs not stated |
+# | files still lay in the 32 GB of RAM in a later run | 55 h | some 6 GB of JPEG (our guess) fit | order of runs not stated |
 # | another program on the GPU in one run | both | `nvidia-smi` counts every process | not stated |
 # | reserves of the allocator or cuDNN | 5.5 GB | `nvidia-smi` counts them | 3 GB is much |
 # | a larger backbone (the code base: ResNet-152) | some hours | the code base | adds about 0.14 GB only |

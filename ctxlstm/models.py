@@ -178,8 +178,8 @@ class CNNLSTM(nn.Module):
     """The traditional CNN-LSTM (section 3.5): one block of LSTM layers, then two FC layers.
 
     Embedding, classifier, options and errors are those of `ContextLSTM`; `bidirectional` reads the frames both
-    ways (the paper's does not), readout "ends" needs it. `cell` may also be "gru", `torch.nn.GRU`,
-    which has no c: its state is h alone.
+    ways, readout "ends" needs it (its code base's does not, the paper does not say). `cell` may also be "gru",
+    `torch.nn.GRU`, which has no c: its state is h alone.
     """
 
     def __init__(

@@ -87,13 +87,16 @@ assert abs(sibling_chance(7) - (1 - 0.25**6)) < 1e-12
 ### END HIDDEN TESTS
 
 # %% nbgrader={"grade": false, "grade_id": "sibling-prediction", "locked": false, "schema_version": 3, "solution": true, "task": false}
-# Set prediction: a dictionary with the keys "paper", "grouped" and "official", values in per cent (0 to 100).
+# Set prediction: a dictionary with the keys "paper", "grouped" and "official", values in per cent (0 to 100), right to
+# within 1. Set seen = None now; when you have moved the widget, set it to what it says under the paper's protocol with
+# seed 6, in per cent, to one decimal.
 ### BEGIN SOLUTION
 prediction = {"paper": 99.4, "grouped": 0, "official": 0}
+seen = 98.9
 ### END SOLUTION
 
 # %% [markdown]
-# Now move it: choose each protocol, and a few seeds.
+# Now move it: choose each protocol, and a few seeds. Correct what you had wrong, and set `seen` above.
 
 # %%
 widgets.split_explorer(clips)
@@ -101,7 +104,10 @@ widgets.split_explorer(clips)
 # %% nbgrader={"grade": true, "grade_id": "sibling-prediction-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert set(prediction) == {"paper", "grouped", "official"}, "predict for paper, grouped and official"
 assert all(0 <= share <= 100 for share in prediction.values()), "shares are per cent, from 0 to 100"
+assert 50 < (seen or 0) <= 100, "set seen: the widget's per cent, paper's protocol, seed 6"
 ### BEGIN HIDDEN TESTS
+_seed_6 = 100 * ucf101.leakage(clips, ucf101.split(clips, "paper", seed=6)).share
+assert abs(seen - _seed_6) <= 0.11, f"seen: the widget says {_seed_6:.1f} % with seed 6"
 for protocol, share in prediction.items():
     cut = ucf101.split(clips, protocol, seed=0)
     found = 100 * ucf101.leakage(clips, cut).share
@@ -143,7 +149,8 @@ assert readings == {1: "b", 2: "c", 3: "b"}, "see chapter 2, steps 5 and 6, and 
 # ## 2.4 Extend: a fair table
 #
 # Write a function that gives, for one system, the rows that it may be compared with as an *architecture*: the same
-# protocol (which must be named: not "split not named"), the same extra data, without the system itself, best first.
+# protocol, the same extra data, without the system itself, best first. A protocol that ends in "split not named" (such as
+# "official, split not named") may be compared with nothing.
 #
 # Predict first: how many rows may stand beside the paper's Context-LSTM?
 

@@ -87,11 +87,13 @@ assert np.isclose(expected_leak(3, 0.1), 0.99)
 # Suppose UCF101 had only three clips a source video: `few` below, clips 1 to 3 of every group. Write your
 # predictions down **before** you show the widget:
 #
-# - `leak_random`: the share (0 to 1) of test clips with a sibling in training under the random 3:1 split, to within
-#   0.01;
+# - `leak_random`: the share (0 to 1) of test clips with a sibling in training under the random 3:1 split, on
+#   average over the seeds, to within 0.01;
 # - `leak_grouped`: the same under the split by source video;
 # - `seed_matters`: a list of the protocols (of `"paper"`, `"grouped"`, `"official"`) whose test part changes when
-#   you move the seed.
+#   you move the seed;
+# - `seen`: `None` for now. When you have moved the widget: what it says under the random split with seed 8, as a share
+#   (0 to 1) with three decimals.
 
 # %%
 few = full[full["clip"] <= 3].reset_index(drop=True)
@@ -102,10 +104,11 @@ print(len(few), "clips")
 leak_random = 1 - 0.25**2
 leak_grouped = 0.0
 seed_matters = ["paper", "grouped"]
+seen = 0.957
 ### END SOLUTION
 
 # %% [markdown]
-# Now look. Choose the protocol, move the seed, and compare with what you wrote.
+# Now look. Choose the protocol, move the seed, and compare with what you wrote. Then set `seen` above.
 
 # %%
 widgets.split_explorer(few)
@@ -117,11 +120,14 @@ widgets.split_explorer_figure(few, protocol="paper", seed=0)
 assert 0 <= leak_random <= 1, "give a share from 0 to 1, not per cent"
 assert 0 <= leak_grouped <= 1, "give a share from 0 to 1, not per cent"
 assert set(seed_matters) <= set(ucf101.PROTOCOLS), f"choose from {ucf101.PROTOCOLS}"
+assert 0 < (seen or 0) <= 1, "set seen: the widget's share with seed 8, from 0 to 1, not per cent"
 ### BEGIN HIDDEN TESTS
 measured = np.mean([ucf101.leakage(few, ucf101.split(few, "paper", seed=s)).share for s in range(5)])
-assert abs(leak_random - measured) < 0.01
-assert leak_grouped == 0
-assert sorted(seed_matters) == ["grouped", "paper"]
+assert abs(leak_random - measured) < 0.01, f"leak_random: over five seeds it is {measured:.3f} on average"
+assert leak_grouped == 0, "no source video is in both parts"
+assert sorted(seed_matters) == ["grouped", "paper"], "the official split draws nothing"
+_seed_8 = ucf101.leakage(few, ucf101.split(few, "paper", seed=8)).share
+assert abs(seen - _seed_8) < 0.0011, f"seen: the widget says {_seed_8:.3f} with seed 8"
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -150,7 +156,7 @@ def clean_split(clips, how_many, seed):
 
 
 # %% nbgrader={"grade": true, "grade_id": "clean-split-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-train, test = clean_split(full, 6, seed=0)
+train, test = map(list, clean_split(full, 6, seed=0))
 assert sorted([*train, *test]) == sorted(full["name"]), "every clip must be in exactly one part"
 videos = [{ucf101.parse(name)[:2] for name in part} for part in (train, test)]
 assert not videos[0] & videos[1], "a source video is in both parts"
@@ -158,8 +164,9 @@ per_class = pd.Series([label for label, _ in videos[1]]).value_counts()
 assert len(per_class) == 101, "every class must have test clips"
 assert (per_class == 6).all(), "every class must test with 6 of its groups"
 ### BEGIN HIDDEN TESTS
-assert clean_split(full, 6, seed=0) == (train, test), "the same seed must give the same split"
-assert clean_split(full, 6, seed=1)[1] != test, "another seed must give another split"
+_again, _other = clean_split(full, 6, seed=0), clean_split(full, 6, seed=1)
+assert sorted(_again[1]) == sorted(test), "the same seed must give the same split"
+assert sorted(_other[1]) != sorted(test), "another seed must give another split"
 _drawn = {}
 for _label, _group in videos[1]:
     _drawn.setdefault(_label, set()).add(_group)

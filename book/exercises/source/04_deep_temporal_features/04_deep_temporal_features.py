@@ -52,7 +52,7 @@ def uniform(n, T):
 
 
 # %% nbgrader={"grade": true, "grade_id": "frame-rules-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert list(first(10, 4)) == [0, 1, 2, 3]
+assert list(first(10, 4)) == [0, 1, 2, 3], "the first four frames are numbers 0 to 3"
 assert list(first(3, 5)) == [0, 1, 2, 2, 2], "a clip that is too short repeats its last frame"
 assert list(uniform(8, 4)) == [1, 3, 5, 7], "segments of two frames: their centres, rounded down"
 ### BEGIN HIDDEN TESTS

@@ -101,7 +101,7 @@ for T in (1, 5, 6):
 # wide open (nearly 1). The candidate of frame 0 is tanh(1) = 0.762, that of every later frame 0.
 #
 # **Predict before you step**: `c_last`, the cell state at the last of 12 frames (t = 11), for `b_f` = 0, 2 and 5, as a
-# dictionary {b_f: c}. Two decimals are enough. And `half_life`: with `b_f` = 2, the first t at which less than half of the
+# dictionary {b_f: c}. Two decimals are enough (within 0.02). And `half_life`: with `b_f` = 2, the first t at which less than half of the
 # c of frame 0 is left.
 
 # %% nbgrader={"grade": false, "grade_id": "memory", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -198,7 +198,7 @@ assert passes_until(0.2, m=0.01) == 161
 # - `"without order"`: `shuffled_lstm` gets the frames in random order. On the grouped split, is its last test top-1
 #   `"lower"` than that of `cnn_lstm` by more than 5 points, or `"the same"`?
 #
-# Then look, and correct what you had wrong.
+# Every time the mean over the seeds is meant. Then look, and correct what you had wrong.
 
 # %% nbgrader={"grade": false, "grade_id": "prediction", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION

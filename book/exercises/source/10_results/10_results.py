@@ -76,7 +76,7 @@ for _ in range(5):
 
 # %% nbgrader={"grade": false, "grade_id": "group-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def group_error(right, video):
-    """Standard error of the accuracy; right: 0 or 1 of each clip, video: its source video, both of length N."""
+    """Standard error of the accuracy; right: 0 or 1 of each clip, video: its source video, both arrays (N,)."""
     ### BEGIN SOLUTION
     table = pd.DataFrame({"right": np.asarray(right, float), "video": list(video)})
     p = table["right"].mean()
@@ -87,14 +87,17 @@ def group_error(right, video):
 
 # %% nbgrader={"grade": true, "grade_id": "group-error-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 right = np.array([1, 1, 0, 1, 0, 1, 1, 1])
-alone = group_error(right, range(8))
+alone = group_error(right, np.arange(8))
 assert np.isclose(alone, np.sqrt(0.75 * 0.25 / 8)), "one clip a video: the same as sqrt(p(1-p)/N)"
-copied = group_error(np.repeat(right, 3), np.repeat(range(8), 3))
+copied = group_error(np.repeat(right, 3), np.repeat(np.arange(8), 3))
 assert np.isclose(copied, alone), "copies of a clip in the same video bring no new information"
 ### BEGIN HIDDEN TESTS
-assert np.isclose(group_error([1, 1, 1, 0, 0, 0], list("aaabbb")), np.sqrt(2 * 1.5**2) / 6)
-assert np.isclose(group_error([1, 0, 1, 0], list("aabb")), 0)
-assert np.isclose(group_error([1, 1, 0], ["x", "y", "y"]), np.sqrt((1 / 3) ** 2 + (1 / 3) ** 2) / 3)
+assert np.isclose(
+    group_error(np.array([1, 1, 1, 0, 0, 0]), np.array(list("aaabbb"))), np.sqrt(2 * 1.5**2) / 6
+)
+assert np.isclose(group_error(np.array([1, 0, 1, 0]), np.array(list("aabb"))), 0)
+_three = group_error(np.array([1, 1, 0]), np.array(["x", "y", "y"]))
+assert np.isclose(_three, np.sqrt((1 / 3) ** 2 + (1 / 3) ** 2) / 3)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -103,7 +106,8 @@ assert np.isclose(group_error([1, 1, 0], ["x", "y", "y"]), np.sqrt((1 / 3) ** 2 
 # %% [markdown]
 # ## 3 Which test for which claim (thinking)
 #
-# For each claim set `"seeds"` (a paired test over seeds), `"clips"` (McNemar over clips) or `"neither"`.
+# Set `which`, a dictionary that gives for each claim `"seeds"` (a paired test over seeds), `"clips"` (McNemar over clips)
+# or `"neither"`, for example `which = {"a": "clips", "b": "clips", "c": "clips"}`.
 #
 # - `a`: "If you train both heads again on your machine, the first is better on average."
 # - `b`: "These two networks, which I deploy tomorrow, differ on clips of this kind."
@@ -129,7 +133,8 @@ assert which == {"a": "seeds", "b": "clips", "c": "neither"}
 #
 # The records are those of the stick figures (synthetic). Before you touch the dashboard, set `prediction`: on which split
 # is the distance from the lowest to the highest seed of `cnn_lstm` largest, after the last epoch: `"paper"`, `"grouped"` or `"official"`?
-# Then look, write a function that measures it, and set `seen`.
+# Then look, and write `seed_range(records, model, protocol)`: that distance for one head and one split, in points (100
+# times the column `top1_last`). Set `seen` to the name of the split on which it is largest for `cnn_lstm`.
 
 # %%
 records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
@@ -153,9 +158,10 @@ seen = max(("paper", "grouped", "official"), key=lambda protocol: seed_range(rec
 assert prediction in ("paper", "grouped", "official"), "write a prediction down first"
 small = records[records["seed"] < 2]
 one, two = tables.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
-assert np.isclose(seed_range(small, "gru", "paper"), 100 * abs(one - two)), (
+assert abs(seed_range(small, "gru", "paper") - 100 * abs(one - two)) < 1e-6, (
     "of two seeds: their distance, in points"
 )
+assert seen in ("paper", "grouped", "official"), "seen: the name of the split with the largest distance"
 ### BEGIN HIDDEN TESTS
 main = studies.usual(records)
 for model in ("cnn_lstm", "context_lstm"):

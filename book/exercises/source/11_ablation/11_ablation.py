@@ -96,7 +96,7 @@ assert np.allclose(benjamini_hochberg([0.9, 0.95]), [0.95, 0.95])
 # %% [markdown]
 # ## 3 What may be concluded? (thinking)
 #
-# Set each to `True` or `False`.
+# Set `conclusions`, a dictionary that gives `True` or `False` for each of the keys `"a"` to `"d"`.
 #
 # - `a`: In the table of readings no interval excludes zero. So the options make no difference.
 # - `b`: With a default that is right on all test clips, no reading could have come out better.
@@ -123,7 +123,8 @@ assert conclusions == {"a": False, "b": True, "c": True, "d": False}
 #
 # Stick figures (synthetic), split by source video. In how many of the 30 epochs is the mean test top-1 (over seeds) of
 # `context_lstm_no_pool` *above* that of `context_lstm`? Write `prediction` (0 to 30) first. Then choose the two heads in the dashboard,
-# count by eye, and write a function that counts.
+# count by eye, and write `epochs_ahead(records, a, b, protocol)`: the number of epochs in which the mean curve of head `a`
+# lies above that of head `b`.
 
 # %%
 records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
