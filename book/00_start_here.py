@@ -91,8 +91,8 @@ plt.rcParams.update(figures.style())
 # Reading a chapter takes 20 to 40 minutes; running all of its cells takes far less.
 
 # %%
-# minutes measured on 2 CPU cores
-MINUTES = [0.7, 0.3, 0.3, 0.7, 0.7, 0.8, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, 0.7, 0.5]  # chapters 0 to 13
+# minutes measured by `make book` on 2 CPU cores, which runs two chapters at a time (5: by itself)
+MINUTES = [0.5, 0.3, 0.4, 0.5, 0.8, 1.2, 1.0, 1.1, 1.2, 0.8, 0.7, 0.4, 0.7, 0.4]  # chapters 0 to 13
 print("chapter  " + "  ".join(f"{number:>3}" for number in range(14)))
 print("minutes  " + "  ".join(f"{minutes:>3.1f}" for minutes in MINUTES))
 print(f"all      {sum(MINUTES):.0f} minutes, once the shared data are prepared (further below)")
@@ -355,7 +355,8 @@ plt.show()
 # | `make html` | the book as web pages, to read without running | 1 minute |
 # | `make reproduce` | four heads on two splits, from videos to a table | 5 minutes, later half a minute |
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
-# | `make test` | all tests | 20 minutes |
+# | `make book` | every chapter, exercise solution and stub run | 13 minutes |
+# | `make test` | all tests, those of `make book` too | 35 minutes |
 # | the paper's own setting on UCF101 (README.md) | 300 epochs, ResNet-50, several seeds | needs the data and a GPU |
 #
 # The times are of a machine with 2 cores and no GPU. The last row has not been run here at full size; which claims wait

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 5 Information loss
 #
-# Paper, section 3.3. About 40 minutes to read, under a minute to run on 2 CPU cores, no downloads.
+# Paper, section 3.3. About 40 minutes to read, a good minute to run on 2 CPU cores, no downloads.
 #
 # After this chapter you can:
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 6 The gates of an LSTM
 #
-# Paper: section 3.4, Eqs. 12-17 | 40 minutes to read and play, under a minute to run | downloads: none
+# Paper: section 3.4, Eqs. 12-17 | 40 minutes to read and play, a minute to run | downloads: none
 #
 # **After this chapter you can**
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 12 What it costs
 #
-# Paper: sections 4.3 and 4.4, the time and memory of Table 2. About 45 minutes to read; runs in half a minute
+# Paper: sections 4.3 and 4.4, the time and memory of Table 2. About 45 minutes to read; runs in under a minute
 # on 2 CPU cores; downloads nothing.
 #
 # **After this chapter you can**
