@@ -5,10 +5,12 @@
 #   TORCH=cpu           PyTorch's CPU wheels, 5 GB smaller (default: the package index's wheels, CUDA ones on Linux);
 #                       remembered until another TORCH=... is given
 #   ARGS="-p epochs 5"  parameters for the notebook of `make reproduce`
+#   SHEETS="06_lstm_gates"  exercise sheets of `make grade-demo`; empty: all
 
 PYTHON ?= python3
 TORCH ?= $(or $(patsubst .venv/ready-%,%,$(wildcard .venv/ready-*)),default)
 ARGS ?=
+SHEETS ?= 03_ucf101 06_lstm_gates 10_results
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready-$(TORCH)
 OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
@@ -73,7 +75,7 @@ exercises: $(READY)  ## make the exercises to hand out from their solutions
 	$(BIN)/python -m ctxlstm.exercises release
 
 grade-demo: $(READY)  ## grade a made-up class of three
-	$(BIN)/python -m ctxlstm.exercises demo
+	$(BIN)/python -m ctxlstm.exercises demo $(SHEETS)
 
 render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
 	$(BIN)/python -m ctxlstm.notebooks render $(NOTEBOOKS)

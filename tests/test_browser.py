@@ -110,14 +110,15 @@ def run_all(page, address: str) -> None:
     """Open a notebook, choose Run > Run All Cells, and wait for its last cell."""
     page.goto(address)
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=2 * MINUTES)
-    page.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).wait_for(timeout=2 * MINUTES)
+    committed = page.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).last
+    committed.wait_for(state="attached", timeout=2 * MINUTES)
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.get_by_text("Restart Kernel and Run All Cells").click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
     # the outputs of the committed notebook go when their cell starts; the last comes back when all have run
     last = page.locator(".jp-CodeCell").last
     last.locator(".jp-InputPrompt", has_text="[*]").wait_for(timeout=MINUTES)
-    last.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).wait_for(timeout=6 * MINUTES)
+    last.locator(".jp-OutputArea-output").get_by_text(ALL_RUN).last.wait_for(timeout=6 * MINUTES)
 
 
 def widget_errors(page) -> list[str]:
