@@ -17,6 +17,8 @@ OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 CHAPTERS := $(wildcard book/[0-9]*.py)
 NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
 BOOK_TESTS := tests/test_book.py tests/test_exercises.py
+# These start processes of their own, which use all cores: one after another.
+ALONE := $(addprefix tests/test_,sweep.py smoke.py reproduce.py browser.py)
 
 .DELETE_ON_ERROR:
 .PHONY: help setup reproduce report smoke test lab book html exercises grade-demo render lint lock clean
@@ -58,7 +60,8 @@ smoke: $(READY)  ## run every notebook once with its smallest setting
 test: $(READY)  ## lint and all tests, those of make book too
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(BOOK_TESTS))
+	$(BIN)/python -m pytest -n auto $(addprefix --ignore=,$(BOOK_TESTS) $(ALONE))
+	$(BIN)/python -m pytest $(ALONE)
 	$(MAKE) book
 
 lab: $(READY)  ## open JupyterLab at the book's start page
