@@ -5,20 +5,23 @@ records a table. Imports point only upwards in this list:
 
     paper         the published numbers
     ucf101        clips, splits, the leak
-    cache         where generated things are kept; the feature cache on disk
+    cache, stored   where generated things are kept; the feature cache on disk, written and read
     stickdrawing, stickfigures   the embedded data set
     video         frames of a clip
-    backbone      frozen CNNs
-    features      frames to feature sequences
+    backbone      CNNs, frozen unless they are fine-tuned
+    augment       random views of a clip
+    pieces, features   frames to feature sequences, piece by piece
+    cluster       the same on dask.distributed: many processes, many machines
     gates         Eqs. 12-17
     parts, heads, models   the paper's two models and what they are compared with
     evaluation    metrics, intervals, tests
     measurement, cost   predicted and measured FLOPs, bytes and seconds
-    checkpoint, training   the loop, and how it survives being killed
-    online        frames through the backbone in every epoch, as the public code base has it
+    checkpoint, device, loop, training   the loop, and how it survives being killed
+    online        frames through the backbone in every epoch: the public code base's way, and fine-tuning
     settings      the notebooks' parameters
     runs, costrecord   run records, cost records
     experiment, sweep   one run from settings to record; many on dask.distributed
+    distributed   one training in several processes
     figures       pictures of one run
     studies       many runs of one study: what may be compared, intervals, paired tests
     tables, studytables, tabletext   the paper's tables and ours, from run records

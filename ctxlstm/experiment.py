@@ -30,21 +30,35 @@ def split(settings: Settings, clips: pd.DataFrame) -> ucf101.Split:
     return made
 
 
-def extract(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Path:
-    """Make what is missing of what the heads read, and return its folder: features, or for `drift` decoded frames.
+def extract(
+    settings: Settings, clips: pd.DataFrame, split: ucf101.Split, *, workers: int = 0, scheduler: str = ""
+) -> Path:
+    """Make what is missing of what the heads read, and return its folder: features, or decoded frames.
 
-    Only `adapted` features depend on the split.
+    Frames are what `Settings.on_frames` asks for. Only `adapted` features depend on the split.
+
+    Args:
+        workers: processes of a local Dask cluster for features; 0 or 1: in this process.
+        scheduler: address of a Dask scheduler, whose workers extract (`cluster.extract`).
     """
     net = settings.load_backbone()
     how = {"frames": settings.frames, "rule": settings.rule}
     device = "cpu" if settings.cpu else None
     if settings.batch_norm == "adapted":  # to the training part only
         feature_cache.adapt(net, clips.iloc[split.train], device=device, **how)
-    out = settings.features_folder(feature_cache.make_key(net, clips, **how), clips)
-    if settings.batch_norm == "drift":
+    if settings.on_frames:
+        out = settings.features_folder(online.frames_key(net, clips, **how), clips)
         online.frames(clips, backbone=net, folder=out, **how)
         return out
-    done = feature_cache.extract(clips, out, backbone=net, device=device, **how)
+    out = settings.features_folder(feature_cache.make_key(net, clips, **how), clips)
+    if workers > 1 or scheduler:
+        from ctxlstm import cluster  # not at the top: Dask takes a second to import
+
+        done = cluster.extract(
+            clips, out, backbone=net, device=device, workers=workers or 1, scheduler=scheduler, **how
+        )
+    else:
+        done = feature_cache.extract(clips, out, backbone=net, device=device, **how)
     counts = f"{done.kept} were there, {done.left_out} left out"
     print(f"{done.extracted} clips extracted in {done.seconds:.0f} s, {counts}", flush=True)
     if torch.cuda.is_available():
@@ -54,12 +68,12 @@ def extract(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Pat
 
 def load(settings: Settings, clips: pd.DataFrame, folder: Path) -> Features:
     """What `extract` left in its folder."""
-    if settings.batch_norm != "drift":
+    if not settings.on_frames:
         return feature_cache.load(folder)
     how = {"frames": settings.frames, "rule": settings.rule}
     return online.frames(clips, backbone=settings.load_backbone(), folder=folder, **how)
 
 
 def features(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Features:
-    """What the heads read: features from the cache, or for `drift`, which cannot be cached, the frames themselves."""
+    """What the heads read: features from the cache, or the frames themselves where no features can be kept."""
     return load(settings, clips, extract(settings, clips, split))

@@ -1,30 +1,31 @@
 """Clips become feature sequences, once (paper, section 3.2: the "deep temporal feature").
 
-A frozen backbone gives the same numbers in every epoch, so they are computed once and kept (`ctxlstm.cache`).
-Decoding and resizing run in threads beside the backbone; batches are filled across clip borders.
+A frozen backbone gives the same numbers in every epoch, so they are computed once and kept (`ctxlstm.cache`). The work
+is cut into pieces, whole chunks of the cache, which many workers do at the same time: threads of this process here,
+processes and machines in `ctxlstm.cluster`. A worker does a piece from the videos to the chunks on disk.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import zarr
 from torch import Tensor
 from tqdm import tqdm
 
 from ctxlstm import backbone as backbones
-from ctxlstm import ucf101, video
+from ctxlstm import pieces, ucf101, video
 from ctxlstm.cache import Cache, disk_full_is_told, locked, read_manifest, refuse_foreign
+from ctxlstm.pieces import Done, How, Piece, decoded
+from ctxlstm.stored import Stored
 
 CODE_VERSION = 1  # raise it whenever the same clips and settings would give other numbers
 
@@ -33,11 +34,11 @@ CODE_VERSION = 1  # raise it whenever the same clips and settings would give oth
 class Features:
     """Feature sequences of clips: `x` (N, T, D) and the table `clips` (N rows, as from `ucf101.index`).
 
-    `left_out` lists clips that could not be used (name, reason), `damaged` those used in part; `key` says what
-    made the features.
+    `x` is in memory, or stays on disk (`load`). `left_out` lists clips that could not be used (name, reason),
+    `damaged` those used in part; `key` says what made the features.
     """
 
-    x: Tensor
+    x: Tensor | Stored
     clips: pd.DataFrame
     left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "reason"]))
     damaged: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "reason"]))
@@ -97,7 +98,7 @@ def extract(
         rule: sampling rule, `first` or `uniform` (`video.read_frames`).
         batch_size: images in one forward pass; default: 256 on a GPU, 16 on a CPU, where larger ones spend their
             time getting memory from the system.
-        workers: decoding threads; default: one per core.
+        workers: threads; default: one per core, on a GPU some more, because some of them wait for it.
         device: torch device; default: the GPU if there is one.
         progress: show a progress bar.
 
@@ -107,16 +108,42 @@ def extract(
         RuntimeError: another process is extracting into this folder.
         OSError: the disk is full; what is done stays and the next call goes on from there.
     """
-    if rule not in video.RULES or rule == "all":
+    how = How(frames, rule, batch_size)
+
+    def in_threads(net: backbones.Backbone, cache: Cache, work: Iterable[Piece]) -> Generator[Done]:
+        pieces.to_device(net, device)
+        cores = os.cpu_count() or 1
+        count = workers or (cores * 5 // 4 if net.mean.is_cuda else cores)
+        # Each thread computes alone: threads that share one product wait for the slowest of them, and there is
+        # always one that is decoding meanwhile.
+        with pieces.threads(1), pieces.pool_of(count) as pool:
+            yield from pieces.ahead(pool, lambda piece: pieces.extract(net, cache, piece, how), work)
+
+    return extract_by(in_threads, clips, out, backbone, how, progress)
+
+
+def extract_by(
+    run: Callable[[backbones.Backbone, Cache, Iterable[Piece]], Generator[Done]],
+    clips: pd.DataFrame,
+    out: str | Path,
+    backbone: backbones.Backbone | str,
+    how: How,
+    progress: bool = True,
+) -> Extraction:
+    """What every extraction has in common, whoever does the pieces: `run` gives what became of each, in any order.
+
+    Arguments and errors are those of `extract`.
+    """
+    if how.rule not in video.RULES or how.rule == "all":
         raise ValueError(
-            f"unknown frame rule {rule!r} for features: choose first or uniform (all gives clips of unequal length)"
+            f"unknown frame rule {how.rule!r} for features: choose first or uniform (all gives clips of unequal length)"
         )
-    if frames < 1:
+    if how.frames < 1:
         raise ValueError(
-            f"frames is {frames}: a clip needs at least one frame (the paper's code base takes 28)"
+            f"frames is {how.frames}: a clip needs at least one frame (the paper's code base takes 28)"
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+    if how.batch_size is not None and how.batch_size < 1:
+        raise ValueError(f"batch_size is {how.batch_size}: it must be at least 1")
     if clips.empty:
         raise ValueError("there are no clips to extract: check the table given as clips")
     start = time.perf_counter()
@@ -127,45 +154,42 @@ def extract(
             "a backbone with batch_norm drift gives other features in every epoch, so they cannot be kept: train "
             "online.Online on online.frames, or choose imagenet or adapted"
         )
-    net = net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    batch_size = batch_size or (256 if net.mean.is_cuda else 16)
     out = Path(out)
     refuse_foreign(out)
     with locked(out / ".lock", f"extracting into {out}"), disk_full_is_told(f"writing features to {out}"):
-        cache = Cache.open(out, clips, make_key(net, clips, frames, rule), (frames, net.width))
-        missing = {chunk: cache.missing(chunk) for chunk in cache.chunks()}
-        rows = [row for todo in missing.values() for row in todo]
-        unfinished = deque(chunk for chunk, todo in missing.items() if todo)
-        values: dict[int, np.ndarray | None] = {}  # features of clips whose chunk is not complete yet
-        extracted = 0
+        key = make_key(net, clips, how.frames, how.rule)
+        cache = Cache.open(out, clips, key, (how.frames, net.width))
+        missing = [(chunk, rows) for chunk in cache.chunks() if (rows := cache.missing(chunk))]
+        todo, extracted = sum(len(rows) for _, rows in missing), 0
         bar = tqdm(
             total=len(clips),
-            initial=len(clips) - len(rows),
+            initial=len(clips) - todo,
             unit="clip",
             desc="features",
             disable=not progress,
             mininterval=2,
         )
-        with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            for row, value, problem in _features(pool, net, clips, rows, frames, rule, batch_size):
-                if problem:
-                    cache.note(clips["name"][row], problem, clips["path"][row], left_out=value is None)
-                values[row] = value
-                extracted += value is not None
-                bar.update()
-                while unfinished and all(r in values for r in missing[unfinished[0]]):
-                    chunk = unfinished.popleft()
-                    cache.write(chunk, {r: values.pop(r) for r in missing[chunk]})
+        work = pieces.cut(missing, cache.array.chunks[0], clips, how)
+        with bar, closing(run(net, cache, work)) as results:
+            for done in results if todo else ():
+                if done.problems:
+                    cache.note(done.problems)
+                for chunk, values in done.unwritten:
+                    cache.write(chunk, values)
+                extracted += done.extracted
+                bar.update(done.clips)
         cache.finish()
     left_out, damaged = cache.manifest["left_out"], cache.manifest["damaged"]
     seconds = time.perf_counter() - start
-    return Extraction(
-        out, len(clips), extracted, len(clips) - len(rows), len(left_out), len(damaged), seconds
-    )
+    return Extraction(out, len(clips), extracted, len(clips) - todo, len(left_out), len(damaged), seconds)
 
 
-def load(path: str | Path) -> Features:
-    """The finished cache at `path`, in memory; clips that could not be decoded are left out of `x` and `clips`.
+def load(path: str | Path, *, memory: bool = True) -> Features:
+    """The finished cache at `path`; clips that could not be decoded are left out of `x` and `clips`.
+
+    Args:
+        memory: read all features into memory (UCF101: 1.5 GB). Else `x` stays on disk and `x[rows]` reads some clips
+            (`stored.Stored`), for data larger than memory (Kinetics-700: 75 GB).
 
     Raises:
         FileNotFoundError: no cache there. ValueError: an unfinished or damaged one.
@@ -180,27 +204,16 @@ def load(path: str | Path) -> Features:
         raise ValueError(
             f"the feature cache at {path} is unfinished: run features.extract once more with the same settings"
         )
-    try:
-        x = zarr.open_array(path / "features.zarr", mode="r")[:]  # (N, T, D)
-    except Exception as error:  # zarr raises many kinds for a damaged chunk or description
-        raise ValueError(
-            f"the feature cache at {path} is damaged ({error}): run features.extract once more, it repairs only what is damaged"
-        ) from error
     clips = pd.DataFrame(manifest["clips"]).drop(columns="bytes")
     good = ~clips["name"].isin([row["name"] for row in manifest["left_out"]]).to_numpy()
-    lost = good & np.isnan(x[:, 0, 0])
-    if lost.any():
-        raise ValueError(
-            f"the feature cache at {path} lacks {int(lost.sum())} clips (the first is {clips['name'][lost.argmax()]}): "
-            "run features.extract once more"
-        )
+    x = Stored(path, np.flatnonzero(good))
     notes = {
         kind: pd.DataFrame(manifest[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
     }
     # Names, sizes and what was left out: other videos must not pass for these.
     files = hashlib.sha256(json.dumps([manifest["clips"], manifest["left_out"]]).encode()).hexdigest()
     key = manifest["key"] | {"clips": files}
-    return Features(torch.from_numpy(x[good]), clips[good].reset_index(drop=True), key=key, **notes)
+    return Features(x.read() if memory else x, clips[good].reset_index(drop=True), key=key, **notes)
 
 
 def adapt(
@@ -217,11 +230,13 @@ def adapt(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         stream = decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
         images = (images for _, images, _ in stream if images is not None)
-        return net.adapt(batch for batch in _batches(images, batch_size) if len(batch) > 1)
+        return net.adapt(batch for batch in pieces.batches(images, batch_size) if len(batch) > 1)
 
 
 def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
     """Everything that shaped the features. Two caches with equal keys hold the same numbers for the same clips."""
+    # Caches from before there was a choice of precision have no such key, and stay valid.
+    precision = getattr(net, "precision", "float32")
     return {
         "backbone": net.name,
         "weights": net.weights,
@@ -232,80 +247,7 @@ def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: st
         "resize": net.resize_rule,
         "dtype": "float16",
         "code_version": CODE_VERSION,
-    }
-
-
-def decoded(
-    pool, net, clips: pd.DataFrame, rows: Iterable[int], frames: int, rule: str
-) -> Iterator[tuple[int, Tensor | None, str | None]]:
-    """Yield (row, images (T, 3, size, size) or None, problem) in order, decoding a bounded number of clips ahead.
-
-    `pool` is a ThreadPoolExecutor, `net` the backbone that says how frames are resized; the problem, if any, is why
-    a clip cannot be used, or only in part.
-    """
-
-    def decode(row: int):
-        try:
-            clip = video.read_frames(clips["path"][row], frames, rule)
-        except video.VideoError as error:
-            place = f"{Path(clips['path'][row]).parent}{os.sep}"  # records are published: names, not places
-            return row, None, str(error).replace(place, "")
-        return row, net.resize(clip.images), clip.problem
-
-    todo = iter(rows)
-    ahead = deque(pool.submit(decode, row) for row in islice(todo, 2 * pool._max_workers))
-    while ahead:
-        yield ahead.popleft().result()
-        ahead.extend(pool.submit(decode, row) for row in islice(todo, 1))
-
-
-def _batches(clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
-    """Cut a stream of clips (T, 3, H, W) into full batches across clip borders; the last one may be smaller."""
-    held, count = [], 0
-    for images in clips:
-        held.append(images)
-        count += len(images)
-        while count >= batch_size:
-            joined = torch.cat(held)
-            yield joined[:batch_size]
-            held, count = [joined[batch_size:]], count - batch_size
-    if count:
-        yield torch.cat(held)
-
-
-def _features(
-    pool, net, clips: pd.DataFrame, rows: Iterable[int], frames: int, rule: str, batch_size: int
-) -> Iterator[tuple[int, np.ndarray | None, str | None]]:
-    """Yield (row, features (T, D) float16 or None, problem) in order; None for a clip that cannot be used."""
-    order = deque()  # (row, usable, problem) of the clips on their way through the backbone
-    done = torch.empty(0, net.width, dtype=torch.float16)  # (frames not given out yet, D)
-
-    def images() -> Iterator[Tensor]:
-        for row, clip, problem in decoded(pool, net, clips, rows, frames, rule):
-            order.append((row, clip is not None, problem))
-            if clip is not None:
-                yield clip
-
-    def complete() -> Iterator[tuple[int, np.ndarray | None, str | None]]:
-        nonlocal done
-        while order and (not order[0][1] or len(done) >= frames):
-            row, usable, problem = order.popleft()
-            value = None
-            if usable:
-                value, done = done[:frames].numpy(), done[frames:]
-                if not np.isfinite(value).all():
-                    value, problem = (
-                        None,
-                        "its features are not finite in float16: are the backbone's weights damaged?",
-                    )
-            yield row, value, problem
-
-    for batch in _batches(images(), batch_size):
-        with torch.inference_mode():
-            out = net(batch).to(torch.float16).cpu()  # (B, D)
-        done = torch.cat([done, out])
-        yield from complete()
-    yield from complete()
+    } | ({"precision": precision} if precision != "float32" else {})
 
 
 def align(split: ucf101.Split, clips: pd.DataFrame, features: Features) -> ucf101.Split:

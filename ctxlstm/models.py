@@ -227,7 +227,7 @@ class CNNLSTM(nn.Module):
 class ShuffledLSTM(CNNLSTM):
     """The CNN-LSTM on clips whose frames are in random order: what an LSTM gives when order is gone.
 
-    A new order for every clip and step of training (from torch's global generator, so that a seed covers it);
+    A new order for every clip and step of training (from torch's global generators, so that a seed covers it);
     in evaluation always the same ones, the n-th clip of a batch getting the n-th order.
     """
 

@@ -10,7 +10,7 @@ directions).
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 EMBEDDING = (1024, 768, 512)  # FC layers before the first block, as in the public code base
@@ -34,7 +34,7 @@ class Embedding(nn.Sequential):
     def __init__(self, input_size: int, sizes: Sequence[int], dropout: float) -> None:
         layers: list[nn.Module] = []
         for size in sizes[:-1]:
-            layers += [nn.Linear(input_size, size), nn.BatchNorm1d(size, momentum=0.01), nn.ReLU()]
+            layers += [nn.Linear(input_size, size), BatchNorm1d(size, momentum=0.01), nn.ReLU()]
             input_size = size
         if sizes:
             layers += [nn.Dropout(dropout), nn.Linear(input_size, sizes[-1])]
@@ -63,7 +63,50 @@ class SizedByData(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-class FeatureBatchNorm(nn.BatchNorm1d):
+class SharedSum(torch.autograd.Function):
+    """The sum of a tensor over all processes, in each of them; gradients are summed likewise."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        """x of any shape, equal in all processes -> the sum, of that shape."""
+        total = x.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        """Every process's part went into every process's loss."""
+        return SharedSum.apply(gradient)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` that, in a training shared by several processes, normalises with the whole batch's statistics.
+
+    Gradients flow through the shared sums, so that processes together compute what one would. `torch.nn.SyncBatchNorm`
+    does this on GPUs only; here the same lines serve both.
+    """
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Normalise y, (N, W) or (N, W, L), over all dimensions but the second."""
+        shared = self.training and distributed.is_available() and distributed.is_initialized()
+        if not shared or distributed.get_world_size() == 1:
+            return super().forward(y)
+        over = [dim for dim in range(y.ndim) if dim != 1]
+        wide = (1, -1) + (1,) * (y.ndim - 2)
+        count = y.new_tensor([y.numel() // y.shape[1]])
+        total = SharedSum.apply(torch.cat([y.sum(over), count]))  # (W + 1,)
+        mean, count = total[:-1] / total[-1], total[-1].detach()  # (W,), ()
+        centred = y - mean.view(wide)
+        var = SharedSum.apply(centred.square().sum(over)) / count  # (W,)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)  # (W,)
+        return centred * scale.view(wide) + self.bias.view(wide)
+
+
+class FeatureBatchNorm(BatchNorm1d):
     """BatchNorm of each feature over clips and frames, (B, T, W) -> (B, T, W)."""
 
     def forward(self, y: Tensor) -> Tensor:
@@ -71,13 +114,13 @@ class FeatureBatchNorm(nn.BatchNorm1d):
         return super().forward(y.transpose(1, 2)).transpose(1, 2)  # (B, T, W)
 
 
-class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
+class TimeBatchNorm(SizedByData, BatchNorm1d):
     """BatchNorm of each frame over clips and features, (B, T, W) -> (B, T, W): BatchNorm1d(T), not transposed.
 
     T is known only when the first clips arrive. Until then weight, bias and statistics have length 0 (so they
     can be counted, saved and given to an optimizer, unlike those of `nn.LazyBatchNorm1d`); then, or on loading
-    a `state_dict`, they get length T, which is fixed from there on. Run one batch before wrapping the model
-    for several GPUs.
+    a `state_dict`, they get length T, which is fixed from there on. A model that several processes share must
+    have seen a clip before (`training.fit` sees to it).
     """
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ from torch import nn
 
 from ctxlstm import evaluation, models, online, training, ucf101
 from ctxlstm.cache import disk_full_is_told, locked
+from ctxlstm.device import RANDOM
 from ctxlstm.features import Features
 from ctxlstm.settings import Settings
 from ctxlstm.training import History
@@ -96,29 +98,35 @@ def train(
         done = read(folder)  # refuses to go on beside a damaged record
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
-    torch.manual_seed(settings.seed)
-    net = network(settings, model, features)
+    with RANDOM:  # trainings in other threads seed too
+        torch.manual_seed(settings.seed)
+        net = network(settings, model, features)
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
-    with locked(lock, f"training {folder}"):
-        if folder.exists():  # another process finished it just before
+    main = training.is_main_process()
+    with locked(lock, f"training {folder}") if main else nullcontext():
+        if main and folder.exists():  # another process finished it just before
             return folder
         checkpoint = part / "checkpoint.safetensors"
         history = training.fit(
             net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch
         )
-        with disk_full_is_told(f"writing the record {folder}"):
-            save(results, params, history, net, features=features, split=split)
-    lock.unlink(missing_ok=True)
+        if main:
+            with disk_full_is_told(f"writing the record {folder}"):
+                save(results, params, history, net, features=features, split=split)
+    if main:
+        lock.unlink(missing_ok=True)
     return folder
 
 
 def network(settings: Settings, model: str, features: Features) -> nn.Module:
-    """The model of that name for these features; for `drift` with the backbone before it, which reads frames."""
+    """The model of that name for these features; where frames are read in every epoch, with the backbone before it."""
     sizes = {"num_classes": len(features.classes)}
-    if settings.batch_norm != "drift":
+    if not settings.on_frames:
         return settings.build(model, input_size=features.x.shape[2], **sizes)
     net = settings.load_backbone()
-    return online.Online(net, settings.build(model, input_size=net.width, **sizes))
+    head = settings.build(model, input_size=net.width, **sizes)
+    how = {"finetune": settings.finetune, "images": settings.images, "augment": settings.augment}
+    return online.Online(net, head, **how)
 
 
 def prepare(results: str | Path) -> Path:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import yaml
 
-from ctxlstm import backbone, models, training, ucf101
+from ctxlstm import augment, backbone, models, training, ucf101
 from ctxlstm.backbone import Backbone
 from ctxlstm.cache import default_folder
 
@@ -29,6 +29,13 @@ PLACES = (
     "cache",
     "weights",
 )  # where things lie on one machine: not part of a record
+LATER = (  # younger than the first records: in a record only where it counts, so that the older ones keep their names
+    "finetune",
+    "augment",
+    "backbone_learning_rate",
+    "backbone_precision",
+    "precision",
+)
 PLAN = ("models", "readings", "protocols", "folds", "seeds", "batch_sizes")  # many runs; a record is of one
 CONFIGS = Path(__file__).parents[1] / "papermill_runs" / "configs"
 
@@ -50,6 +57,7 @@ class Settings:
         batch_norm: statistics of the backbone's BatchNorm: imagenet, adapted, or drift (as the public code base
             has it: never cached, all frames through the backbone in every epoch).
         size: side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160.
+        backbone_precision: of the backbone's products: float32, or bf16 (half the memory, other rounding).
         frames: T, frames of a clip (the paper's code base: 28).
         rule: which frames: uniform over the clip, or first (the paper's code base).
     Heads
@@ -66,7 +74,13 @@ class Settings:
         epochs (the paper: 300), batch_size (80), learning_rate (0.001), as in the paper's section 4.2.
         batch_sizes: for the batch-size study.
         validation: share of the training part on which an epoch is chosen, cut off by whole groups; 0: none.
+        precision: of the products of a training: no (float32), tf32 (on GPUs that have it) or bf16.
         cpu: do not use a GPU.
+    Frames in every epoch
+        finetune: train the backbone too (all frames through it forward and back in every epoch: for a GPU).
+        backbone_learning_rate: of the backbone's weights while they are trained.
+        augment: other views of the clips in every epoch, with finetune or batch_norm drift: crop, crop-flip; empty: none.
+        images: frames through the backbone at once while it is trained, the fewer the less memory; 0: choose.
 
     Raises:
         ValueError: a wrong value; the message says which and lists the allowed ones.
@@ -81,6 +95,7 @@ class Settings:
     backbone: str = "efficientnet_lite0"
     weights: str = ""
     stride: str = ""
+    backbone_precision: str = "float32"
     batch_norm: str = "imagenet"
     size: int = 0
     frames: int = 12
@@ -100,7 +115,12 @@ class Settings:
     batch_sizes: tuple[int, ...] = (20, 40, 80, 160)
     learning_rate: float = 0.001
     validation: float = 0.1
+    precision: str = "no"
     cpu: bool = False
+    finetune: bool = False
+    backbone_learning_rate: float = 1e-4
+    augment: str = ""
+    images: int = 0
 
     @classmethod
     def from_notebook(
@@ -142,6 +162,7 @@ class Settings:
         object.__setattr__(self, "options", _options(self.options))
         _choice("backbone", self.backbone, backbone.NAMES)
         _choice("batch_norm", self.batch_norm, backbone.BATCH_NORMS)
+        _choice("backbone precision", self.backbone_precision, backbone.PRECISIONS)
         _choice("rule", self.rule, RULES)
         for name in self.models:
             _choice("model", name, models.NAMES)
@@ -166,11 +187,17 @@ class Settings:
         for name in self.models:
             with torch.device("meta"):  # shapes without numbers: refused here and not after the features
                 self.build(name, input_size=8, num_classes=2)
-            if self.batch_norm == "drift" and name == "nearest_neighbour":
-                raise ValueError(
-                    "nearest_neighbour looks at the features once and batch_norm drift makes them anew every epoch: "
-                    "choose another model, or imagenet or adapted"
+            if self.on_frames and name == "nearest_neighbour":
+                anew, instead = (
+                    ("finetune", "no finetune")
+                    if self.finetune
+                    else ("batch_norm drift", "imagenet or adapted")
                 )
+                raise ValueError(
+                    f"nearest_neighbour looks at the features once and {anew} makes them anew every epoch: "
+                    f"choose another model, or {instead}"
+                )
+        self._check_frames()
         if not 0 <= self.validation < 1:
             raise ValueError(
                 f"validation is {self.validation}: it is a share of the training part, from 0 to below 1"
@@ -192,11 +219,44 @@ class Settings:
             )
         self.training  # noqa: B018  its own checks
 
+    def _check_frames(self) -> None:
+        """Refuse what training on frames cannot do."""
+        if self.finetune and self.batch_norm != "imagenet":
+            raise ValueError(
+                f"finetune starts from the published statistics of BatchNorm and keeps them, batch_norm {self.batch_norm} "
+                "means others: choose imagenet, or no finetune"
+            )
+        if self.augment:
+            _choice("augmentation", self.augment, augment.NAMES)
+            if not self.on_frames:
+                raise ValueError(
+                    f"augment {self.augment} needs the frames in every epoch, and features are computed once: add "
+                    "finetune or batch_norm drift, or leave augment out"
+                )
+        if self.augment == "crop-flip" and self.dataset == "stickfigures":
+            raise ValueError(
+                "augment crop-flip mirrors clips, and a mirrored WalkLeft of stickfigures is a WalkRight: choose crop"
+            )
+        if self.images < 0:
+            raise ValueError(f"images is {self.images}: it must be at least 1, or 0 to choose")
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether the models read decoded frames in every epoch (`online`), because features cannot be kept."""
+        return self.finetune or self.batch_norm == "drift"
+
     @property
     def training(self) -> training.Config:
         """The part that the training loop needs."""
         return training.Config(
-            self.epochs, self.batch_size, self.learning_rate, self.validation, self.seed, cpu=self.cpu
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.validation,
+            self.seed,
+            self.precision,
+            cpu=self.cpu,
+            backbone_learning_rate=self.backbone_learning_rate,
         )
 
     def check_split(self, clips: pd.DataFrame, split: ucf101.Split) -> None:
@@ -214,9 +274,13 @@ class Settings:
         return models.variant(self.options)
 
     def load_backbone(self) -> Backbone:
-        """The frozen CNN that these settings name."""
+        """The CNN that these settings name, still frozen."""
         net = backbone.load(
-            self.backbone, weights=self.weights or None, stride=self.stride or None, size=self.size
+            self.backbone,
+            weights=self.weights or None,
+            stride=self.stride or None,
+            size=self.size,
+            precision=self.backbone_precision,
         )
         return net.drift() if self.batch_norm == "drift" else net
 
@@ -249,7 +313,8 @@ class Settings:
 
     def run(self, model: str, protocol: str, features_digest: str) -> dict:
         """Parameters of one run, as its record keeps them: no places, one model, one protocol, the features' digest."""
-        left_out = {*PLACES, *PLAN, "cpu"}
+        default = {each.name for each in fields(self) if getattr(self, each.name) == each.default}
+        left_out = {*PLACES, *PLAN, "cpu", "images", *default.intersection(LATER)}
         params = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
         params |= {"embedding": list(self.embedding), "model": model, "protocol": protocol}
         params["fold"] = self.fold if protocol == "official" else 1

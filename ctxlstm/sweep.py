@@ -14,22 +14,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-from distributed import Client, LocalCluster, as_completed
+import torch
+from distributed import Client, as_completed
 
-from ctxlstm import experiment, runs
+from ctxlstm import cluster, experiment, runs
 from ctxlstm import features as feature_cache
 from ctxlstm.features import Features
 from ctxlstm.settings import PLACES, Settings
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
-CONNECT_SECONDS = 10
-# A worker may have several threads, and the random numbers of a process belong to all of them: one training at once.
+# A worker may have several threads. On a CPU torch's threads and random numbers belong to all of them: one training at
+# once. On a GPU each training has a stream of its own (`device.own_stream`).
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -37,6 +38,7 @@ def run(
     jobs: Sequence[Settings],
     *,
     workers: int = 2,
+    at_once: int = 1,
     scheduler: str = "",
     on_done: Callable[[str], None] = print,
 ) -> pd.DataFrame:
@@ -44,7 +46,9 @@ def run(
 
     Args:
         jobs: one Settings a run (`Settings.jobs`), all on the same data and features.
-        workers: processes of the local cluster; one training runs in each.
+        workers: processes of the local cluster.
+        at_once: trainings side by side in each of them, worth while on a GPU, which one training leaves idle for most
+            of the time; on a CPU they wait for each other. A scheduler's workers do as many as they have threads.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
         on_done: gets a line after every job: how many are done, how long the rest may take.
 
@@ -56,12 +60,13 @@ def run(
         ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
             finished stays, and the next call goes on.
     """
-    if workers < 1:
-        raise ValueError(f"workers is {workers}: give at least 1")
+    for name, count in (("workers", workers), ("at_once", at_once)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}: give at least 1")
     jobs, results = _one_place(jobs)
     todo, rows = _plan(jobs, results)
     if todo:
-        with _client(workers, scheduler) as client:
+        with cluster.client(workers, scheduler, threads=at_once) as client:
             rows += _work(client, todo, len(rows), results, on_done)
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values(["protocol", "fold", "model", "variant", "seed"], ignore_index=True)
@@ -71,7 +76,18 @@ def _one_place(jobs: Sequence[Settings]) -> tuple[list[Settings], Path]:
     """The jobs with whole paths, which mean the same in every worker, and the results folder."""
     if not jobs:
         raise ValueError("there are no jobs: give at least one model, protocol and seed")
-    for name in (*PLACES, "dataset", "groups", "backbone", "stride", "frames", "rule", "size"):
+    shared = (
+        "dataset",
+        "groups",
+        "backbone",
+        "stride",
+        "backbone_precision",
+        "finetune",
+        "frames",
+        "rule",
+        "size",
+    )
+    for name in (*PLACES, *shared):
         if len({getattr(job, name) for job in jobs}) > 1:
             raise ValueError(
                 f"the jobs differ in {name}: a sweep is on one data set and one kind of features"
@@ -107,37 +123,6 @@ def _plan(jobs: Sequence[Settings], results: Path) -> tuple[dict[str, tuple], li
     return todo, rows
 
 
-@contextmanager
-def _client(workers: int, scheduler: str):
-    """A client of the scheduler, or of a local cluster that ends with it."""
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"no Dask scheduler answers at {scheduler} ({error}): check the address and that `dask scheduler` runs "
-                "there, or leave scheduler empty for a local cluster"
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-            except TimeoutError as error:
-                raise ConnectionError(
-                    f"the Dask scheduler at {scheduler} has no workers: start some with `dask worker {scheduler}`"
-                ) from error
-            yield client
-        return
-    quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
-    # memory_limit 0: the default would kill a worker at a share of the memory that large features may well need.
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, host="127.0.0.1", **quiet
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
 def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_done) -> list[dict]:
     start, failed, rows = time.monotonic(), 0, []
     futures = {  # the folder is in the key: another sweep on this scheduler may write the same run elsewhere
@@ -152,13 +137,8 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
             future.result()
             failure.unlink(missing_ok=True)
             rows.append(_row(job, name, "finished"))
-        except (
-            CancelledError
-        ) as error:  # nobody cancels here: the scheduler is gone, and with it all that is left
-            raise ConnectionError(
-                f"the Dask scheduler was lost after {len(rows)} of {len(todo)} runs: start it and this sweep again, "
-                "which goes on where it was"
-            ) from error
+        except CancelledError as error:
+            raise cluster.lost("sweep", f"{len(rows)} of {len(todo)} runs") from error
         except Exception as error:  # whatever ended this run, the others go on
             reason = f"{type(error).__name__}: {error}"
             _record_failure(failure, name, reason, job)
@@ -177,10 +157,9 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
 
 def _one(job: Settings, clips: pd.DataFrame, folder: Path) -> str:
     """One run, on a worker."""
-    with _ONE_AT_A_TIME:
+    with nullcontext() if torch.cuda.is_available() and not job.cpu else _ONE_AT_A_TIME:
         split = experiment.split(job, clips)
-        drift = job.batch_norm == "drift"
-        features = experiment.load(job, clips, folder) if drift else _features(folder)
+        features = experiment.load(job, clips, folder) if job.on_frames else _features(folder)
         part = feature_cache.align(split, clips, features)
         return runs.train(job, job.models[0], job.protocols[0], features, part).name
 

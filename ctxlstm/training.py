@@ -1,16 +1,18 @@
-"""The training loop (paper, section 4.2): cross-entropy, Adam, learning rate 0.001, batch 80, 300 epochs.
+"""A training (paper, section 4.2): cross-entropy, Adam, learning rate 0.001, batch 80, 300 epochs.
 
 The features lie in memory (in GPU memory on a GPU), so a batch is one indexing operation and no loader stands
-between the data and the loop. Every random draw of an epoch follows from the seed and the epoch's number; a
-checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
+between the data and the loop (`ctxlstm.loop`). Every random draw of an epoch follows from the seed and the epoch's
+number; a checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
+
+Started in several processes (`ctxlstm.distributed`), one training shares each batch among them and gives what one
+process gives, up to the rounding of sums; its checkpoints are the same files.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +20,21 @@ import pandas as pd
 import psutil
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 
 from ctxlstm import checkpoint as checkpoints
-from ctxlstm import evaluation, ucf101
+from ctxlstm import device, evaluation, ucf101
+from ctxlstm.device import PRECISIONS
 from ctxlstm.features import Features
+from ctxlstm.loop import Loop, predict, read
+from ctxlstm.parts import BatchNorm1d
 
-PRECISIONS = ("no", "bf16")
 # Below this many parameters a step on the CPU runs on one thread: its products are too small to share (with two
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
 # the number of cores.
 ONE_THREAD_BELOW = 5_000_000
 VERSION = 2  # raise it whenever the same settings would train otherwise: older checkpoints are then refused
+EVALUATED_ON_GPU = 1024  # clips at once, where memory is no matter: an LSTM's steps wait for each other
 HEAVY, SELDOM = 100_000_000, 60.0  # checkpoints of more bytes than this are written once in so many seconds
 COLUMNS = (
     "epoch",
@@ -52,6 +54,10 @@ class Config:
     `batch_size` is the largest batch: an epoch is cut into the fewest equal batches. `validation` is ours: the share
     of the training part, cut off by whole groups, on which an epoch may be chosen. The paper has no third part and
     chooses on the test part; 0 trains on all of the training part.
+
+    `precision` is that of products: "no" float32, "tf32" float32 rounded to TensorFloat-32 on GPUs that have it, "bf16"
+    mixed with bfloat16. `backbone_learning_rate` is for a backbone that learns too (`online.Online`), a head's is
+    `learning_rate`.
     """
 
     epochs: int = 300
@@ -61,15 +67,17 @@ class Config:
     seed: int = 0
     precision: str = "no"
     cpu: bool = False
+    backbone_learning_rate: float = 1e-4
 
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if not self.learning_rate > 0:
-            raise ValueError(
-                f"learning_rate is {self.learning_rate}: it must be above 0 (the paper takes 0.001)"
-            )
+        for name in ("learning_rate", "backbone_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: it must be above 0 (the paper takes 0.001 for its head)"
+                )
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
 
@@ -111,7 +119,7 @@ def fit(
     Args:
         model: maps features (B, T, D), or uint8 frames (`online.Online`), to logits (B, K). A model with a
             `learn(x, y)` method and no trainable parameters (nearest neighbour) learns in one step, one epoch.
-        features: N clips; split: their training and test rows.
+        features: N clips, in memory or on disk (`features.load(path, memory=False)`); split: their rows.
         config: settings; default: the paper's.
         checkpoint: file that is written after every epoch (a large one once a minute) and resumed from if it is there.
         on_epoch: called with each new row of the history, for progress.
@@ -122,39 +130,33 @@ def fit(
         FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
     """
     config = config or Config()
-    for part in ("train", "test"):
-        if len(getattr(split, part)) == 0:
-            raise ValueError(
-                f"the {part} part of the split is empty: were all of its clips left out as unusable?"
-            )
-    fit_rows, validation_rows = ucf101.validation(
-        features.clips, split, share=config.validation, seed=config.seed
-    )
-    _check(features, fit_rows, config)
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        AcceleratorState._reset_state(
-            reset_partial_state=True
-        )  # else it keeps the first run's device and precision
-    # Without CUDA Accelerate would choose a Mac's GPU, whose random numbers could not be restored.
-    accelerator = Accelerator(
-        mixed_precision=config.precision, cpu=config.cpu or not torch.cuda.is_available()
-    )
-    device = accelerator.device
-    x, y = _at_home(features.x, device), features.y.to(device)  # (N, T, D) float16, (N,)
-    parts = {name: torch.as_tensor(rows, device=device) for name, rows in
-             (("fit", fit_rows), ("validation", validation_rows), ("test", split.test))}  # fmt: skip
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    if not trainable:
-        return _learn_at_once(model.to(device), x, y, parts, features, split, on_epoch)
+    parts = _parts(features, split, config)
+    accelerator = device.accelerator(config.precision, config.cpu)
+    with device.arithmetic(config.precision), device.own_stream(accelerator.device):
+        return _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch)
 
-    optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
-    model, optimizer = accelerator.prepare(model, optimizer)
+
+def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch) -> History:
+    where = accelerator.device
+    x, y = _at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
+    rows_of = {name: torch.as_tensor(rows, device=where) for name, rows in parts.items()}  # of x
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    model = model.to(where)
+    if not parameters:
+        return _learn_at_once(model, x, y, rows_of, features, split, on_epoch)
+    if accelerator.num_processes > 1:
+        _check_shared(model, parts["fit"], config, accelerator.num_processes)
+        predict(
+            model, x, rows=rows_of["fit"][:1]
+        )  # parameters that get their length from data have it before sharing
+    optimizer = device.adam(model, config.learning_rate, config.backbone_learning_rate)
+    model = accelerator.prepare_model(model)
     raw = accelerator.unwrap_model(model)
     identity = {
         "version": VERSION,
         "config": asdict(config) | {"epochs": None},
         "features": features.digest,
-        "train": _digest(fit_rows.tobytes()),
+        "train": _digest(parts["fit"].tobytes()),
         "test": _digest(split.test.tobytes()),
         "model": _digest(_describe(raw).encode()),
     }
@@ -163,23 +165,26 @@ def fit(
         raise ValueError(
             f"{checkpoint} has {len(rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
         )
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    parameters = sum(p.numel() for p in trainable)
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    loop = Loop(model, optimizer, accelerator, x, y, config.batch_size, config.seed)
     on_frames = x.dtype == torch.uint8  # T frames of a clip take much more memory and work than T features
     threads = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
     evaluated = config.batch_size if on_frames else 4 * config.batch_size  # clips at once
+    if where.type == "cuda" and not on_frames:
+        evaluated = max(evaluated, EVALUATED_ON_GPU)
+    light = 12 * parameters < HEAVY  # weights and Adam's two means
     peak, saved = 0, time.monotonic()
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
         start = time.perf_counter()
-        with _threads(threads):
-            loss, top1 = _train_epoch(model, optimizer, accelerator, x, y, parts["fit"], config, epoch)
+        with device.threads(threads):
+            loss, top1 = loop.epoch(epoch, rows_of["fit"])
             row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
             for name in ("validation", "test"):  # the test part's logits are kept
-                logits = predict(model, x, rows=parts[name], batch_size=evaluated)  # (N of the part, K)
-                row |= _measure(name, logits, y[parts[name]])
-        if not np.isfinite(row["train_loss"]) or not torch.isfinite(logits).all():
+                logits = loop.predict(rows_of[name], evaluated)  # (N of the part, K)
+                row |= _measure(name, logits, y[rows_of[name]])
+        if not np.isfinite([row["train_loss"], row["test_loss"]]).all():
             raise FloatingPointError(
                 f"the loss became not-a-number in epoch {epoch}: lower learning_rate (it is {config.learning_rate}) or "
                 "use precision='no'"
@@ -187,85 +192,50 @@ def fit(
             )
         rows.append(row)
         seconds.append(time.perf_counter() - start)
-        peak = max(peak, _memory_now(device))
-        light = 12 * parameters < HEAVY  # weights and Adam's two means
+        peak = max(peak, _memory_now(where))
+        if not accelerator.is_main_process:
+            continue
         if checkpoint and (light or epoch == config.epochs or time.monotonic() - saved > SELDOM):
             saved = time.monotonic()
             checkpoints.save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
         if on_epoch:
             on_epoch(row)
     if logits is None:  # resumed after the last epoch
-        with _threads(threads):
-            logits = predict(model, x, rows=parts["test"], batch_size=evaluated)
+        with device.threads(threads):
+            logits = loop.predict(rows_of["test"], evaluated)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # takes the autocast off the caller's model
     return History(
         pd.DataFrame(rows, columns=COLUMNS),
         _predictions(logits, features, split),
         seconds,
-        max(peak, _memory_now(device)),
+        max(peak, _memory_now(where)),
         parameters,
-        _device_name(device),
+        _device_name(where),
     )
 
 
-def _train_epoch(
-    model, optimizer, accelerator, x: Tensor, y: Tensor, rows: Tensor, config: Config, epoch: int
-) -> tuple[float, float]:
-    """One pass over the training rows in random order; returns the mean loss and top-1 over the epoch's clips."""
-    model.train()
-    losses, predicted = [], []
-    with torch.random.fork_rng(devices=[y.device] if y.is_cuda else []):
-        # The seed of an epoch depends on nothing that happened before: resuming needs no generator state.
-        torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
-        order = rows[torch.randperm(len(rows)).to(rows.device)]
-        # Equal batches instead of full ones and a rest: BatchNorm's statistics over a rest of three clips upset a whole
-        # epoch. For the paper's 9,990 clips this makes 125 batches of 79 or 80; a rest of 70 would be the last one.
-        batches = list(order.tensor_split(-(-len(order) // config.batch_size)))
-        if x.shape[1] == 1 and len(batches) > 1 and len(batches[-1]) == 1:
-            batches[-2:] = [torch.cat(batches[-2:])]  # BatchNorm cannot work on a single frame
-        for batch in batches:
-            with accelerator.autocast():
-                logits = model(_input(x, batch, y.device))  # (B, T, D) -> (B, K)
-                loss = F.cross_entropy(logits, y[batch])
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            losses.append(loss.detach() * len(batch))
-            predicted.append(logits.detach().argmax(1))  # (B,)
-    loss = torch.stack(losses).sum() / len(order)
-    return loss.item(), accuracy_score(y[order].cpu(), torch.cat(predicted).cpu())
+def is_main_process() -> bool:
+    """Whether this is the one process, or the first of several that share a training: it alone writes files."""
+    return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def _threads(count: int):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, x: Tensor, *, rows: Tensor | None = None, batch_size: int = 320) -> Tensor:
-    """Logits (N, K) float32 of feature sequences x (N, T, D), or of N `rows` of them, in evaluation mode."""
-    model.eval()
-    device = next(chain(model.parameters(), model.buffers())).device
-    rows = torch.arange(len(x)) if rows is None else rows
-    return torch.cat([model(_input(x, part, device)).float() for part in rows.split(batch_size)])
-
-
-def _input(x: Tensor, rows: Tensor, device: torch.device) -> Tensor:
-    """What a model reads: features (B, T, D) as float32, frames (B, T, 3, s, s) as the uint8 that they are."""
-    x = x[rows.to(x.device)].to(device)
-    return x if x.dtype == torch.uint8 else x.float()
+def _parts(features: Features, split: ucf101.Split, config: Config) -> dict[str, np.ndarray]:
+    """Rows to fit, to validate and to test on; refuses data and settings that do not suit each other."""
+    for part in ("train", "test"):
+        if len(getattr(split, part)) == 0:
+            raise ValueError(
+                f"the {part} part of the split is empty: were all of its clips left out as unusable?"
+            )
+    fit, validation = ucf101.validation(features.clips, split, share=config.validation, seed=config.seed)
+    _check(features, fit, config)
+    return {"fit": fit, "validation": validation, "test": split.test}
 
 
 def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
     if len(y) == 0:
         return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
-    loss = F.cross_entropy(logits, y).item()
-    return {f"{name}_loss": loss, f"{name}_top1": accuracy_score(y.cpu(), logits.argmax(1).cpu())}
+    right = (logits.argmax(1) == y).sum().item()
+    return {f"{name}_loss": F.cross_entropy(logits, y).item(), f"{name}_top1": right / len(y)}
 
 
 def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
@@ -273,7 +243,7 @@ def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
     start = time.perf_counter()
     if y.is_cuda:
         torch.cuda.reset_peak_memory_stats(y.device)
-    model.learn(_input(x, parts["fit"], y.device), y[parts["fit"]])
+    model.learn(read(x, parts["fit"], y.device), y[parts["fit"]])
     row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
     for name in ("validation", "test"):
         logits = predict(model, x, rows=parts[name])
@@ -291,11 +261,32 @@ def _predictions(logits: Tensor, features: Features, split: ucf101.Split) -> pd.
     return evaluation.predictions(logits.cpu(), features.y[split.test], names, features.classes)
 
 
+def _check_shared(model: nn.Module, rows: np.ndarray, config: Config, processes: int) -> None:
+    """Refuse what several processes cannot share and give one process's result."""
+    if min(config.batch_size, len(rows) // -(-len(rows) // config.batch_size)) < processes:
+        raise ValueError(
+            f"batch_size {config.batch_size} leaves some of {processes} processes without a clip: start fewer processes"
+        )
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            if not isinstance(module, BatchNorm1d):
+                raise ValueError(
+                    "batch_norm drift normalises with the statistics of a whole batch in one process: start one process"
+                )
+
+
 def _check(features: Features, rows: np.ndarray, config: Config) -> None:
-    if features.x.dtype != torch.uint8 and not torch.isfinite(features.x).all():
-        finite = torch.isfinite(features.x).flatten(1).all(1)  # (N,)
-        name = features.clips["name"].iloc[int((~finite).float().argmax())]
-        raise ValueError(f"the features of {name} hold not-a-number or infinity: extract its features again")
+    # A few clips at a time: the check of a whole data set at once would take its memory again. Features that stay on
+    # disk are not read twice: what is wrong with them shows in the loss.
+    in_memory = isinstance(features.x, Tensor) and features.x.dtype != torch.uint8
+    for start in range(0, len(features.x) if in_memory else 0, 64):
+        finite = torch.isfinite(features.x[start : start + 64]).flatten(1).all(1)  # (64,)
+        if not finite.all():
+            name = features.clips["name"].iloc[start + int((~finite).float().argmax())]
+            raise ValueError(
+                f"the features of {name} hold not-a-number or infinity: extract its features again"
+            )
     if len(features.classes) < 2:
         raise ValueError(
             f"there is one class only ({features.classes[0]}): a classifier needs clips of two classes at least"
@@ -312,6 +303,8 @@ def _check(features: Features, rows: np.ndarray, config: Config) -> None:
 
 def _at_home(x: Tensor, device: torch.device) -> Tensor:
     """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
+    if not isinstance(x, Tensor):  # on disk (`stored.Stored`), as they are larger than memory
+        return x
     if device.type == "cuda" and x.nbytes > 0.5 * torch.cuda.mem_get_info(device)[0]:
         return x
     return x.to(device)

@@ -30,7 +30,8 @@ lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
-workers: int = 2  # processes, each with one training at a time
+workers: int = 2  # processes
+at_once: int = 1  # trainings side by side in each process; for a GPU, which one training does not fill
 scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of so many workers)
 cpu: bool = False  # do not use a GPU
 
@@ -40,7 +41,7 @@ from dataclasses import replace
 from ctxlstm import models
 from ctxlstm.settings import Settings
 
-settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
+settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
 TABLE2 = ("cnn_lstm", "context_lstm_no_pool", "context_lstm_bn_relu", "context_lstm")
 readings = settings.readings or tuple(models.READINGS)
 jobs = replace(settings, models=TABLE2).jobs()
@@ -54,7 +55,7 @@ from IPython.display import display
 
 from ctxlstm import reportfigures, runs, studytables, sweep, tables, tabletext
 
-done = sweep.run(jobs, workers=workers, scheduler=scheduler)
+done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
 failed = done[done["status"] == "failed"]
 display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 

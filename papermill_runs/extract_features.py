@@ -19,6 +19,12 @@
 #
 # `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
 # `-p` too, and then counts before the config.
+#
+# One process uses all cores, and a GPU where there is one. Past one machine give `-p scheduler tcp://host:8786`, any
+# Dask scheduler whose workers see the same folders; under Slurm `dask-jobqueue` starts one, and the address is its
+# `SLURMCluster(...).scheduler_address`. To try that on one machine give `-p workers 2`. The features are the same, bit
+# for bit on the same kind of processor. Kill it whenever you like, or a worker, or the scheduler: the same command goes
+# on where it was.
 
 # %% tags=["parameters"]
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
@@ -27,13 +33,17 @@ lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
 cpu: bool = False  # do not use a GPU
+workers: int = 0  # processes of a local Dask cluster; 0 or 1: in this process, on all cores
+scheduler: str = ""  # address of a Dask scheduler, whose workers extract
 
 # %%
 from ctxlstm.settings import Settings
 
-settings = Settings.from_notebook(globals())
-if settings.batch_norm == "drift":
-    raise ValueError("batch_norm drift gives other numbers every epoch and cannot be kept: see train.ipynb")
+settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
+if settings.on_frames:
+    raise ValueError(
+        "batch_norm drift and finetune give other numbers every epoch, which cannot be kept: see train.ipynb"
+    )
 
 # %% [markdown]
 # ## The clips
@@ -61,7 +71,11 @@ by_class.describe().loc[["min", "mean", "max"]].round(1)
 start = time.monotonic()
 jobs = settings.jobs() if settings.batch_norm == "adapted" else settings.jobs()[:1]
 splits = {(job.protocols[0], job.fold, job.seed): job for job in jobs}
-folders = {experiment.extract(job, clips, experiment.split(job, clips)): name for name, job in splits.items()}
+where = {"workers": workers, "scheduler": scheduler}
+folders = {
+    experiment.extract(job, clips, experiment.split(job, clips), **where): name
+    for name, job in splits.items()
+}
 print(f"{time.monotonic() - start:.0f} s for {len(folders)} set(s) of features")
 
 # %%

@@ -15,10 +15,11 @@
 #
 # `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
 # `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
-# `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch).
+# `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch), and
+# `-p config ucf101_finetune` or `-p finetune true` to train the backbone too (slower still: for a GPU).
 
 # %% tags=["parameters"]
-config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
+config: str = "smoke"  # smoke, stickfigures, ucf101_subset, _paper, _official, _finetune, or a YAML file
 model: str = "context_lstm"  # of ctxlstm.models.NAMES
 protocol: str = "paper"  # paper (random 3:1), grouped, official
 root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
@@ -50,11 +51,14 @@ print(
 
 # %% [markdown]
 # ## The head
+#
+# Behind a frozen backbone, whose features were computed once. With `finetune` all frames go through the backbone in
+# every epoch and its numbers are trained too.
 
 # %%
 features = experiment.features(job, clips, split)
 network = runs.network(job, model, features)
-print(network)
+print(network.head if job.on_frames else network)
 print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numbers to train")
 
 # %% [markdown]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -47,6 +49,19 @@ def tiny_clips(tmp_path_factory) -> Path:
     return stickfigures.render(
         root, classes=stickfigures.CLASSES[:3], groups=4, clips=2, workers=1, progress=False
     )
+
+
+@pytest.fixture(scope="session")
+def sound_only(tmp_path_factory) -> Path:
+    """A whole media file, sound.avi, with a second of silence and no video stream."""
+    path = tmp_path_factory.mktemp("sound") / "sound.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mp3", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
 
 
 @pytest.fixture(scope="session")

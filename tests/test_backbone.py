@@ -144,6 +144,63 @@ def test_a_single_small_image_has_no_batch_statistics():
         net.train()(image)
 
 
+def test_a_fold_made_before_a_training_epoch_is_not_used_after_it():
+    """A step that was recorded as a CUDA graph moves the statistics without a call of `forward`."""
+    net = backbone.load("efficientnet_lite0", size=32).drift()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    before = net(images)
+    net.train()
+    net.net._bn0.running_mean.add_(1)
+    assert not torch.allclose(net.eval()(images), before, rtol=1e-2)
+
+
+def test_an_unfrozen_backbone_has_gradients_and_no_fold():
+    net = backbone.load("efficientnet_lite0", size=32)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    frozen = net(images)
+    assert net.frozen
+    assert not frozen.requires_grad
+    net.unfreeze()
+    assert not net.frozen
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    features = net.train()(images)
+    torch.testing.assert_close(features, frozen, rtol=1e-4, atol=1e-4)
+    features.sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert not any(module.training for module in net.modules()), "BatchNorm keeps the published statistics"
+    weights = net.weights
+    with torch.no_grad():
+        assert not net(images).requires_grad
+        net.net._conv_stem.weight.mul_(1.5)
+        assert not torch.allclose(net(images), frozen, rtol=1e-2)
+    assert net.weights != weights
+
+
+def test_bf16_gives_nearly_the_same_features_in_float32(photographs):
+    exact, rounded = (
+        backbone.load("efficientnet_lite0", size=64, precision=kind) for kind in ("float32", "bf16")
+    )
+    x, y = exact(photographs), rounded(photographs)
+    assert y.dtype == torch.float32
+    assert not torch.equal(x, y)
+    assert torch.nn.functional.cosine_similarity(x, y).min() > 0.99
+    assert next(rounded.net.parameters()).dtype == torch.float32, "the weights themselves stay as they are"
+    assert torch.nn.functional.cosine_similarity(rounded.unfreeze()(photographs), x).min() > 0.99
+    rounded = backbone.load("efficientnet_lite0", size=64)
+    rounded(photographs)
+    rounded.precision = "bf16"
+    assert torch.equal(rounded(photographs), y), "folded anew in the other precision"
+
+
+def test_the_precision_of_the_training_around_it_does_not_reach_the_backbone():
+    net = backbone.load("efficientnet_lite0", size=32)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    alone = net(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net(images), alone)
+        torch.testing.assert_close(net.unfreeze()(images), alone, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_that_cannot_be_had_name_three_ways(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise OSError("no network")
@@ -169,7 +226,13 @@ def test_weights_in_the_hub_cache_are_used(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"name": "vgg"}, {"stride": "v2"}, {"size": 100}, {"name": "efficientnet_lite0", "weights": "x"}],
+    [
+        {"name": "vgg"},
+        {"stride": "v2"},
+        {"size": 100},
+        {"name": "efficientnet_lite0", "weights": "x"},
+        {"name": "efficientnet_lite0", "precision": "fp8"},
+    ],
 )
 def test_wrong_choices_list_the_right_ones(options):
     with pytest.raises(ValueError, match=r"choose"):

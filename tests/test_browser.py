@@ -130,6 +130,13 @@ def widget_errors(page) -> list[str]:
     return [text for text in page.errors if re.search("widget|view for model", text, re.I)]
 
 
+def upload(page, panel, path: Path) -> None:
+    """Give a file to the own-video widget in the cell `panel`, as a reader does: its button, then the file dialog."""
+    with page.expect_file_chooser() as chooser:
+        panel.get_by_role("button", name="Upload a video").click()
+    chooser.value.set_files(path)
+
+
 def test_chapter_6_runs_and_the_gate_explorer_moves(page, lab):
     run_all(page, lab("06_lstm_gates"))
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
@@ -159,20 +166,14 @@ def test_your_own_video_is_classified_and_a_text_file_is_answered_with_a_sentenc
     run_all(page, lab("10_results"))
     panel = page.locator(".jp-Cell", has=page.get_by_role("button", name="Upload a video")).first
     panel.scroll_into_view_if_needed()
-
-    def upload(path: Path) -> None:
-        with page.expect_file_chooser() as chooser:
-            panel.get_by_role("button", name="Upload a video").click()
-        chooser.value.set_files(path)
-
     clip = sorted(tiny_clips.rglob("*.avi"))[0]
-    upload(clip)
+    upload(page, panel, clip)
     answer = panel.get_by_role("status").filter(has_text=re.compile(rf"{re.escape(clip.name)}.*\d%", re.S))
     answer.wait_for(timeout=2 * MINUTES)
     assert panel.locator("img").first.is_visible()
     text = tmp_path / "notes.txt"
     text.write_text("this is not a video\n" * 50, encoding="utf-8")
-    upload(text)
+    upload(page, panel, text)
     answer = panel.get_by_role("alert").filter(has_text="notes.txt")
     answer.wait_for(timeout=MINUTES)
     assert len(answer.inner_text().splitlines()) == 1

@@ -11,7 +11,8 @@ CONFIGS = sorted(path.stem for path in settings.CONFIGS.glob("*.yaml"))
 
 
 def test_the_configs_are_there():
-    assert {"smoke", "stickfigures", "ucf101_subset", "ucf101_paper", "ucf101_official"} == set(CONFIGS)
+    ucf101 = {"ucf101_subset", "ucf101_paper", "ucf101_official", "ucf101_finetune"}
+    assert {"smoke", "stickfigures"} | ucf101 == set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -128,6 +129,59 @@ def test_drift_has_no_use_for_a_head_that_is_not_trained():
     with pytest.raises(ValueError, match="choose another model, or imagenet or adapted"):
         Settings(batch_norm="drift")
     assert Settings(batch_norm="drift", models=("mean_linear",)).batch_norm == "drift"
+
+
+def test_the_strong_baseline_is_fine_tuned_on_the_first_official_split(tmp_path):
+    made = Settings(**read_config("ucf101_finetune") | {"root": str(tmp_path)})
+    assert made.on_frames
+    assert (made.backbone, made.finetune, made.augment) == ("resnet50", True, "crop-flip")
+    assert (made.protocols, {job.fold for job in made.jobs()}) == (("official",), {1})
+    assert set(made.models) == {"mean_linear", "context_lstm"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"finetune": True}, "looks at the features once and finetune makes them anew"),
+        ({"augment": "crop"}, "needs the frames in every epoch.*: add finetune or batch_norm drift"),
+        ({"augment": "flip"}, "unknown augmentation 'flip': choose one of crop, crop-flip"),
+        (
+            {"finetune": True, "augment": "crop-flip", "models": "mean_linear"},
+            "a mirrored WalkLeft of stickfigures is a WalkRight: choose crop",
+        ),
+        (
+            {"finetune": True, "batch_norm": "drift", "models": "mean_linear"},
+            "choose imagenet, or no finetune",
+        ),
+        ({"finetune": True, "batch_norm": "adapted", "models": "mean_linear"}, "choose imagenet, or no"),
+        ({"images": -1}, "images is -1"),
+        ({"backbone_learning_rate": 0}, "backbone_learning_rate is 0"),
+        ({"backbone_precision": "fp8"}, "unknown backbone precision 'fp8': choose one of float32, bf16"),
+        ({"precision": "fp8"}, "unknown precision 'fp8': choose one of no, tf32, bf16"),
+    ],
+)
+def test_what_training_on_frames_and_precision_cannot_be(given, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**given)
+
+
+def test_the_training_and_the_backbone_get_what_was_asked_for():
+    how = {"backbone_learning_rate": 3e-5, "precision": "bf16", "backbone_precision": "bf16"}
+    made = Settings(models="mean_linear", finetune="true", size=32, **how)
+    assert (made.training.backbone_learning_rate, made.training.precision) == (3e-5, "bf16")
+    net = made.load_backbone()
+    assert (net.precision, net.frozen) == ("bf16", True), "frozen until it is trained"
+    assert Settings(batch_norm="drift", augment="crop", models="mean_linear").on_frames
+    assert not Settings().on_frames
+
+
+def test_a_record_names_the_younger_settings_only_where_they_count():
+    """So a run of the same work has the same name as before there were these settings."""
+    plain = Settings().run("mean_linear", "paper", "0" * 64)
+    assert not {*settings.LATER, "images"} & set(plain)
+    asked = Settings(models="mean_linear", finetune=True, augment="crop", precision="tf32", images=8)
+    added = asked.run("mean_linear", "paper", "0" * 64)
+    assert added == plain | {"finetune": True, "augment": "crop", "precision": "tf32"}
 
 
 def test_configs_name_no_place_of_a_machine():

@@ -1,6 +1,7 @@
 """Every notebook under papermill_runs/ with its smoke setting, as a user runs it: `make smoke`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,25 @@ def test_train_with_a_drifting_backbone(place):
     (record,) = runs.load(folder).to_dict("records")
     assert record["batch_norm"] == "drift"
     assert record["features_key"]["dtype"] == "uint8 frames"
+
+
+def test_train_with_a_backbone_that_learns_too(place):
+    folder = place / "finetune"
+    options = {"results": folder, "cpu": True, "model": "mean_linear", "epochs": 1}
+    execute("train", place, **options, finetune=True, augment="crop", images=4)
+    (record,) = runs.load(folder).to_dict("records")
+    assert record["finetune"] is True
+    assert record["augment"] == "crop"
+    assert record["parameters"] > 3e6, "the backbone is among them"
+
+
+def test_one_training_in_two_processes(place):
+    folder = place / "shared"
+    printed = execute("distributed", place, results=folder, cpu=True)
+    assert "context_lstm in 2 processes" in printed
+    difference = re.search(r"largest difference between 2 processes and one: (\S+) nats", printed)
+    assert float(difference[1]) < 1e-3
+    assert sorted(path.name for path in folder.iterdir()) == ["alone", "cell", "job.yaml", "shell"]
 
 
 def test_sweep_ablation_and_batch_size_leave_the_records_they_name(records):

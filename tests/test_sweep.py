@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import LocalCluster
+from test_cluster import scheduler_and_worker, when
 
-from ctxlstm import runs, sweep
+from ctxlstm import cluster, runs, sweep
 from ctxlstm.settings import Settings
 
 FILES = ("params.yaml", "history.csv", "predictions.csv")
@@ -161,30 +162,55 @@ def test_a_killed_sweep_goes_on_where_it_was(settings, tmp_path):
     assert contents(long.results) == contents(undisturbed.results)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+def test_a_lost_scheduler_is_told_and_a_restart_goes_on(settings, tmp_path):
+    long = replace(settings, epochs=20)
+
+    def finished() -> int:
+        return sum(
+            not path.parent.name.endswith(".part") for path in Path(long.results).glob("*/metrics.json")
+        )
+
+    with scheduler_and_worker(tmp_path) as (address, scheduler):
+        with when(lambda: finished() >= 1, scheduler.kill):
+            with pytest.raises(
+                ConnectionError, match=r"scheduler was lost after \d of 4 runs: start it and this sweep"
+            ):
+                sweep.run(long.jobs(), scheduler=address)
+    before = finished()
+    assert 1 <= before < 4
+    assert not list(Path(long.results).glob("*.failed.json")), "a lost scheduler is no failure of a run"
+    done = sweep.run(long.jobs(), workers=1)
+    assert done["status"].value_counts().to_dict() == {"kept": before, "finished": 4 - before}
+    undisturbed = replace(long, results=str(tmp_path / "undisturbed"))
+    sweep.run(undisturbed.jobs(), workers=1)
+    assert contents(long.results) == contents(undisturbed.results)
+
+
 def test_any_scheduler_by_its_address(settings):
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1") as cluster:
         done = sweep.run(settings.jobs()[:1], scheduler=cluster.scheduler_address)
     assert list(done["status"]) == ["finished"]
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
 def test_a_scheduler_that_does_not_answer(settings, monkeypatch, address):
-    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at {address}"):
         sweep.run(settings.jobs()[:1], scheduler=address)
 
 
 def test_a_scheduler_without_workers(settings, monkeypatch):
-    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
-    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as cluster:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as empty:
         with pytest.raises(ConnectionError, match="has no workers: start some with `dask worker tcp"):
-            sweep.run(settings.jobs()[:1], scheduler=cluster.scheduler_address)
+            sweep.run(settings.jobs()[:1], scheduler=empty.scheduler_address)
 
 
 def test_a_worker_with_several_threads_trains_one_model_at_a_time(settings, tmp_path):
     one = replace(settings, results=str(tmp_path / "one"))
     sweep.run(one.jobs(), workers=1)
-    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=":0", host="127.0.0.1") as cluster:
         done = sweep.run(settings.jobs(), scheduler=cluster.scheduler_address)
     assert list(done["status"]) == ["finished"] * 4
     assert contents(settings.results) == contents(one.results)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from ctxlstm import models, training, ucf101
+from ctxlstm import device, loop, models, training, ucf101
 from ctxlstm.features import Features
 
 
@@ -321,7 +321,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_epoch(data, split,
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0}, "above 0"),
-        ({"precision": "int8"}, "choose one of no, bf16"),
+        ({"precision": "int8"}, "choose one of no, tf32, bf16"),
     ],
 )
 def test_wrong_settings(data, split, change, message):
@@ -374,3 +374,61 @@ def test_on_a_gpu_the_first_loss_is_that_of_the_cpu(data, split):
     on_gpu = training.fit(build(dropout=0.0), data, split, config(epochs=1, cpu=False))
     assert on_gpu.table["train_loss"].iloc[0] == pytest.approx(on_cpu.table["train_loss"].iloc[0], rel=0.05)
     assert "NVIDIA" in on_gpu.device
+
+
+def test_features_on_disk_give_what_features_in_memory_give(data, split):
+    class OnDisk:
+        """What `stored.Stored` offers, and no more."""
+
+        shape, dtype, nbytes, device = data.x.shape, data.x.dtype, data.x.nbytes, data.x.device
+
+        def __len__(self):
+            return len(data.x)
+
+        def __getitem__(self, rows):
+            assert (rows.dtype, rows.ndim) == (torch.int64, 1)
+            return data.x[rows]
+
+    found = training.fit(build(), replace(data, x=OnDisk()), split, config(epochs=2))
+    pd.testing.assert_frame_equal(found.table, training.fit(build(), data, split, config(epochs=2)).table)
+
+
+def test_the_processs_arithmetic_is_put_back_after_the_last_training():
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [flag.allow_tf32 for flag in flags]
+    with device.arithmetic("no"):
+        assert not any(flag.allow_tf32 for flag in flags)
+        with device.arithmetic("tf32"):
+            assert all(flag.allow_tf32 for flag in flags)
+        assert all(flag.allow_tf32 for flag in flags), "another training still runs"
+    assert [flag.allow_tf32 for flag in flags] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("context_lstm", {"dropout": 0.0}, True),
+        ("context_lstm", {}, False),
+        ("shuffled_lstm", {"dropout": 0.0}, False),
+    ],
+)
+def test_what_draws_random_numbers_is_not_recorded(name, options, expected):
+    assert loop.repeatable(build(name, **options)) is expected
+
+
+def test_bf16_learns_too(data, split):
+    table = training.fit(
+        build(dropout=0.0), data, split, config(epochs=30, learning_rate=0.01, precision="bf16")
+    ).table
+    assert table["test_top1"].iloc[-1] > 0.8
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", ["no", "tf32", "bf16"])
+def test_recorded_steps_give_what_steps_one_by_one_give(data, split, monkeypatch, precision):
+    settings = config(epochs=6, precision=precision, cpu=False)
+    recorded = training.fit(build(dropout=0.0), data, split, settings).table
+    monkeypatch.setattr(loop, "GRAPHS", False)
+    pd.testing.assert_frame_equal(
+        recorded, training.fit(build(dropout=0.0), data, split, settings).table, rtol=1e-3
+    )

@@ -1,6 +1,9 @@
 """Widgets over splits, records and clips: right numbers, equal twins, no reading while one moves, clear sentences."""
 
-import av
+import shutil
+import subprocess
+import sys
+
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -18,14 +21,10 @@ from ctxlstm.widgets.clips import (
     frame_browser,
     frame_browser_figure,
 )
+from ctxlstm.widgets.dashboard import record_dashboard, record_dashboard_figure
 from ctxlstm.widgets.film import see
 from ctxlstm.widgets.panel import png
-from ctxlstm.widgets.splits import (
-    record_dashboard,
-    record_dashboard_figure,
-    split_explorer,
-    split_explorer_figure,
-)
+from ctxlstm.widgets.splits import split_explorer, split_explorer_figure
 from ctxlstm.widgets.video import OwnVideo, Predictor, own_video, own_video_figure
 
 CLASSES = list(stickfigures.CLASSES[:3])  # CloseArms, JumpingJack, Kick
@@ -54,6 +53,11 @@ def texts(figure: Figure) -> str:
 @pytest.fixture(scope="module")
 def clips(tiny_clips) -> pd.DataFrame:
     return ucf101.index(tiny_clips)
+
+
+def test_importing_the_widgets_does_not_wait_for_torchvision():
+    code = "import sys, ctxlstm.widgets; sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- splits -------------------------------------------------------------------------------------------------------
@@ -306,25 +310,15 @@ def give(widget: OwnVideo, name: str, content: bytes) -> str:
     return widget.numbers.value
 
 
-def sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mp3", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-    return path
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory, clips):
+def files(tmp_path_factory, clips, sound_only):
     """Files that are no film to be judged."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "notes.txt").write_text("These are not the frames you look for.\n" * 99, encoding="utf-8")
     (folder / "renamed.avi").write_bytes((folder / "notes.txt").read_bytes())
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "header.avi").write_bytes(open(clips["path"][0], "rb").read()[:200])
-    sound(folder / "sound.avi")
+    shutil.copy(sound_only, folder)
     write_clip(folder / "one.avi", 1)
     Image.new("RGB", (64, 48)).save(folder / "photo.png")
     (folder / "folder").mkdir()

@@ -11,18 +11,14 @@ from ctxlstm.widgets.clips import (
     frame_browser,
     frame_browser_figure,
 )
+from ctxlstm.widgets.dashboard import record_dashboard, record_dashboard_figure
 from ctxlstm.widgets.gates import (
     gate_explorer,
     gate_explorer_figure,
     sequence_stepper,
     sequence_stepper_figure,
 )
-from ctxlstm.widgets.splits import (
-    record_dashboard,
-    record_dashboard_figure,
-    split_explorer,
-    split_explorer_figure,
-)
+from ctxlstm.widgets.splits import split_explorer, split_explorer_figure
 from ctxlstm.widgets.stage import stage_explorer, stage_explorer_figure
 from ctxlstm.widgets.video import Predictor, own_video, own_video_figure
 

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from torchvision.transforms.v2.functional import resize
 
 from ctxlstm import video
 
@@ -63,6 +62,9 @@ def see(path: str | PathLike, frames: int, predict: Predict | None = None) -> Se
 
 def _smaller(images: torch.Tensor, side: int) -> np.ndarray:
     """Images (T, 3, H, W) with the longer side cut down to `side` pixels, as (T, h, w, 3); smaller ones stay."""
+    # torchvision takes seconds to import: widgets that show no clip do not wait for it.
+    from torchvision.transforms.v2.functional import resize
+
     factor = min(1, side / max(images.shape[2:]))
     size = [max(1, round(factor * length)) for length in images.shape[2:]]
     return resize(images, size, antialias=True).permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,54 @@
+"""One training in several processes that share every batch: several GPUs, several machines, or a CPU's cores.
+
+    accelerate launch --num_processes 2 -m ctxlstm.distributed job.yaml      (a shell; --cpu without GPUs)
+    accelerate.notebook_launcher(distributed.train, (job,), num_processes=2)  (a notebook)
+
+Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); on several machines they all need
+the folders of data and results. `job` is a `Settings` of one model, protocol and seed, or a YAML file of its values.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from ctxlstm import experiment, runs, training
+from ctxlstm import features as feature_cache
+from ctxlstm.settings import Settings, read_config
+
+
+def train(job: Settings) -> Path:
+    """Do one run with all processes that were started, and return its record's folder.
+
+    The first process makes what is missing of the features and writes the record; one process alone may be given too.
+
+    Raises:
+        ValueError: a job of several runs, or what `training.fit` refuses.
+    """
+    if len(job.jobs()) > 1:
+        raise ValueError(
+            f"the job is {len(job.jobs())} runs: give one model, one protocol and one seed, and sweep.run for many"
+        )
+    job = job.jobs()[0]
+    clips = experiment.clips(job)
+    split = experiment.split(job, clips)
+    with PartialState(cpu=job.cpu or not torch.cuda.is_available()).main_process_first():
+        features = experiment.features(job, clips, split)
+    part = feature_cache.align(split, clips, features)
+    report = runs.progress(f"{job.models[0]} in {os.environ.get('WORLD_SIZE', 1)} processes", job.epochs)
+    return runs.train(job, job.models[0], job.protocols[0], features, part, on_epoch=report)
+
+
+def main() -> None:
+    """The command line: one argument, a YAML file of `Settings`, or the name of one in papermill_runs/configs/."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: accelerate launch --num_processes 2 -m ctxlstm.distributed job.yaml")
+    folder = train(Settings(**read_config(sys.argv[1])))
+    if training.is_main_process():
+        print(f"the record: {folder}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

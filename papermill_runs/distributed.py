@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One training in several processes (paper, section 4.2, past one GPU)
+#
+# A sweep gives every run a worker of its own. When a single run should go faster, several processes share each of its
+# batches: every process computes its part, gradients are averaged, and BatchNorm takes the statistics of the whole
+# batch. The result is that of one process up to the rounding of sums, and so are the checkpoints.
+#
+# ```
+# papermill papermill_runs/distributed.ipynb out.ipynb --log-output -p config ucf101_official -p root /data/UCF101 -p processes 8
+# ```
+#
+# Two ways to start the processes, both of Hugging Face Accelerate: `accelerate launch` from a shell, and
+# `notebook_launcher` from a cell. On GPUs they talk through NCCL, one process a GPU; on a CPU through gloo.
+
+# %% tags=["parameters"]
+config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
+model: str = "context_lstm"  # of ctxlstm.models.NAMES
+protocol: str = "paper"  # paper (random 3:1), grouped, official
+processes: int = 2  # that share a training; on GPUs as many as there are
+root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+lists: str = ""  # folder with UCF101's official list files
+weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
+cache: str = ""  # folder for features (default: the user's cache)
+results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
+cpu: bool = False  # do not use a GPU
+
+# %%
+from ctxlstm.settings import Settings
+
+one = {"models": (model,), "protocols": (protocol,), "folds": (), "seeds": ()}
+job = Settings.from_notebook(globals(), besides=("model", "protocol", "processes"), **one)
+
+# %% [markdown]
+# Clips and features are made by one process, before the others start.
+
+# %%
+from ctxlstm import experiment, runs
+
+folder = runs.prepare(job.results).resolve()
+clips = experiment.clips(job)
+experiment.extract(job, clips, experiment.split(job, clips))
+# %% [markdown]
+# ## From a shell: `accelerate launch`
+#
+# The job goes into a file, and `python -m ctxlstm.distributed` reads it. `--multi_gpu` asks Accelerate for torchrun's way
+# to start processes, which serves a CPU too. On several machines, the same command on each, with `--num_machines`,
+# `--machine_rank` and `--main_process_ip`, and folders that all of them see.
+
+# %%
+from dataclasses import asdict, replace
+
+import yaml
+
+shell = replace(job, results=str(folder / "shell"))
+values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(shell).items()}
+path = folder / "job.yaml"
+path.write_text(yaml.safe_dump(values), encoding="utf-8")
+# %%
+import subprocess
+import sys
+
+launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+launch += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+done = subprocess.run([*launch, "-m", "ctxlstm.distributed", str(path)], capture_output=True, text=True)
+print("\n".join(line for line in done.stdout.splitlines() if "epoch" in line or "record" in line))
+if done.returncode:
+    raise RuntimeError(f"the processes ended with an error: {done.stderr[-2000:]}")
+
+# %% [markdown]
+# ## From a cell: `notebook_launcher`
+#
+# The processes are forked from this notebook, so nothing here may have touched a GPU before. What happens in them is
+# the same function, `distributed.train`.
+
+# %%
+import signal
+
+from accelerate import notebook_launcher
+
+from ctxlstm import distributed
+
+cell = replace(job, results=str(folder / "cell"))
+stop = signal.getsignal(signal.SIGTERM)
+notebook_launcher(distributed.train, (cell,), num_processes=processes)
+signal.signal(
+    signal.SIGTERM, stop
+)  # the launcher leaves its own handler behind, which ends a notebook with an error
+
+# %% [markdown]
+# ## Beside one process
+
+# %%
+alone = distributed.train(replace(job, results=str(folder / "alone")))
+
+# %% [markdown]
+# Each row is an epoch; losses of the three trainings agree to the digits in which sums are rounded.
+
+# %%
+import pandas as pd
+
+histories = {way: runs.history(folder / way / alone.name) for way in ("shell", "cell", "alone")}
+table = pd.DataFrame({way: history["train_loss"] for way, history in histories.items()})
+table.index = pd.Index(histories["alone"]["epoch"], name="epoch")
+table.rename(columns={"shell": "accelerate launch", "cell": "notebook_launcher", "alone": "one process"})
+
+# %%
+difference = (table["shell"] - table["alone"]).abs().max()
+print(f"largest difference between {processes} processes and one: {difference:.2g} nats of training loss")
+
+# %% [markdown]
+# Whether it pays depends on the batch: what is sent in every step is the gradient of every weight, whatever the number of
+# clips, and the steps of an LSTM wait for each other. Seconds of an epoch, as recorded:
+
+# %%
+seconds = {
+    way: runs.read(folder / way / alone.name)["seconds_per_epoch"] for way in ("shell", "cell", "alone")
+}
+pd.Series(seconds, name="seconds an epoch").to_frame().T
