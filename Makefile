@@ -5,6 +5,7 @@
 #   TORCH=cpu           PyTorch's CPU wheels, 5 GB smaller (default: the package index's wheels, CUDA ones on Linux);
 #                       remembered until another TORCH=... is given
 #   ARGS="-p epochs 5"  parameters for the notebook of `make reproduce`
+#   TOPICS="decoding"   benchmarks of `make bench` (python -m benchmarks --help lists them); default: all
 #   SHEETS="06_lstm_gates"  exercise sheets of `make grade-demo`; empty: all
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ BOOK_TESTS := tests/test_book.py tests/test_exercises.py
 ALONE := $(addprefix tests/test_,sweep.py smoke.py reproduce.py browser.py)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report smoke test lab book html exercises grade-demo render lint lock clean
+.PHONY: help setup reproduce report bench smoke test lab book html exercises grade-demo render lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +54,9 @@ report: $(READY)  ## every table, figure and claim of the paper beside ours, fro
 	$(BIN)/python -m papermill papermill_runs/report.ipynb papermill_runs/out/report.ipynb \
 		--kernel python3 --no-progress-bar $(ARGS)
 	@echo "The page: papermill_runs/out/report/index.html; tables and figures beside it."
+
+bench: $(READY)  ## how fast and how large, as ratios, one table (TOPICS="decoding cache": these alone)
+	$(BIN)/python -m benchmarks $(TOPICS)
 
 smoke: $(READY)  ## run every notebook once with its smallest setting
 	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py

@@ -76,7 +76,11 @@ def lab(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    own = {"JUPYTER_TOKEN": token, "JUPYTERLAB_SETTINGS_DIR": str(root / "settings")}
+    own = {  # no settings and no open tabs of whoever runs the tests
+        "JUPYTER_TOKEN": token,
+        "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
+    }
     command = [
         sys.executable,
         "-m",
@@ -93,7 +97,7 @@ def lab(tmp_path_factory):
         _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, root / "log")
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents")
-        yield lambda name: f"http://127.0.0.1:{port}/lab/tree/book/{name}.ipynb?token={token}"
+        yield lambda name: f"http://127.0.0.1:{port}/lab/tree/book/{name}.ipynb?reset&token={token}"
     finally:
         server.terminate()
         server.wait(30)

@@ -23,7 +23,8 @@ def test_embedding_is_the_public_code_bases():
         layers = list(models.ContextLSTM(dropout=0.3).embedding)
     L, N, R, D = nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout
     kinds = [L, N, R, L, N, R, D, L]
-    assert len(layers) == len(kinds) and all(map(isinstance, layers, kinds))
+    assert len(layers) == len(kinds)
+    assert all(map(isinstance, layers, kinds))
     assert [(m.in_features, m.out_features) for m in layers if isinstance(m, L)] == [
         (2048, 1024), (1024, 768), (768, 512),
     ]  # fmt: skip
