@@ -96,8 +96,8 @@ def extract(
         backbone: a loaded backbone or its name.
         frames: T, frames sampled from each clip.
         rule: sampling rule, `first` or `uniform` (`video.read_frames`).
-        batch_size: images in one forward pass; default: 256 on a GPU, 16 on a CPU, where larger ones spend their
-            time getting memory from the system.
+        batch_size: images in one forward pass; default: 256 on a GPU; 4 on a CPU, where larger ones leave the cache
+            and spend their time getting memory from the system.
         workers: threads; default: one per core, on a GPU some more, because some of them wait for it.
         device: torch device; default: the GPU if there is one.
         progress: show a progress bar.

@@ -26,7 +26,7 @@ from ctxlstm.cache import Cache, Problem, file_digest
 # a CPU one thread computes it: other neighbours in a batch, or other shares of a sum, would give other last digits. So
 # the features have the same bits for any number of workers.
 PIECE_FRAMES, PIECES = 256, 64
-BATCH = {"cpu": 16, "gpu": 256}  # images in one forward pass
+BATCH = {"cpu": 4, "gpu": 256}  # images in one forward pass: what fits a core's cache, what fills a GPU
 # The network on a GPU belongs to one thread, which only starts work there and never waits for its end.
 _GPU = ThreadPoolExecutor(1, "gpu")
 
@@ -122,7 +122,9 @@ def extract(net: Backbone, cache: Cache, piece: Piece, how: How) -> Done:
 
 def to_device(net: Backbone, device: str | None = None) -> Backbone:
     """Bring a backbone (in place) to where it computes, by default the GPU if there is one, ready for many threads."""
-    net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if net.mean.device.type != place.type or place.index not in (None, net.mean.device.index):
+        net.to(place)  # which also undoes the folding below
     if not net.mean.is_cuda:
         # BatchNorm is folded at first use, by torch.fx, which must not run in several threads.
         _forward(net, torch.zeros(1, 3, net.size, net.size, dtype=torch.uint8))

@@ -3,7 +3,6 @@
 Opening looks at the chunk files' sizes and reads none of them; Zarr checks the checksum of every chunk that is read.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,13 +10,30 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore
 
 from ctxlstm.cache import AWAY, file_bytes
 
 CRC_BYTES = 4  # that the codec crc32c adds to a chunk
-# Threads that read a cache into memory, and chunks that each asks for at once: Zarr checks one chunk while another
-# thread waits for the disk, or for the system to give it memory.
-READERS, AT_ONCE = 4, 8
+AT_ONCE = 64  # clips that are asked for at once when all are read: enough to be quick, and little memory
+
+
+class _Mapped(LocalStore):
+    """Zarr's store of files, which does not copy what it reads: a chunk is checked, and used, where the system has it."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """A chunk as a mapped file, anything else as Zarr reads it."""
+        if byte_range is not None or not key.startswith("c/"):
+            return await super().get(key, prototype, byte_range)
+        try:
+            data = np.memmap(self.root / key, np.uint8, "r")
+        except FileNotFoundError:
+            return None
+        return (prototype or default_buffer_prototype()).buffer.from_array_like(data)
 
 
 class Stored:
@@ -37,7 +53,7 @@ class Stored:
         """
         self._path, self._rows = path, rows
         with _damage_is_told(path):
-            self._array = zarr.open_array(path / "features.zarr", mode="r")
+            self._array = zarr.open_array(_Mapped(path / "features.zarr", read_only=True), mode="r")
         self._check_files()
         self.shape = torch.Size((len(rows), *self._array.shape[1:]))
 
@@ -63,17 +79,19 @@ class Stored:
     def read(self) -> Tensor:
         """All of it in memory, (N, T, D) float16, never there twice. Raises ValueError as `x[rows]` does."""
         x = np.empty(self.shape, np.float16)  # (N, T, D)
-        step = AT_ONCE * self._array.chunks[0]
-
-        def read(start: int) -> None:
-            first, last = np.searchsorted(self._rows, (start, start + step))
-            rows = self._rows[first:last]
+        memory = default_buffer_prototype().nd_buffer
+        count, chunk = self._array.shape[0], self._array.chunks[0]
+        step = chunk * max(1, AT_ONCE // chunk)
+        for start in range(0, count, step):
+            clips = slice(start, min(start + step, count))
+            first, last = np.searchsorted(self._rows, (clips.start, clips.stop))
+            rows, part = self._rows[first:last], x[first:last]
             with _damage_is_told(self._path):
-                block = self._array[start : start + step]
-            x[first:last] = self._whole(block if len(block) == len(rows) else block[rows - start], rows)
-
-        with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(read, range(0, self._array.shape[0], step)))
+                if len(rows) == clips.stop - clips.start:  # straight to where it stays
+                    self._array.get_basic_selection(clips, out=memory.from_ndarray_like(part))
+                elif len(rows):
+                    part[:] = self._array[clips][rows - start]
+            self._whole(part, rows)
         return torch.from_numpy(x)
 
     def _check_files(self) -> None:

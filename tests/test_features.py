@@ -15,7 +15,7 @@ import torch
 import zarr
 from filelock import FileLock
 
-from ctxlstm import backbone, features, ucf101, video
+from ctxlstm import backbone, features, pieces, ucf101, video
 
 SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 
@@ -80,9 +80,58 @@ def test_a_finished_cache_is_kept(clips, net, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in chunk_files(tmp_path / "c")} == before
 
 
-def test_batch_size_and_workers_do_not_change_the_features(reference, clips, net, tmp_path):
-    extract(clips, tmp_path / "c", net, batch_size=64, workers=1)
-    torch.testing.assert_close(features.load(tmp_path / "c").x, reference.x, rtol=2e-3, atol=2e-3)
+def test_the_number_of_workers_changes_no_bit_and_the_batch_size_only_the_last(
+    reference, clips, net, tmp_path
+):
+    extract(clips, tmp_path / "one", net, workers=1)
+    assert torch.equal(features.load(tmp_path / "one").x, reference.x)
+    extract(clips, tmp_path / "large", net, batch_size=64, workers=3)
+    torch.testing.assert_close(features.load(tmp_path / "large").x, reference.x, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "frames", "chunk", "clips_a_piece"),
+    [(24, 4, 1, 1), (300, 28, 1, 4), (1_000, 28, 3, 9), (13_320, 28, 8, 8), (13_320, 300, 8, 8)],
+)
+def test_pieces_are_whole_chunks_of_a_batch_or_less(count, frames, chunk, clips_a_piece):
+    table = pd.DataFrame({"name": map(str, range(count)), "path": ""})
+    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    missing = [(rows, list(rows)) for rows in chunks]
+    cut = list(pieces.cut(missing, chunk, table, pieces.How(frames, "first", None)))
+    assert len(cut[0].clips) == clips_a_piece
+    assert [rows for piece in cut for rows in piece.chunks] == chunks
+    assert [row for piece in cut for row in piece.clips] == list(range(count))
+    resumed = list(pieces.cut(missing[5:], chunk, table, pieces.How(frames, "first", None)))
+    assert resumed[1:] == cut[-len(resumed) + 1 :], "what is missing does not move the borders"
+
+
+def test_no_more_is_begun_than_the_workers_need():
+    begun = []
+    with pieces.pool_of(2) as pool:
+        stream = pieces.ahead(pool, lambda item: item, (begun.append(item) or item for item in range(100)))
+        for item in stream:
+            assert len(begun) <= item + 5, "memory would grow with the number of clips"
+    assert begun == list(range(100))
+
+
+def test_extraction_leaves_the_number_of_threads_as_it_was(own_clips, net, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        extract(own_clips, tmp_path / "c", net)
+        seen = [torch.get_num_threads()]
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert seen == [3, 3]
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu(reference, clips, tmp_path):
+    extract(clips, tmp_path / "c", backbone.load("efficientnet_lite0", size=32), device="cuda")
+    torch.testing.assert_close(features.load(tmp_path / "c").x, reference.x, rtol=1e-2, atol=1e-2)
 
 
 def test_killed_with_minus_nine_and_resumed(reference, clips, net, tmp_path, tiny_clips):
@@ -108,7 +157,7 @@ def test_killed_with_minus_nine_and_resumed(reference, clips, net, tmp_path, tin
     done = extract(clips, out, net)
     assert 0 < done.kept < len(clips)
     assert done.kept + done.extracted == len(clips)
-    torch.testing.assert_close(features.load(out).x, reference.x, rtol=2e-3, atol=2e-3)
+    assert torch.equal(features.load(out).x, reference.x)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
@@ -148,6 +197,51 @@ def test_a_damaged_description_of_the_array_is_refused_and_written_anew(own_clip
         features.load(out)
     assert extract(own_clips, out, net).kept == 6
     assert torch.equal(features.load(out).x, good)
+
+
+def test_features_that_stay_on_disk_are_read_by_rows(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    open(own_clips["path"][1], "wb").close()  # left out: rows of x are not rows of the cache
+    extract(own_clips, out, net)
+    here, there = features.load(out), features.load(out, memory=False)
+    x = there.x
+    assert (x.shape, len(x), x.nbytes) == (here.x.shape, 5, here.x.nbytes)
+    assert (x.dtype, x.device) == (torch.float16, torch.device("cpu"))
+    rows = torch.tensor([4, 0, 2, 2, 1])
+    assert torch.equal(x[rows], here.x[rows])
+    assert x[rows[:0]].shape == (0, 4, 1280)
+    assert there.digest == here.digest
+    with pytest.raises(IndexError):
+        x[torch.tensor([5])]
+
+
+def test_damage_is_told_at_once_by_size_and_by_checksum_when_it_is_read(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    good = features.load(out).x
+    files = sorted((out / "features.zarr" / "c").glob("*/0/0"))
+    data = bytearray(files[2].read_bytes())
+    data[100] ^= 1
+    files[2].write_bytes(data)
+    x = features.load(out, memory=False).x
+    assert torch.equal(x[torch.tensor([0, 5])], good[[0, 5]])
+    with pytest.raises(ValueError, match=r"damaged .*features\.extract once more"):
+        x[torch.tensor([0, 2])]
+    files[2].write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=f"chunk 2 has {len(data) - 1} bytes instead of {len(data)}"):
+        features.load(out, memory=False)
+    files[2].unlink()
+    with pytest.raises(ValueError, match="chunk 2 is missing"):
+        features.load(out, memory=False)
+
+
+def test_the_precision_is_in_the_key_only_where_it_is_not_the_usual(clips):
+    def key(**how) -> dict:
+        net = backbone.load("efficientnet_lite0", size=32, **how)
+        return features.make_key(net, clips, 4, "uniform")
+
+    assert "precision" not in key(), "caches from before there was a choice stay valid"
+    assert key(precision="bf16") == key() | {"precision": "bf16"}
 
 
 def test_unusable_clips_are_left_out_counted_and_listed_and_tried_again(own_clips, net, tmp_path):
