@@ -76,14 +76,3 @@ def own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(own):
         yield
     outer.wait_stream(own)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch's threads on the CPU for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

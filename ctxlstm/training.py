@@ -28,6 +28,7 @@ from ctxlstm.device import PRECISIONS
 from ctxlstm.features import Features
 from ctxlstm.loop import Loop, predict, read
 from ctxlstm.parts import BatchNorm1d
+from ctxlstm.pieces import threads
 
 # Below this many parameters a step on the CPU runs on one thread: its products are too small to share (with two
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
@@ -169,7 +170,7 @@ def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoc
         torch.cuda.reset_peak_memory_stats(where)
     loop = Loop(model, optimizer, accelerator, x, y, config.batch_size, config.seed)
     on_frames = x.dtype == torch.uint8  # T frames of a clip take much more memory and work than T features
-    threads = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
+    count = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
     evaluated = config.batch_size if on_frames else 4 * config.batch_size  # clips at once
     if where.type == "cuda" and not on_frames:
         evaluated = max(evaluated, EVALUATED_ON_GPU)
@@ -178,7 +179,7 @@ def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoc
     logits = None
     for epoch in range(len(rows) + 1, config.epochs + 1):
         start = time.perf_counter()
-        with device.threads(threads):
+        with threads(count):
             loss, top1 = loop.epoch(epoch, rows_of["fit"])
             row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
             for name in ("validation", "test"):  # the test part's logits are kept
@@ -201,7 +202,7 @@ def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoc
         if on_epoch:
             on_epoch(row)
     if logits is None:  # resumed after the last epoch
-        with device.threads(threads):
+        with threads(count):
             logits = loop.predict(rows_of["test"], evaluated)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # takes the autocast off the caller's model
     return History(
