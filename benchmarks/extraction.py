@@ -35,7 +35,7 @@ CORES = os.cpu_count() or 1
 def measure(small: bool = False) -> tuple[list[Row], dict]:
     """Rows of the table, and the times behind them."""
     rows, raw = [], {}
-    size, times = (32, 2) if small else (224, 3)
+    size, times = (32, 2) if small else (224, 2)
     nets = [(backbone.load("efficientnet_lite0", size=size), 4 * CORES)]
     if not small:
         nets.insert(0, (measurement.random_resnet50(size), 2 * CORES))
