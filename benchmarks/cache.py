@@ -36,7 +36,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
     with tempfile.TemporaryDirectory() as folder:
         path, plain = Path(folder) / "features", Path(folder) / "plain.npy"
         write(path, plain, SMALL if small else FULL)
-        return _measured(path, plain, 2 if small else 3)
+        return _measured(path, plain, 2 if small else 9)
 
 
 def _measured(path: Path, plain: Path, times: int) -> tuple[list[Row], dict]:

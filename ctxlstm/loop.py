@@ -129,8 +129,10 @@ class _Graphs:
         graph, rows = torch.cuda.CUDAGraph(), batch.clone()
         self.optimizer.zero_grad(set_to_none=True)  # so that gradients get their memory inside the graph
         how = {"pool": self.pool, "stream": torch.cuda.current_stream()}
-        # Other threads, with trainings of their own, may allocate memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local", **how):
+        # Other threads, with trainings of their own, may start kernels and allocate memory meanwhile. They may not
+        # record too, which begins by waiting for the whole GPU, nor draw random numbers there: PyTorch has one
+        # generator, and one note of whether it is being recorded, for all of them. Both they do under this lock.
+        with RANDOM, torch.cuda.graph(graph, capture_error_mode="thread_local", **how):
             results = self.step(rows)
         self.pool = graph.pool()
         return graph, rows, results

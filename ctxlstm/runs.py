@@ -221,7 +221,7 @@ def save(
         "device": history.device,
         "peak_memory_of": "process, resident set"
         if history.device == "cpu"
-        else "GPU allocations, features included",
+        else "GPU allocations of the process, features included",
         "features_digest": features.digest,
         "features_key": features.key,
         "versions": environment(),

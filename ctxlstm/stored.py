@@ -1,39 +1,26 @@
 """A finished feature cache, read: whole into memory, or by rows where it is larger than memory.
 
-Opening looks at the chunk files' sizes and reads none of them; Zarr checks the checksum of every chunk that is read.
+Opening looks at the chunk files' sizes and reads none of them; the checksum of every chunk that is read is checked.
 """
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
 from torch import Tensor
-from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.storage import LocalStore
 
 from ctxlstm.cache import AWAY, file_bytes
 
 CRC_BYTES = 4  # that the codec crc32c adds to a chunk
-AT_ONCE = 64  # clips that are asked for at once when all are read: enough to be quick, and little memory
-
-
-class _Mapped(LocalStore):
-    """Zarr's store of files, which does not copy what it reads: a chunk is checked, and used, where the system has it."""
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """A chunk as a mapped file, anything else as Zarr reads it."""
-        if byte_range is not None or not key.startswith("c/"):
-            return await super().get(key, prototype, byte_range)
-        try:
-            data = np.memmap(self.root / key, np.uint8, "r")
-        except FileNotFoundError:
-            return None
-        return (prototype or default_buffer_prototype()).buffer.from_array_like(data)
+AT_ONCE = (
+    1024  # clips that are asked for at once where some are left out: enough to be quick, and little memory
+)
+# zarrs reads chunks on all cores and straight to where they stay. Where it is not there Zarr reads the same, slower.
+# For reading alone: it would not write a chunk aside and rename it.
+CODECS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"} if find_spec("zarrs") else {}
 
 
 class Stored:
@@ -52,8 +39,8 @@ class Stored:
             ValueError: a damaged description, a chunk file that is not there or not whole.
         """
         self._path, self._rows = path, rows
-        with _damage_is_told(path):
-            self._array = zarr.open_array(_Mapped(path / "features.zarr", read_only=True), mode="r")
+        with _damage_is_told(path), zarr.config.set(CODECS):
+            self._array = zarr.open_array(path / "features.zarr", mode="r")
         self._check_files()
         self.shape = torch.Size((len(rows), *self._array.shape[1:]))
 
@@ -78,27 +65,25 @@ class Stored:
 
     def read(self) -> Tensor:
         """All of it in memory, (N, T, D) float16, never there twice. Raises ValueError as `x[rows]` does."""
-        x = np.empty(self.shape, np.float16)  # (N, T, D)
-        memory = default_buffer_prototype().nd_buffer
-        count, chunk = self._array.shape[0], self._array.chunks[0]
-        step = chunk * max(1, AT_ONCE // chunk)
-        for start in range(0, count, step):
-            clips = slice(start, min(start + step, count))
-            first, last = np.searchsorted(self._rows, (clips.start, clips.stop))
-            rows, part = self._rows[first:last], x[first:last]
+        count = self._array.shape[0]
+        if len(self) == count:
             with _damage_is_told(self._path):
-                if len(rows) == clips.stop - clips.start:  # straight to where it stays
-                    self._array.get_basic_selection(clips, out=memory.from_ndarray_like(part))
-                elif len(rows):
-                    part[:] = self._array[clips][rows - start]
-            self._whole(part, rows)
+                x = self._array[:]  # (N, T, D)
+            return torch.from_numpy(self._whole(x, self._rows))
+        x = np.empty(self.shape, np.float16)  # (N, T, D)
+        for start in range(0, count, AT_ONCE):
+            first, last = np.searchsorted(self._rows, (start, start + AT_ONCE))
+            rows = self._rows[first:last]
+            with _damage_is_told(self._path):
+                x[first:last] = self._array[start : start + AT_ONCE][rows - start]
+            self._whole(x[first:last], rows)
         return torch.from_numpy(x)
 
     def _check_files(self) -> None:
         step, folder = self._array.chunks[0], self._path / "features.zarr" / "c"
         size = int(np.prod(self._array.chunks)) * self.dtype.itemsize + CRC_BYTES
         for number in np.unique(self._rows // step):  # a chunk with none of these clips may have no file
-            found = file_bytes(str(folder / f"{number}" / "0" / "0"))
+            found = file_bytes(f"{folder}/{number}/0/0")
             if found != size:
                 state = "is missing" if found == AWAY else f"has {found} bytes instead of {size}"
                 raise ValueError(_damaged(self._path, f"chunk {number} {state}"))

@@ -1,11 +1,14 @@
 """The training loop: it learns, it resumes exactly, and it says what is wrong."""
 
+import copy
 import errno
 import math
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -423,6 +426,53 @@ def test_bf16_learns_too(data, split):
     assert table["test_top1"].iloc[-1] > 0.8
 
 
+def test_a_step_is_recorded_after_two_that_ran_and_never_beside_another_recording(monkeypatch):
+    """A recorder of ours stands in for the GPU's: who records holds the lock that all random draws need."""
+    inside, held = [], []
+
+    class Graph:
+        def replay(self):
+            steps.append("replayed")
+
+        def pool(self):
+            return "pool"
+
+    @contextmanager
+    def record(graph, *, pool, stream, capture_error_mode):
+        assert not inside, "two recordings at once"
+        inside.append(graph)
+        with ThreadPoolExecutor(1) as other:
+            held.append(not other.submit(device.RANDOM.acquire, blocking=False).result())
+        time.sleep(0.02)
+        yield
+        inside.remove(graph)
+
+    for name, value in (("CUDAGraph", Graph), ("graph", record), ("current_stream", lambda: None)):
+        monkeypatch.setattr(torch.cuda, name, value)
+    steps = []
+
+    def step(rows):
+        steps.append("recorded" if inside else "ran")
+        return rows.sum(), rows.sum()
+
+    def train(_):
+        optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
+        run = loop._Graphs(step, optimizer)
+        return [run(torch.tensor(rows))[0].item() for rows in ([1, 2], [3, 4], [5], [6, 7], [8, 9])]
+
+    assert train(0) == [
+        3,
+        7,
+        5,
+        13,
+        13,
+    ]  # the stand-in replays nothing: its results stay those of the recording
+    assert steps == ["ran", "ran", "ran", "recorded", "replayed", "replayed"]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(train, range(4))) == [[3, 7, 5, 13, 13]] * 4
+    assert held == [True] * 5
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("precision", ["no", "tf32", "bf16"])
 def test_recorded_steps_give_what_steps_one_by_one_give(data, split, monkeypatch, precision):
@@ -432,3 +482,23 @@ def test_recorded_steps_give_what_steps_one_by_one_give(data, split, monkeypatch
     pd.testing.assert_frame_equal(
         recorded, training.fit(build(dropout=0.0), data, split, settings).table, rtol=1e-3
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_trainings_side_by_side_on_a_gpu_give_what_they_give_one_after_another(data, split):
+    names = [
+        "context_lstm",
+        "context_lstm",
+        "shuffled_lstm",
+        "context_lstm",
+    ]  # the third draws random numbers
+    nets = [build(name, dropout=0.0) for name in names]
+
+    def train(seed):
+        net = copy.deepcopy(nets[seed])
+        return training.fit(net, data, split, config(epochs=5, seed=seed, cpu=False)).table
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(train, range(4)))
+    for seed, table in enumerate(together):
+        pd.testing.assert_frame_equal(table, train(seed), rtol=1e-3)
