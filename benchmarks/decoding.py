@@ -58,12 +58,12 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
             for path, index in zip(paths, wanted, strict=True):
                 bare(path, index)
 
-        a, b = alternate(ours, reference, 2 if small else 6)
+        a, b = alternate(ours, reference, 2 if small else 8)
         raw[work] = {"ours": a, "reference": b}
         rows.append(_speeds(work, a, b, FRAMES * len(paths), note))
     with tempfile.TemporaryDirectory() as folder:
         path, source = clips.long_clip(Path(folder), small)
-        times, wanted = (2, 20) if small else (6, 20)
+        times, wanted = (2, 20) if small else (8, 20)
         work = f"first {FRAMES} frames of a long clip"
         a, b = alternate(
             _often(lambda: video.read_frames(path, FRAMES, "first"), wanted),

@@ -49,7 +49,7 @@ def extract(count: int, size: int, small: bool) -> None:
 
 def training_rows(small: bool) -> tuple[list[Row], dict]:
     """What the peak of training grows by with more clips, over the bytes of their features; and the rest of it."""
-    base = 100 if small else 960  # clips: so many to test on that each run has a full batch of them
+    base = 100 if small else 1920  # clips: so many to test on that each run has a full batch of them
     case = Case("cnn_lstm", {"hidden_size": 16, "num_layers": 1, "embedding": (16,)}, 20 if small else 80)
     runs = [in_process(train, case, times * base) for times in TIMES]
     sizes, before = ([run.value[i] for run in runs] for i in (0, 1))

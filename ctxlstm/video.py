@@ -7,6 +7,7 @@ count in a header: such a count is a guess at most, and where decoding finds ano
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -58,10 +59,7 @@ def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
     - "all": 0 ... n-1; `frames` is ignored.
     Raises ValueError for an unknown rule, for fewer than 1 frame asked for, and for a clip without frames.
     """
-    if rule not in RULES:
-        raise ValueError(f"Unknown frame rule {rule!r}: choose one of {', '.join(RULES)}")
-    if rule != "all" and (isinstance(frames, bool) or not isinstance(frames, int | np.integer) or frames < 1):
-        raise ValueError(f"frames is {frames!r}: rule {rule!r} takes a whole number of frames, at least 1")
+    _check(rule, frames)
     if count < 1:
         raise ValueError(f"No frame can be taken from a clip of {count} frames")
     if rule == "all":
@@ -70,6 +68,13 @@ def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
         return np.minimum(np.arange(frames), count - 1)
     # The formula in whole numbers, so that no rounding can move a frame.
     return (2 * np.arange(frames) + 1) * count // (2 * frames)
+
+
+def _check(rule: str, frames: int | None) -> None:
+    if rule not in RULES:
+        raise ValueError(f"Unknown frame rule {rule!r}: choose one of {', '.join(RULES)}")
+    if rule != "all" and (isinstance(frames, bool) or not isinstance(frames, int | np.integer) or frames < 1):
+        raise ValueError(f"frames is {frames!r}: rule {rule!r} takes a whole number of frames, at least 1")
 
 
 def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "first") -> Frames:
@@ -83,20 +88,26 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
     Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video,
     or gives no intact frame; for a frame folder with gaps, a corrupt JPEG or pictures of several sizes.
     """
-    frame_index(rule, 1, frames)  # refuses wrong arguments before any file is touched
+    _check(rule, frames)  # before any file is touched
     path = Path(path)
     try:
-        if path.is_dir():
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
             return _read_folder(path, frames, rule)
-        if not path.is_file():
-            raise VideoError(f"There is no video file or frame folder at {path}: check the path")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise VideoError(f"{path} is empty (0 bytes): replace it by the original clip")
-    except OSError as error:
-        raise VideoError(f"{path} cannot be read ({error.strerror}): check its rights") from error
-    with av.logging.Capture():  # FFmpeg's own remarks stay off the screen; what matters is in `problem`
-        return _read_video(path, frames, rule)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError
+        if not found.st_size:
+            raise VideoError(f"{path} is empty (0 bytes): replace it by the original clip")
+        with av.logging.Capture():  # FFmpeg's own remarks stay off the screen; what matters is in `problem`
+            return _read_video(path, frames, rule)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoError(f"There is no video file or frame folder at {path}: check the path") from error
+    except (OSError, av.error.FFmpegError) as error:
+        if isinstance(error, av.error.FFmpegError) and not isinstance(error, PermissionError):
+            what = f"is not a video that can be decoded ({error.strerror}): replace it by the original clip"
+        else:
+            what = f"cannot be read ({error.strerror}): check its rights"
+        raise VideoError(f"{path} {what}") from error
 
 
 def decoder_version(kind: str = "video") -> str:
@@ -139,25 +150,27 @@ class _Decoded:
 
 
 def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
-    try:
-        expected = frames if rule == "first" else _guess_count(path, rule)
-        wanted = np.unique(frame_index(rule, max(expected, 1), frames))
-        clip = _decode(path, wanted, stop_early=rule == "first")
-        if clip.count == clip.patched:
-            raise VideoError(f"{path} gives no intact frame: replace it by the original clip")
-        problem = clip.problem(path.name)
+    expected = max(1, frames if rule == "first" else _guess_count(path, rule))
+    index = frame_index(rule, expected, frames)
+    wanted = _once(index)
+    clip = _decode(path, wanted, stop_early=rule == "first")
+    if clip.count == clip.patched:
+        raise VideoError(f"{path} gives no intact frame: replace it by the original clip")
+    problem = clip.problem(path.name)
+    if clip.count != expected:  # there are more or fewer frames than expected: take the right ones
         index = frame_index(rule, clip.count, frames)
-        if not set(index.tolist()) <= set(wanted.tolist()):
-            wanted = np.unique(index)  # there are more or fewer frames than expected: take the right ones
+        if not set(index.tolist()) <= set(wanted):
+            wanted = _once(index)
             clip.pictures = _decode(path, wanted, stop_early=True).pictures
-    except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{path} is not a video that can be decoded ({error.strerror}): replace it by the original clip"
-        ) from error
     pictures = clip.pictures
-    if not np.array_equal(index, wanted):  # frames repeated or left out
+    if index.tolist() != wanted:  # frames repeated or left out
         pictures = pictures[np.searchsorted(wanted, index)]
     return Frames(torch.from_numpy(pictures).permute(0, 3, 1, 2), index, clip.count, problem)  # (T, 3, H, W)
+
+
+def _once(index: np.ndarray) -> list[int]:
+    """Frame numbers in ascending order, each once."""
+    return list(dict.fromkeys(index.tolist()))
 
 
 def _open(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
@@ -191,7 +204,7 @@ def _guess_count(path: Path, rule: str) -> int:
     return count
 
 
-def _decode(path: Path, wanted: np.ndarray, stop_early: bool) -> _Decoded:
+def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
     """Decode to the last wanted frame, or to the end, and convert the wanted frames (sorted numbers) to RGB."""
     container, stream = _open(path)
     with container:

@@ -273,10 +273,10 @@ def test_file_without_read_permission(tmp_path, clip, monkeypatch):
         path.chmod(0)
     else:  # root may read everything
 
-        def refuse(*_):
-            raise PermissionError(13, "Permission denied", str(path))
+        def refuse(*_, **__):
+            raise av.error.PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(av, "open", refuse)
     with pytest.raises(
         VideoError, match=r"locked\.avi cannot be read \(Permission denied\): check its rights"
     ):
