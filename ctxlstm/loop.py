@@ -98,7 +98,10 @@ class Loop:
             yield torch.Generator().manual_seed(seed)
             return
         with RANDOM, torch.random.fork_rng(devices=[self.y.device] if self.y.is_cuda else []):
-            torch.manual_seed(seed)
+            # torch.manual_seed would seed every kind of device, and takes a millisecond where there is no GPU.
+            torch.default_generator.manual_seed(seed)
+            if self.y.is_cuda:
+                torch.cuda.manual_seed(seed)
             yield torch.default_generator
 
 

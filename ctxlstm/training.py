@@ -183,7 +183,8 @@ def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoc
             loss, top1 = loop.epoch(epoch, rows_of["fit"])
             row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
             for name in ("validation", "test"):  # the test part's logits are kept
-                logits = loop.predict(rows_of[name], evaluated)  # (N of the part, K)
+                if len(rows_of[name]):
+                    logits = loop.predict(rows_of[name], evaluated)  # (N of the part, K)
                 row |= _measure(name, logits, y[rows_of[name]])
         if not np.isfinite([row["train_loss"], row["test_loss"]]).all():
             raise FloatingPointError(
@@ -232,7 +233,7 @@ def _parts(features: Features, split: ucf101.Split, config: Config) -> dict[str,
     return {"fit": fit, "validation": validation, "test": split.test}
 
 
-def _measure(name: str, logits: Tensor, y: Tensor) -> dict:
+def _measure(name: str, logits: Tensor | None, y: Tensor) -> dict:
     if len(y) == 0:
         return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
     right = (logits.argmax(1) == y).sum().item()
