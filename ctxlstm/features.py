@@ -27,7 +27,9 @@ from ctxlstm.cache import Cache, disk_full_is_told, locked, read_manifest, refus
 from ctxlstm.pieces import Done, How, Piece, decoded
 from ctxlstm.stored import Stored
 
-CODE_VERSION = 1  # raise it whenever the same clips and settings would give other numbers
+# Raise it whenever the same clips and settings would give other numbers, by more than the last digit of float16, in
+# which processors differ too.
+CODE_VERSION = 1
 
 
 @dataclass(frozen=True)
