@@ -1,5 +1,6 @@
 """The records in the repository are whole and complete, and the README says what they say."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,38 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
 STUDIES = ("stickfigures", "ucf101_subset")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = ROOT / "benchmarks" / "results"
+# README's words: the benchmark, and how its rows begin
+BENCHED = {
+    "decoding 28 frames, speed over a bare PyAV loop": ("decoding", "decoding,"),
+    "first 28 frames of a long clip, time over decoding 28 frames": ("decoding", "first 28"),
+    "extraction end to end, speed over the sum of bare decoding, resizing and forward pass": (
+        "extraction",
+        "extraction,",
+    ),
+    "training step, time over a bare loop with the same modules": ("training", "step,"),
+    "epoch with evaluation, likewise": ("training", "epoch with"),
+    "full-size feature cache (1.5 GB): open, check, first batch": ("cache", "open a cache"),
+    "the same into memory, speed over `np.load` of one file": ("cache", "read a cache"),
+    "peak memory of extraction, 2 and 4 times the clips over once": ("memory", "peak of extraction"),
+    "memory of training that 2 and 4 times the clips add, over their features": (
+        "memory",
+        "peak of training, what",
+    ),
+    "ResNet-50 and EfficientNet-Lite0 in bf16, speed over float32": ("extraction", "backbone in bf16"),
+    "epoch on cached features, times faster than all frames through ResNet-50: `cnn_lstm`, hidden 128": (
+        "online",
+        "epochs 2..n on cached features, cnn_lstm, hidden 128",
+    ),
+    "the same, `context_lstm`, hidden 128": (
+        "online",
+        "epochs 2..n on cached features, context_lstm, hidden 128",
+    ),
+    "the same, `context_lstm`, hidden 512, the paper's": (
+        "online",
+        "epochs 2..n on cached features, context_lstm, hidden 512",
+    ),
+}
 
 
 @cache
@@ -110,3 +143,24 @@ def test_readme_says_what_became_of_the_claims():
     for status, rows in judged.groupby("status"):
         names = ", ".join(f"`{name}`" for name in rows["claim"])
         assert f"| {status} | {len(rows)} | {names} |" in README
+
+
+def bench_cells(machine: str, topic: str, begins: str) -> list[str]:
+    """Ratio, limit and whether it was met, of the rows of a benchmark's record whose work begins so."""
+    record = json.loads((BENCHMARKS / f"{topic}-{machine}.json").read_text(encoding="utf-8"))
+    assert "dirty" not in record["versions"]["commit"]
+    rows = [row for row in record["rows"] if row["work"].startswith(begins)]
+    limit = rows[0]["limit"].replace(">=", "≥").replace("<=", "≤")
+    if limit.endswith(" s"):  # of time, not of a ratio
+        ends = [f"{rows[0]['ours']:.2f} s"]
+    else:
+        ratios = sorted(row["ratio"] for row in rows)
+        ends = [f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}" for ratio in (ratios[0], ratios[-1])]
+    met = {True: "yes", False: "no", None: ""}
+    return [" to ".join(dict.fromkeys(ends)), limit, met[all(row["met"] for row in rows) if limit else None]]
+
+
+@pytest.mark.parametrize(("words", "where"), BENCHED.items())
+def test_readme_says_what_make_bench_measured(words, where):
+    cells = bench_cells("amd-epyc-2-cores", *where)
+    assert f"| {' | '.join([words, *cells])} |".replace("  ", " ") in README.replace("  ", " ")
