@@ -1,4 +1,6 @@
-"""Training at the paper's size on a GPU: `python -m benchmarks.gpu_training` (about ten minutes of an H200).
+"""Training at the paper's size on a GPU: `python -m benchmarks.gpu_training`.
+
+Not run yet: an H200 is expected to take ten minutes.
 
 Full size: 9,990 + 3,330 clips of 28 x 2,048 generated features in the GPU's memory, batch 80, hidden size 512, 3 blocks.
 Floors come from this card's own rates, measured first: the work counted by `cost.predict` over the matrix rate, and the
@@ -6,7 +8,6 @@ bytes that Adam and the weights must move over the bandwidth; the larger of the 
 script in a minute, on a CPU where there is no GPU; its numbers mean nothing and are not recorded.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -284,15 +285,8 @@ def profile(size: Size, features: Features) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure everything, print the table, keep the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_training", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "--small", action="store_true", help="to try it, without a GPU too; nothing is recorded"
-    )
-    small = parser.parse_args(arguments).small
-    if not small and not torch.cuda.is_available():
-        print("this benchmark needs a GPU; --small tries the script without one")
+    small = harness.small_or_gpu("gpu_training", __doc__, arguments)
+    if small is None:
         return 2
     size = SMALL if small else Size()
     features, split = data(size)

@@ -1,9 +1,10 @@
 """What all benchmarks share: two things timed in turn, one table, one record, and memory in fresh processes.
 
 Times of one machine wobble with what else it does, so nothing is judged by seconds: ours and a reference run in turn
-in one process, and the ratio of each pair is taken; their median stands in the table.
+in one process, and the ratio of each pair is taken. The table has medians: of both, and of the ratios.
 """
 
+import argparse
 import json
 import math
 import multiprocessing
@@ -214,6 +215,23 @@ def _processor() -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", info.read_text("utf-8"), re.M) if info.is_file() else None
     return (found[1] if found else platform.processor() or platform.machine()).strip()
+
+
+def small_or_gpu(name: str, text: str, arguments: list[str] | None) -> bool | None:
+    """Read the arguments of a benchmark for a GPU: was `--small` asked for? None if not, and there is no GPU.
+
+    Args:
+        name: of its module; text: that module's docstring; arguments: default: the command line's.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=text.splitlines()[0])
+    parser.add_argument(
+        "--small", action="store_true", help="to try it, without a GPU too; nothing is recorded"
+    )
+    small = parser.parse_args(arguments).small
+    if small or torch.cuda.is_available():
+        return small
+    print("this benchmark needs a GPU; --small tries the script without one")
+    return None
 
 
 def save(name: str, rows: Sequence[Row], raw: Mapping[str, Any], *, folder: str | Path | None = None) -> Path:

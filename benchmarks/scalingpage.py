@@ -71,8 +71,8 @@ def blocks(record: Mapping, name: str) -> dict[str, str]:
     about, here = record["machine"], machine_of(record)
     measured = (
         f"Measured on {about['processor']}, {about['cores']} cores, {about['memory_gb']} GB of memory, torch "
-        f"{record['versions']['torch']} on {about['torch_threads']} threads, {record['date'][:10]}; every measurement "
-        f"behind it is in `results/{name}`."
+        f"{record['versions']['torch']} on {about['torch_threads']} threads, {record['date'][:10]}, code "
+        f"{record['versions']['commit']}; every measurement behind it is in `results/{name}`."
     )
     return {
         "record": measured,

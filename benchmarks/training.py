@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
             note = f"a bare loop with the same modules; {threads} thread{'s' * (threads > 1)}" + (
                 "" if what == "step" else f"; {steps} steps and {tested} clips to test"
             )
-            rows.append(row(work, min(a), min(b), "s", ratio(a, b), at_most=most, note=note))
+            rows.append(row(work, median(a), median(b), "s", ratio(a, b), at_most=most, note=note))
     modules = (("ctxlstm", 4), ("ctxlstm.models", 2))  # and how often
     for module, often in modules[:1] if small else modules:
         limit = IMPORT_LIMIT if module == "ctxlstm" else None
@@ -90,7 +91,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
         met = None if limit is None else added <= limit
         bound = "" if limit is None else f"<= {limit} s more"
         rows.append(
-            Row(work, min(a), min(b), "s", ratio(a, b), bound, met, "import torch; in fresh processes")
+            Row(work, median(a), median(b), "s", ratio(a, b), bound, met, "import torch; in fresh processes")
         )
     return rows, raw
 

@@ -222,9 +222,10 @@ for station, share in zip(("decoding", "CNN", "Context-LSTM"), seconds / seconds
     print(f"{station:<13}{share:6.1%} of the time")
 
 # %% [markdown]
-# How good was your guess? The frozen CNN takes nearly all of the time, and the classifier, which the paper is about, takes
-# little. Keep that in mind for [Chapter 12](12_cost.ipynb). It also explains how this book can run on your machine: the
-# CNN never changes, so its features are computed once and kept.
+# How good was your guess? The frozen CNN takes most of the time, about nine tenths where this page was made. The classifier,
+# which the paper is about, takes most of the rest, although its arithmetic is far less: its steps wait for each other. Keep
+# that in mind for [Chapter 12](12_cost.ipynb). It also explains how this book can run on your machine: the CNN never
+# changes, so its features are computed once and kept.
 #
 # And is the prediction right? With this little training it is for about half of the test clips. Mind the per cent beside
 # it: a model can be sure and wrong.

@@ -21,7 +21,7 @@ records a table. Imports point only upwards in this list:
     settings      the notebooks' parameters
     runs, costrecord   run records, cost records
     experiment, sweep   one run from settings to record; many on dask.distributed
-    distributed   one training in several processes
+    distributed   one training in several processes (papermill_runs/data_parallel.ipynb)
     figures       pictures of one run
     studies       many runs of one study: what may be compared, intervals, paired tests
     tables, studytables, tabletext   the paper's tables and ours, from run records

@@ -4,8 +4,12 @@ A local cluster by default, any scheduler by its address. Under Slurm `dask-jobq
 
     cluster = dask_jobqueue.SLURMCluster(cores=16, memory="64GB", walltime="02:00:00")
     cluster.scale(jobs=8)
+    dask.distributed.Client(cluster).wait_for_workers(1)  # jobs may wait in Slurm's queue
     extract(clips, out, scheduler=cluster.scheduler_address)
 
+A worker of an extraction wants as many threads as it has cores. A worker of a sweep does as many trainings side by side
+as it has threads: one on a CPU, a few on a GPU. `--memory-limit 0` keeps Dask from ending a worker whose features take
+more than its share.
 Scheduler and workers exchange pickled objects: connect only to a scheduler that is yours.
 """
 
@@ -22,7 +26,8 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import pandas as pd
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+import torch
+from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
 
 from ctxlstm import features, pieces
 from ctxlstm.backbone import Backbone
@@ -44,12 +49,29 @@ _READY: WeakKeyDictionary[_Sent, Backbone] = WeakKeyDictionary()
 _PREPARING = threading.Lock()
 
 
+class _OneGPU(WorkerPlugin):
+    """Gives the workers of a local cluster the GPUs in turn, one each, before any of them has used one."""
+
+    def __init__(self, gpus: list[str]):
+        self.gpus = gpus
+
+    def setup(self, worker: Worker) -> None:
+        """Called in a worker when it starts, and when it starts anew."""
+        os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus[int(worker.name) % len(self.gpus)]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by number or name."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return chosen.split(",") if chosen else [str(number) for number in range(torch.cuda.device_count())]
+
+
 @contextmanager
 def client(workers: int, scheduler: str = "", *, threads: int = 1) -> Iterator[Client]:
     """A client of the scheduler, or of a local cluster that ends with it.
 
     Args:
-        workers: processes of the local cluster; threads: of each.
+        workers: processes of the local cluster, among which several GPUs are dealt out; threads: of each.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
 
     Raises:
@@ -76,6 +98,8 @@ def client(workers: int, scheduler: str = "", *, threads: int = 1) -> Iterator[C
     # memory_limit 0: the default would kill a worker at a share of the memory that large features may well need.
     size = {"n_workers": workers, "threads_per_worker": threads, "memory_limit": 0}
     with LocalCluster(**size, host="127.0.0.1", **quiet) as cluster, Client(cluster) as own:
+        if len(gpus := _gpus()) > 1:
+            own.register_plugin(_OneGPU(gpus))
         yield own
 
 

@@ -65,14 +65,25 @@ def arithmetic(precision: str) -> Iterator[None]:
                     flag.allow_tf32 = value
 
 
+# Streams that no training uses now. PyTorch makes 32 and then gives the first one again: two trainings on one stream
+# would record each other's steps.
+_FREE: list[torch.cuda.Stream] = []
+
+
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
     """On a GPU a stream of its own: steps can be recorded there, and trainings in other threads run beside it."""
     if device.type != "cuda":
         yield
         return
-    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    outer = torch.cuda.current_stream(device)
+    with RANDOM:
+        own = _FREE.pop() if _FREE else torch.cuda.Stream(device)
     own.wait_stream(outer)
-    with torch.cuda.stream(own):
-        yield
-    outer.wait_stream(own)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        outer.wait_stream(own)
+        with RANDOM:
+            _FREE.append(own)

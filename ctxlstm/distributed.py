@@ -4,11 +4,13 @@
     accelerate.notebook_launcher(distributed.train, (job,), num_processes=2)  (a notebook)
 
 Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); on several machines they all need
-the folders of data and results. `job` is a `Settings` of one model, protocol and seed, or a YAML file of its values.
+the folders of data and results. `job` is a `Settings` of one model, protocol and seed, or a YAML file of its values
+(papermill_runs/data_parallel.ipynb writes one).
 """
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -34,7 +36,9 @@ def train(job: Settings) -> Path:
     job = job.jobs()[0]
     clips = experiment.clips(job)
     split = experiment.split(job, clips)
-    with PartialState(cpu=job.cpu or not torch.cuda.is_available()).main_process_first():
+    patience = timedelta(days=1)  # NCCL's own would end the others after ten minutes of extraction
+    cpu = job.cpu or not torch.cuda.is_available()
+    with PartialState(cpu=cpu, timeout=patience).main_process_first():
         features = experiment.features(job, clips, split)
     part = feature_cache.align(split, clips, features)
     report = runs.progress(f"{job.models[0]} in {os.environ.get('WORLD_SIZE', 1)} processes", job.epochs)
@@ -42,7 +46,7 @@ def train(job: Settings) -> Path:
 
 
 def main() -> None:
-    """The command line: one argument, a YAML file of `Settings`, or the name of one in papermill_runs/configs/."""
+    """The command line: one argument, a YAML file of `Settings` for a single run."""
     if len(sys.argv) != 2:
         sys.exit("usage: accelerate launch --num_processes 2 -m ctxlstm.distributed job.yaml")
     folder = train(Settings(**read_config(sys.argv[1])))

@@ -8,7 +8,7 @@ the whole. Shape letters: B clips, T frames, D features, K classes, N clips of a
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -22,6 +22,7 @@ from ctxlstm.device import RANDOM
 from ctxlstm.models import ShuffledLSTM
 
 WARM = 2  # steps of a batch size before it is recorded: libraries choose their kernels, Adam makes its state
+Step = Callable[[Tensor], tuple[Tensor, ...]]  # of the clips of a batch (B,): losses () and hits ()
 GRAPHS = True  # benchmarks/gpu_training.py turns it off to measure what it is worth
 
 
@@ -50,8 +51,8 @@ class Loop:
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
         # Frames are too many to stay on the device, and their backbone keeps it busy without a recording.
         recordable = y.is_cuda and x.device == y.device and x.dtype != torch.uint8
-        self.graphed = GRAPHS and recordable and self.processes == 1 and repeatable(self.raw)
-        self.run = _Graphs(self.step, optimizer) if self.graphed else self.step
+        graphed = GRAPHS and recordable and self.processes == 1 and repeatable(self.raw)
+        self.graphs = _Graphs(optimizer) if graphed else None
 
     def epoch(self, number: int, rows: Tensor) -> tuple[float, float]:
         """Train on the clips `rows` (N,) once, in random order; returns mean loss (nats) and top-1 over the epoch."""
@@ -62,7 +63,7 @@ class Loop:
         with self._random(seed) as generator:
             order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
             for batch in batches(order, self.batch_size, self.x.shape[1]):
-                done.append(self.run(batch))
+                done.append(self.graphs(self.step, batch) if self.graphs else self.step(batch))
         losses, hits = (torch.stack(column) for column in zip(*done, strict=True))  # (batches,) each
         totals = torch.stack([(losses.sum() / len(rows)).double(), hits.sum().double()])  # (2,)
         totals = self.accelerator.reduce(totals, "sum") if self.processes > 1 else totals
@@ -94,7 +95,7 @@ class Loop:
     @contextmanager
     def _random(self, seed: int) -> Iterator[torch.Generator]:
         """The generator of an epoch's order; whatever else the model draws follows from the same seed."""
-        if self.graphed:  # draws nothing else, so other threads may train beside it
+        if self.graphs:  # draws nothing else, so other threads may train beside it
             yield torch.Generator().manual_seed(seed)
             return
         with RANDOM, torch.random.fork_rng(devices=[self.y.device] if self.y.is_cuda else []):
@@ -110,33 +111,36 @@ class _Graphs:
 
     An epoch has two sizes of batch at most. The first steps of each run as they are: they are steps of the training
     too, so recording changes no result. Memory is shared between the graphs, which never run at the same time.
+
+    In other threads there may be trainings of their own. While a step is recorded, no other may be recorded, which
+    begins by waiting for the whole GPU; none may run unrecorded, as all backward passes share a thread and its handle
+    of cuDNN; and nobody may draw random numbers there, as PyTorch has one generator, and one note of whether it is
+    being recorded, for all. All of these happen under the lock `RANDOM`. To replay a graph, or to copy, is free.
     """
 
-    def __init__(self, step, optimizer: torch.optim.Optimizer) -> None:
-        self.step, self.optimizer = step, optimizer
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
         self.seen, self.graphs, self.pool = Counter(), {}, None
 
-    def __call__(self, batch: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, step: Step, batch: Tensor) -> tuple[Tensor, ...]:
         size = len(batch)
         if size not in self.graphs:
             self.seen[size] += 1
-            if self.seen[size] <= WARM:
-                return self.step(batch)
-            self.graphs[size] = self._record(batch)
+            with RANDOM:
+                if self.seen[size] <= WARM:
+                    return step(batch)
+                self.graphs[size] = self._record(step, batch)
         graph, rows, results = self.graphs[size]
         rows.copy_(batch)  # (B,)
         graph.replay()
         return tuple(result.clone() for result in results)  # the next replay writes over them
 
-    def _record(self, batch: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]:
+    def _record(self, step: Step, batch: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]:
         graph, rows = torch.cuda.CUDAGraph(), batch.clone()
         self.optimizer.zero_grad(set_to_none=True)  # so that gradients get their memory inside the graph
         how = {"pool": self.pool, "stream": torch.cuda.current_stream()}
-        # Other threads, with trainings of their own, may start kernels and allocate memory meanwhile. They may not
-        # record too, which begins by waiting for the whole GPU, nor draw random numbers there: PyTorch has one
-        # generator, and one note of whether it is being recorded, for all of them. Both they do under this lock.
-        with RANDOM, torch.cuda.graph(graph, capture_error_mode="thread_local", **how):
-            results = self.step(rows)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local", **how):
+            results = step(rows)
         self.pool = graph.pool()
         return graph, rows, results
 
@@ -172,5 +176,8 @@ def predict(model: nn.Module, x: Tensor, *, rows: Tensor | None = None, batch_si
 
 def read(x: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     """What a model reads: features (B, T, D) as float32, frames (B, T, 3, s, s) as the uint8 that they are."""
-    x = x[rows.to(x.device)].to(device)
+    x = x[rows.to(x.device)]
+    if device.type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()  # so that nothing waits for the copy
+    x = x.to(device, non_blocking=True)
     return x if x.dtype == torch.uint8 else x.float()

@@ -29,6 +29,7 @@ from ctxlstm.parts import (
     check_sizes,
     classifier,
     embedding_sizes,
+    recur,
 )
 
 State = tuple[Tensor, Tensor]  # (h, c) of a block, (directions * L, B, H) each
@@ -166,7 +167,7 @@ class ContextLSTM(nn.Module):
         y = self.embedding(x)  # (B, T, E)
         states, start = [], None  # the first block starts from zeros
         for block, stage in zip(self.blocks, self.stages, strict=True):
-            y, (h, c) = block(y, start)  # (B, T, 2H), (2L, B, H), (2L, B, H)
+            y, (h, c) = recur(block, y, start)  # (B, T, 2H), (2L, B, H), (2L, B, H)
             y = stage(y)  # (B, T, H) with feature pooling
             states.append((h, c))
             start = HANDOVERS[self.handover](h, c)  # (2L, B, H) twice
@@ -216,7 +217,7 @@ class CNNLSTM(nn.Module):
     def forward(self, x: Tensor, return_states: bool = False) -> Tensor | tuple[Tensor, list[State]]:
         """Classify clips x (B, T, D): logits (B, K), with `return_states` also [(h, c)] of the one block."""
         check_clips(x, self.input_size)
-        y, state = self.block(self.embedding(x))  # (B, T, W), (directions * L, B, H) twice
+        y, state = recur(self.block, self.embedding(x))  # (B, T, W), (directions * L, B, H) twice
         logits = self.head(READOUTS[self.readout](y))  # (B, K)
         return (logits, [state]) if return_states else logits
 

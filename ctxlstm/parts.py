@@ -52,6 +52,20 @@ def classifier(width: int, num_classes: int, dropout: float) -> nn.Sequential:
     )
 
 
+def recur(cells: nn.Module, x: Tensor, *start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
+    """Outputs (B, T, W) and last state of LSTM or GRU cells on x (B, T, D), in float32 whatever autocast is on.
+
+    `start`: the state to start from, if there is one.
+
+    Under autocast PyTorch gives cuDNN's cells float16 where bfloat16 was asked for, and without a scaled loss small
+    gradients vanish in float16.
+    """
+    if x.dtype == torch.float64 or x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return cells(x, *start)
+    with torch.autocast(x.device.type, enabled=False):
+        return cells(x.float(), *start)
+
+
 class SizedByData(nn.Module):
     """A module whose tensors get their length from data, so a loaded `state_dict` decides it anew."""
 
@@ -91,6 +105,7 @@ class BatchNorm1d(nn.BatchNorm1d):
         shared = self.training and distributed.is_available() and distributed.is_initialized()
         if not shared or distributed.get_world_size() == 1:
             return super().forward(y)
+        kind, y = y.dtype, y.to(torch.promote_types(y.dtype, torch.float32))  # bfloat16 cannot count to 300
         over = [dim for dim in range(y.ndim) if dim != 1]
         wide = (1, -1) + (1,) * (y.ndim - 2)
         count = y.new_tensor([y.numel() // y.shape[1]])
@@ -103,7 +118,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)  # (W,)
-        return centred * scale.view(wide) + self.bias.view(wide)
+        return (centred * scale.view(wide) + self.bias.view(wide)).to(kind)
 
 
 class FeatureBatchNorm(BatchNorm1d):

@@ -143,7 +143,10 @@ def _forward(net: Backbone, images: Tensor) -> Tensor:
 
 def _start(net: Backbone, images: Tensor) -> tuple[Tensor, torch.cuda.Event]:
     """Start copying there, computing and copying back on the GPU; the result (B, D) is there after the event."""
-    with torch.inference_mode(), torch.cuda.device(net.mean.device):
+    exactly = torch.backends.cudnn.flags(
+        enabled=True, allow_tf32=False
+    )  # float32 would be rounded to TensorFloat-32
+    with torch.inference_mode(), torch.cuda.device(net.mean.device), exactly:
         x = net(images.to(net.mean.device, non_blocking=True))  # (B, D)
         out = x.to(torch.float16).to("cpu", non_blocking=True)  # into pinned memory
         finished = torch.cuda.Event(blocking=True)  # waiting threads leave their core to those that decode

@@ -34,7 +34,7 @@ from ctxlstm.pieces import threads
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
 # the number of cores.
 ONE_THREAD_BELOW = 5_000_000
-VERSION = 2  # raise it whenever the same settings would train otherwise: older checkpoints are then refused
+VERSION = 3  # raise it whenever the same settings would train otherwise: older checkpoints are then refused
 EVALUATED_ON_GPU = 1024  # clips at once, where memory is no matter: an LSTM's steps wait for each other
 HEAVY, SELDOM = 100_000_000, 60.0  # checkpoints of more bytes than this are written once in so many seconds
 COLUMNS = (
@@ -57,8 +57,8 @@ class Config:
     chooses on the test part; 0 trains on all of the training part.
 
     `precision` is that of products: "no" float32, "tf32" float32 rounded to TensorFloat-32 on GPUs that have it, "bf16"
-    mixed with bfloat16. `backbone_learning_rate` is for a backbone that learns too (`online.Online`), a head's is
-    `learning_rate`.
+    mixed with bfloat16, but for the cells of an LSTM, which have "tf32". `backbone_learning_rate` is for a backbone that
+    learns too (`online.Online`), a head's is `learning_rate`.
     """
 
     epochs: int = 300
@@ -140,7 +140,7 @@ def fit(
 def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch) -> History:
     where = accelerator.device
     x, y = _at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
-    rows_of = {name: torch.as_tensor(rows, device=where) for name, rows in parts.items()}  # of x
+    rows_of = {name: torch.as_tensor(rows, device=x.device) for name, rows in parts.items()}  # of x
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     model = model.to(where)
     if not parameters:
@@ -307,8 +307,12 @@ def _at_home(x: Tensor, device: torch.device) -> Tensor:
     """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
     if not isinstance(x, Tensor):  # on disk (`stored.Stored`), as they are larger than memory
         return x
-    if device.type == "cuda" and x.nbytes > 0.5 * torch.cuda.mem_get_info(device)[0]:
-        return x
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )  # by PyTorch, to give again
+        if x.nbytes > 0.5 * (torch.cuda.mem_get_info(device)[0] + kept):
+            return x
     return x.to(device)
 
 

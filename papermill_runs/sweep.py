@@ -10,16 +10,25 @@
 # # The sweep: models x protocols x folds x seeds (paper, sections 4.3 and 4.4)
 #
 # One training says little: another seed gives another split and other weights. This notebook trains every head with
-# every seed on every split, on as many processes or machines as there are.
+# every seed on every split, in several processes, which take the GPUs in turn, or on several machines.
 #
 # ```
 # papermill papermill_runs/sweep.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
 # `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
-# `-p` too, and then counts before the config. Kill it whenever you like: the same command goes on where it was. For
-# several machines start `dask scheduler` and `dask worker` (or dask-jobqueue under Slurm) on folders that all of them
-# see, and give `-p scheduler tcp://host:8786`.
+# `-p` too, and then counts before the config. Kill it whenever you like: the same command goes on where it was.
+#
+# For several machines start, on folders that all of them see,
+#
+# ```
+# dask scheduler
+# dask worker tcp://host:8786 --nthreads 1 --memory-limit 0
+# ```
+#
+# with one worker a GPU (`CUDA_VISIBLE_DEVICES=0 dask worker ...`), or dask-jobqueue under Slurm, and give `-p scheduler
+# tcp://host:8786`. A worker does as many trainings side by side as it has threads. What is missing of the features is
+# extracted by this notebook's own process: on a cluster run `extract_features.ipynb` with the same scheduler first.
 
 # %% tags=["parameters"]
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
@@ -28,7 +37,7 @@ lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
-workers: int = 2  # processes
+workers: int = 2  # processes; several GPUs are dealt out among them
 at_once: int = 1  # trainings side by side in each process; for a GPU, which one training does not fill
 scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of so many workers)
 cpu: bool = False  # do not use a GPU

@@ -13,15 +13,16 @@
 # papermill papermill_runs/train.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101 -p model context_lstm
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
-# `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
+# `config` is a file of papermill_runs/configs/ or a path; of its models, folds and seeds this notebook takes none: the
+# model is named here, `-p fold 2` and `-p seed 1` choose others. Any name of `ctxlstm.settings.Settings` can be given
+# with `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
 # `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch), and
 # `-p config ucf101_finetune` or `-p finetune true` to train the backbone too (slower still: for a GPU).
 
 # %% tags=["parameters"]
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, _paper, _official, _finetune, or a YAML file
 model: str = "context_lstm"  # of ctxlstm.models.NAMES
-protocol: str = "paper"  # paper (random 3:1), grouped, official
+protocol: str = ""  # paper (random 3:1), grouped, official (default: the config's first)
 root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
 lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
@@ -30,10 +31,14 @@ results: str = ""  # folder that gets the run folder (default: papermill_runs/ou
 cpu: bool = False  # do not use a GPU
 
 # %%
+from dataclasses import replace
+
 from ctxlstm.settings import Settings
 
-one = {"models": (model,), "protocols": (protocol,), "folds": (), "seeds": ()}
+one = {"models": (model,), "folds": (), "seeds": ()} | ({"protocols": (protocol,)} if protocol else {})
 job = Settings.from_notebook(globals(), besides=("model", "protocol"), **one)
+job = replace(job, protocols=job.protocols[:1])
+(protocol,) = job.protocols
 
 # %%
 from IPython.display import display
@@ -45,9 +50,8 @@ results_folder = runs.prepare(job.results)
 clips = experiment.clips(job)
 split = experiment.split(job, clips)
 leak = ucf101.leakage(clips, split)
-print(
-    f"{len(split.train)} clips to train on, {len(split.test)} to test, {leak.share:.1%} of them with a sibling"
-)
+counts = f"{len(split.train)} clips to train on, {len(split.test)} to test"
+print(f"protocol {protocol}: {counts}, {leak.share:.1%} of them with a sibling")
 
 # %% [markdown]
 # ## The head
@@ -65,7 +69,7 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 # ## Training
 #
 # After every epoch the loss and the accuracy on the test part, as the paper does it. A run that was killed goes on
-# after its last epoch; a finished one is kept.
+# from its checkpoint, which is written after every epoch, for large heads once a minute; a finished one is kept.
 
 # %%
 part = feature_cache.align(split, clips, features)

@@ -190,3 +190,22 @@ def test_wrong_settings(clips, net, tmp_path, monkeypatch):
     assert not (tmp_path / "c").exists()
     with pytest.raises(ConnectionError, match="no Dask scheduler answers at tcp://127"):
         cluster.extract(clips, tmp_path / "c", backbone=net, scheduler="tcp://127.0.0.1:9", **HOW)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"), [(["4", "7"], ["4", "7", "4"]), (["4"], [None] * 3), ([], [None] * 3)]
+)
+def test_several_gpus_are_dealt_out_among_local_workers(monkeypatch, gpus, expected):
+    monkeypatch.setattr(cluster, "_gpus", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with cluster.client(3) as dask:
+        found = dask.run(lambda dask_worker: (dask_worker.name, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    assert [gpu for _, gpu in sorted(found.values())] == expected
+
+
+def test_only_the_gpus_that_this_process_may_use_are_dealt_out(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-6f1c")
+    assert cluster._gpus() == ["2", "GPU-6f1c"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 3)
+    assert cluster._gpus() == ["0", "1", "2"]

@@ -1,5 +1,6 @@
 """Notebook pairs: the .ipynb says what its .py says, and is fit to be published."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -30,6 +31,12 @@ def test_notebook_is_small_and_has_no_machine_in_it(source):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
             assert len("".join(cell["source"]).splitlines()) <= 25
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_no_notebook_has_the_name_of_a_library(source):
+    """In JupyterLab a notebook's folder comes first on the path: its .py would be imported instead."""
+    assert importlib.util.find_spec(source.stem) is None
 
 
 @pytest.mark.parametrize("source", RUNS, ids=lambda path: path.stem)

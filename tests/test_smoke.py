@@ -92,7 +92,7 @@ def test_train_with_a_backbone_that_learns_too(place):
 
 def test_one_training_in_two_processes(place):
     folder = place / "shared"
-    printed = execute("distributed", place, results=folder, cpu=True)
+    printed = execute("data_parallel", place, results=folder, cpu=True)
     assert "context_lstm in 2 processes" in printed
     difference = re.search(r"largest difference between 2 processes and one: (\S+) nats", printed)
     assert float(difference[1]) < 1e-3

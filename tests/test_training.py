@@ -2,13 +2,15 @@
 
 import copy
 import errno
+import gc
 import math
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -441,8 +443,6 @@ def test_a_step_is_recorded_after_two_that_ran_and_never_beside_another_recordin
     def record(graph, *, pool, stream, capture_error_mode):
         assert not inside, "two recordings at once"
         inside.append(graph)
-        with ThreadPoolExecutor(1) as other:
-            held.append(not other.submit(device.RANDOM.acquire, blocking=False).result())
         time.sleep(0.02)
         yield
         inside.remove(graph)
@@ -452,13 +452,15 @@ def test_a_step_is_recorded_after_two_that_ran_and_never_beside_another_recordin
     steps = []
 
     def step(rows):
+        with ThreadPoolExecutor(1) as other:
+            held.append(not other.submit(device.RANDOM.acquire, blocking=False).result())
         steps.append("recorded" if inside else "ran")
         return rows.sum(), rows.sum()
 
     def train(_):
         optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
-        run = loop._Graphs(step, optimizer)
-        return [run(torch.tensor(rows))[0].item() for rows in ([1, 2], [3, 4], [5], [6, 7], [8, 9])]
+        run = loop._Graphs(optimizer)
+        return [run(step, torch.tensor(rows))[0].item() for rows in ([1, 2], [3, 4], [5], [6, 7], [8, 9])]
 
     assert train(0) == [
         3,
@@ -470,7 +472,64 @@ def test_a_step_is_recorded_after_two_that_ran_and_never_beside_another_recordin
     assert steps == ["ran", "ran", "ran", "recorded", "replayed", "replayed"]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(train, range(4))) == [[3, 7, 5, 13, 13]] * 4
-    assert held == [True] * 5
+    assert held == [True] * 4 * 5
+
+
+def test_a_training_that_has_ended_leaves_its_data_at_once(data, split):
+    """A GPU's memory is not to wait for Python's collector."""
+    net = build(dropout=0.0)
+    adam = torch.optim.Adam(net.parameters())
+    x = data.x.clone()
+    gone = [
+        weakref.ref(loop.Loop(net, adam, device.accelerator("no", cpu=True), x, data.y, 8, 0)),
+        weakref.ref(x),
+    ]
+    gc.disable()
+    try:
+        one = loop.Loop(net, adam, device.accelerator("no", cpu=True), x, data.y, 8, 0)
+        one.epoch(1, torch.as_tensor(split.train))
+        gone.append(weakref.ref(one))
+        del one, x
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", ["context_lstm", "gru"])
+def test_under_autocast_the_cells_stay_in_float32(name):
+    net, kinds = build(name, dropout=0.0), set()
+    for module in net.modules():
+        if isinstance(module, nn.LSTM | nn.GRU):
+            module.register_forward_hook(
+                lambda module, given, out: kinds.update({given[0].dtype, out[0].dtype})
+            )
+    x = torch.randn(2, 5, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(x)
+    assert kinds == {torch.float32}
+    torch.testing.assert_close(logits.float(), net(x), rtol=0.05, atol=0.05)
+
+
+def test_no_two_trainings_have_the_same_stream(monkeypatch):
+    """Streams of ours stand in for the GPU's."""
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    used = []
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: used.append(stream) or nullcontext())
+    monkeypatch.setattr(device, "_FREE", [])
+    gpu = torch.device("cuda")
+    with device.own_stream(gpu), device.own_stream(gpu):
+        pass
+    with pytest.raises(RuntimeError, match="on purpose"), device.own_stream(gpu):
+        raise RuntimeError("on purpose")
+    assert used[0] is not used[1]
+    assert used[2] in used[:2], "it is used again"
+    assert len(device._FREE) == 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
