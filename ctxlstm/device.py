@@ -67,7 +67,7 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 # Streams that no training uses now. PyTorch makes 32 and then gives the first one again: two trainings on one stream
 # would record each other's steps.
-_FREE: list[torch.cuda.Stream] = []
+_FREE: dict[torch.device, list[torch.cuda.Stream]] = {}
 
 
 @contextmanager
@@ -78,7 +78,8 @@ def own_stream(device: torch.device) -> Iterator[None]:
         return
     outer = torch.cuda.current_stream(device)
     with RANDOM:
-        own = _FREE.pop() if _FREE else torch.cuda.Stream(device)
+        free = _FREE.setdefault(device, [])
+        own = free.pop() if free else torch.cuda.Stream(device)
     own.wait_stream(outer)
     try:
         with torch.cuda.stream(own):
@@ -86,4 +87,4 @@ def own_stream(device: torch.device) -> Iterator[None]:
     finally:
         outer.wait_stream(own)
         with RANDOM:
-            _FREE.append(own)
+            free.append(own)

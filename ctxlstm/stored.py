@@ -15,9 +15,7 @@ from torch import Tensor
 from ctxlstm.cache import AWAY, file_bytes
 
 CRC_BYTES = 4  # that the codec crc32c adds to a chunk
-AT_ONCE = (
-    1024  # clips that are asked for at once where some are left out: enough to be quick, and little memory
-)
+AT_ONCE = 1024  # clips that are read at once where some are left out: enough to be quick, and little memory
 # zarrs reads chunks on all cores and straight to where they stay. Where it is not there Zarr reads the same, slower.
 # For reading alone: it would not write a chunk aside and rename it.
 CODECS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"} if find_spec("zarrs") else {}

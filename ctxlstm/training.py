@@ -308,9 +308,8 @@ def _at_home(x: Tensor, device: torch.device) -> Tensor:
     if not isinstance(x, Tensor):  # on disk (`stored.Stored`), as they are larger than memory
         return x
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )  # by PyTorch, to give again
+        # What PyTorch holds in reserve is free, too.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         if x.nbytes > 0.5 * (torch.cuda.mem_get_info(device)[0] + kept):
             return x
     return x.to(device)

@@ -15,7 +15,7 @@ import torch
 import zarr
 from filelock import FileLock
 
-from ctxlstm import backbone, features, pieces, ucf101, video
+from ctxlstm import backbone, features, pieces, stored, ucf101, video
 
 SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 
@@ -213,6 +213,19 @@ def test_features_that_stay_on_disk_are_read_by_rows(own_clips, net, tmp_path):
     assert there.digest == here.digest
     with pytest.raises(IndexError):
         x[torch.tensor([5])]
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_zarr_alone_reads_what_zarrs_reads(own_clips, net, tmp_path, monkeypatch, left_out):
+    if left_out:
+        open(own_clips["path"][1], "wb").close()
+    extract(own_clips, tmp_path / "c", net)
+    monkeypatch.setattr(stored, "AT_ONCE", 4)  # fewer clips than there are
+    with_zarrs = features.load(tmp_path / "c").x
+    assert stored.CODECS, "zarrs is one of the dependencies"
+    monkeypatch.setattr(stored, "CODECS", {})
+    assert torch.equal(features.load(tmp_path / "c").x, with_zarrs)
+    assert len(with_zarrs) == len(own_clips) - left_out
 
 
 def test_damage_is_told_at_once_by_size_and_by_checksum_when_it_is_read(own_clips, net, tmp_path):

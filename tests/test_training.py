@@ -521,7 +521,7 @@ def test_no_two_trainings_have_the_same_stream(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
     used = []
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: used.append(stream) or nullcontext())
-    monkeypatch.setattr(device, "_FREE", [])
+    monkeypatch.setattr(device, "_FREE", {})
     gpu = torch.device("cuda")
     with device.own_stream(gpu), device.own_stream(gpu):
         pass
@@ -529,7 +529,7 @@ def test_no_two_trainings_have_the_same_stream(monkeypatch):
         raise RuntimeError("on purpose")
     assert used[0] is not used[1]
     assert used[2] in used[:2], "it is used again"
-    assert len(device._FREE) == 2
+    assert len(device._FREE[gpu]) == 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
