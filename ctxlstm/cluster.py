@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 import torch
 from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
+from distributed.comm import CommClosedError
 
 from ctxlstm import features, pieces
 from ctxlstm.backbone import Backbone
@@ -35,6 +36,8 @@ from ctxlstm.cache import Cache
 from ctxlstm.pieces import Done, How, Piece
 
 CONNECT_SECONDS = 10
+# What a future's result raises when the scheduler is gone: nobody cancels here, and results come through it.
+LOST = (CancelledError, CommClosedError)
 
 
 class _Sent:
@@ -104,7 +107,7 @@ def client(workers: int, scheduler: str = "", *, threads: int = 1) -> Iterator[C
 
 
 def lost(doing: str, so_far: str) -> ConnectionError:
-    """What to raise when a future was cancelled: nobody cancels here, the scheduler is gone and with it all the rest."""
+    """What to raise when a result raises `LOST`: the scheduler is gone and with it all the rest."""
     return ConnectionError(
         f"the Dask scheduler was lost after {so_far}: start it and this {doing} again, which goes on where it was"
     )
@@ -180,7 +183,7 @@ def _spread(
     for future in running:
         try:
             done = future.result()
-        except CancelledError as error:
+        except LOST as error:
             raise lost("extraction", f"{count} clips") from error
         except KilledWorker as error:
             raise RuntimeError(

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
@@ -137,7 +136,7 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
             future.result()
             failure.unlink(missing_ok=True)
             rows.append(_row(job, name, "finished"))
-        except CancelledError as error:
+        except cluster.LOST as error:
             raise cluster.lost("sweep", f"{len(rows)} of {len(todo)} runs") from error
         except Exception as error:  # whatever ended this run, the others go on
             reason = f"{type(error).__name__}: {error}"
