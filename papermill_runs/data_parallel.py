@@ -17,7 +17,7 @@
 #
 # ```
 # papermill papermill_runs/data_parallel.ipynb out.ipynb --log-output -p config ucf101_official -p root /data/UCF101 \
-#     -p processes 8
+#     -p protocol official -p processes 8
 # ```
 #
 # Two ways to start the processes, both of Hugging Face Accelerate: `accelerate launch` from a shell, and

@@ -73,7 +73,7 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 
 # %%
 part = feature_cache.align(split, clips, features)
-label = " ".join([model, job.variant, protocol])
+label = " ".join(filter(None, [model, job.variant, protocol]))
 folder = runs.train(
     job, model, protocol, features, part, results=results_folder, on_epoch=runs.progress(label, job.epochs)
 )
