@@ -79,13 +79,13 @@ html: $(READY)  ## the book as web pages, from the committed outputs
 	@echo "The book: book/_build/html/index.html"
 
 exercises: $(READY)  ## make the exercises to hand out from their solutions
-	$(BIN)/python -m ctxlstm.exercises release
+	$(BIN)/python -m book.tools.exercises release
 
 grade-demo: $(READY)  ## grade a made-up class of three
-	$(BIN)/python -m ctxlstm.exercises demo $(SHEETS)
+	$(BIN)/python -m book.tools.exercises demo $(SHEETS)
 
 render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
-	$(BIN)/python -m ctxlstm.notebooks render $(NOTEBOOKS)
+	$(BIN)/python -m book.tools.notebooks render $(NOTEBOOKS)
 
 lint: $(READY)  ## put code into the project's format
 	$(BIN)/python -m ruff format .

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.harness import Row, alternate, in_process, ratio, row, skipped
 from ctxlstm import features, ucf101
-from ctxlstm.cache import Cache
+from ctxlstm.features.cache import Cache
 
 FULL, SMALL = (13_320, 28, 2_048), (160, 8, 256)  # N, T, D
 BATCH = 80

@@ -25,8 +25,9 @@ from torch import Tensor
 from benchmarks import clips
 from benchmarks.decoding import bare
 from benchmarks.harness import Row, alternate, ratio, row
-from ctxlstm import backbone, features, measurement, video
+from ctxlstm import backbone, features, video
 from ctxlstm.backbone import Backbone
+from ctxlstm.cost import measured
 
 FRAMES = 28
 BATCH = FRAMES // 2  # images in a forward pass: no rest is left at the end of a clip
@@ -39,7 +40,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
     size, times = (32, 2) if small else (224, 2)
     nets = [(backbone.load("efficientnet_lite0", size=size), 4 * CORES)]
     if not small:
-        nets.insert(0, (measurement.random_resnet50(size), 2 * CORES))
+        nets.insert(0, (measured.random_resnet50(size), 2 * CORES))
     for net, count in nets:
         table, source = clips.table(count, small)
         extract(net, table[:1], "first")  # libraries choose their kernels

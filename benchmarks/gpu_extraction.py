@@ -24,8 +24,10 @@ from benchmarks.gpu_training import SMALL as SMALL_TRAINING
 from benchmarks.gpu_training import Size as TrainingSize
 from benchmarks.gpu_training import _seconds, ceilings
 from benchmarks.harness import Row, alternate, row
-from ctxlstm import cost, device, features, measurement, models, online, stickfigures, ucf101, video
+from ctxlstm import cost, features, models, stickfigures, ucf101, video
 from ctxlstm.backbone import Backbone
+from ctxlstm.models import online
+from ctxlstm.training import device
 
 UCF101_FRAMES = 372_960  # 13,320 clips of 28
 MINUTES = 3  # limit for all of them, end to end
@@ -54,7 +56,7 @@ def from_memory(size: Size, rates: dict[str, float]) -> tuple[list[Row], dict]:
     images = images.to(size.device)  # (B, 3, s, s)
     rows, raw = [], {}
     for precision in ("float32", "bf16"):
-        net = measurement.random_resnet50(size.pixels)
+        net = cost.measured.random_resnet50(size.pixels)
         net.precision = precision
         net = net.to(size.device)
         peak = rates["bf16" if precision == "bf16" else "no"] / flops  # frames a second, if products were all
@@ -123,7 +125,7 @@ def end_to_end(size: Size) -> tuple[list[Row], dict]:
         clips = ucf101.index(root)
         count = len(clips) * size.frames
         for precision in ("float32", "bf16"):
-            net = measurement.random_resnet50(size.pixels)
+            net = cost.measured.random_resnet50(size.pixels)
             net.precision = precision
             net = net.to(size.device)
 
@@ -175,12 +177,14 @@ def finetuning(size: Size) -> tuple[list[Row], dict]:
     """A step of fine-tuning at the paper's batch: seconds, and peak memory beside what was predicted."""
     rows, raw = [], {}
     for images in size.images:
-        net = measurement.random_resnet50(size.pixels)
+        net = cost.measured.random_resnet50(size.pixels)
         net.precision = "bf16"
         model = online.Online(net, models.build("mean_linear", input_size=2048), finetune=True, images=images)
-        predicted = online.finetune_bytes(net, clips=size.clips, frames=size.frames, images=images) / 1e9
+        predicted = (
+            cost.finetuning.finetune_bytes(net, clips=size.clips, frames=size.frames, images=images) / 1e9
+        )
         shape = (size.frames, 3, size.pixels, size.pixels)
-        found = measurement.measure(
+        found = cost.measured.measure(
             model, shape, batch_size=size.clips, steps=3, warmup=2, device=size.device
         )
         work = f"fine-tuning step, {size.clips} clips of {size.frames} frames, {images} frames at once"

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from benchmarks import harness
 from benchmarks.harness import Row, row
-from ctxlstm import cost, device, loop, measurement, models, training, ucf101
+from ctxlstm import cost, models, training, ucf101
 from ctxlstm.features import Features
+from ctxlstm.training import device, loop
 
 MODELS = ("cnn_lstm", "context_lstm", "context_lstm_no_pool")
 MINUTES_300, MINUTES_900 = 10, 25  # limits: 300 epochs of context_lstm, 300 of each of the three
@@ -116,12 +117,12 @@ def _seconds(work, size: Size, times: int = 10) -> float:
     """Median seconds of a call, by the device's own clock."""
     spent = []
     for _ in range(times + 3):
-        start = measurement._now(torch.device(size.device))
+        start = cost.measured._now(torch.device(size.device))
         work()
-        end = measurement._now(torch.device(size.device))
+        end = cost.measured._now(torch.device(size.device))
         if size.device == "cuda":
             torch.cuda.synchronize()
-        spent.append(measurement._seconds(start, end))
+        spent.append(cost.measured._seconds(start, end))
     return statistics.median(spent[3:])
 
 
@@ -152,7 +153,7 @@ def speed(size: Size, features: Features, split, rates: dict) -> tuple[list[Row]
     """Epochs of the three models in three precisions beside their floors, and what 300 and 900 epochs take."""
     rows, raw, best = [], {}, {}
     for name in MODELS:
-        for precision in training.PRECISIONS:
+        for precision in training.device.PRECISIONS:
             history = fit(name, size, features, split, precision=precision)
             seconds, least = epoch_seconds(history), floor(name, precision, size, rates)
             best[name] = min(seconds, best.get(name, seconds))
@@ -171,7 +172,7 @@ def speed(size: Size, features: Features, split, rates: dict) -> tuple[list[Row]
 def accuracy(size: Size, features: Features, split) -> tuple[list[Row], dict]:
     """Test top-1 after some epochs in each precision, over float32's: a fast precision must not cost accuracy."""
     rows, raw, exact = [], {}, None
-    for precision in training.PRECISIONS:
+    for precision in training.device.PRECISIONS:
         table = fit("context_lstm", size, features, split, precision=precision, epochs=size.learning).table
         top1 = table["test_top1"].iloc[-1]
         exact = top1 if exact is None else exact
@@ -243,7 +244,7 @@ def memory(size: Size) -> tuple[list[Row], dict]:
     """Peak of training steps of context_lstm without the features, and the prediction of it."""
     options = {"input_size": size.width, "num_classes": size.classes, "hidden_size": size.hidden_size}
     shared = {"batch_size": size.batch_size, "frames": size.frames, "embedding": size.embedding, **options}
-    found = measurement.in_fresh_process("context_lstm", "cached", steps=5, device=size.device, **shared)
+    found = cost.measured.in_fresh_process("context_lstm", "cached", steps=5, device=size.device, **shared)
     predicted = cost.predict("context_lstm", **shared).head_bytes
     gigabytes, expected = found.grown_bytes / 1e9, predicted / 1e9
     without, same = (

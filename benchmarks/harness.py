@@ -176,7 +176,7 @@ def _fresh() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctxlstm.runs", "torchvision", "torch._dynamo"])
+    context.set_forkserver_preload(["ctxlstm.experiments.runs", "torchvision", "torch._dynamo"])
     return context
 
 
@@ -246,7 +246,7 @@ def save(name: str, rows: Sequence[Row], raw: Mapping[str, Any], *, folder: str 
     Returns:
         The file `<name>-<machine kind>.json`.
     """
-    from ctxlstm import runs  # here, as the processes that only measure memory have no use for it
+    from ctxlstm.experiments import runs
 
     about = machine()
     kind = " ".join(filter(None, (about["gpu"], about["processor"], f"{about['cores']} cores")))

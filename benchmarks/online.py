@@ -19,8 +19,10 @@ import torch
 from benchmarks import clips
 from benchmarks.harness import Row, row
 from benchmarks.training import MIDDLE
-from ctxlstm import features, measurement, models, online, training
+from ctxlstm import features, models, training
+from ctxlstm.cost import measured
 from ctxlstm.features import Features
+from ctxlstm.models import online
 from ctxlstm.ucf101 import Split
 
 FRAMES = 28
@@ -33,14 +35,14 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
     rows, raw = [], {}
     size, frames = (32, 2) if small else (224, FRAMES)
     table, source = clips.table(8 if small else 4 * (os.cpu_count() or 1), small)
-    net = measurement.random_resnet50(size)
+    net = measured.random_resnet50(size)
     with tempfile.TemporaryDirectory() as folder:
         done = features.extract(
             table, Path(folder) / "f", backbone=net, frames=frames, device="cpu", progress=False
         )
         cached = features.load(done.path)
     start = time.perf_counter()
-    pictures = online.frames(table, backbone=net, frames=frames)
+    pictures = features.frames.frames(table, backbone=net, frames=frames)
     decoding = time.perf_counter() - start
     raw["before the first epoch"] = {"ours": [done.seconds], "reference": [decoding]}
     test = np.arange(0, len(table), 4)

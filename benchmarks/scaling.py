@@ -29,10 +29,11 @@ from benchmarks import harness, scalingpage
 from benchmarks.extraction import CORES, on_all_cores
 from benchmarks.extraction import forward as features_of
 from benchmarks.scalingmodel import BATCH, FRAMES, HEADS, WIDTHS, fit
-from ctxlstm import backbone, classroom, features, measurement, models, pieces, training, ucf101, video
+from ctxlstm import backbone, classroom, cost, features, models, training, ucf101, video
 from ctxlstm.backbone import Backbone
+from ctxlstm.features import extraction
 
-IMAGES = pieces.BATCH["cpu"]  # of a backbone batch
+IMAGES = extraction.BATCH["cpu"]  # of a backbone batch
 TESTED = 8  # clips on which an epoch evaluates: part of its fixed seconds
 Timed = Callable[[int], float]  # does so many of something and returns the seconds
 
@@ -88,7 +89,7 @@ def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
     table = videos.table(8, small=True)[0] if small else classroom.clips()[::4].reset_index(drop=True)
     lite = backbone.load("efficientnet_lite0", size=sizes.pixels["efficientnet_lite0"])
     stages = {"decode": decoding(table["path"][:24])}
-    for net in (measurement.random_resnet50(sizes.pixels["resnet50"]), lite):
+    for net in (cost.measured.random_resnet50(sizes.pixels["resnet50"]), lite):
         name = f"{net.name}, {net.size} px"
         stages[f"resize, {name}"] = line(resizing(net, table["path"][0]), FRAMES, 5, "frame", "CPU")
         stages[f"backbone, {name}"] = line(forward(net), CORES * IMAGES, sizes.times, "frame")

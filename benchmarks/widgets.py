@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import torch
 
-from ctxlstm import classroom, evaluation, models, runs, ucf101, widgets
+from ctxlstm import classroom, evaluation, models, ucf101, widgets
+from ctxlstm.experiments import runs
 from ctxlstm.widgets.panel import Panel
 
 LIMIT = 0.2  # seconds of an update, median

@@ -52,7 +52,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ctxlstm import classroom, figures, ledger, ledger_rules, paper
+from ctxlstm import classroom, figures, paper, report
+from ctxlstm.report import rules
 
 plt.rcParams.update(figures.style())
 rng = np.random.default_rng(0)
@@ -61,13 +62,13 @@ rng = np.random.default_rng(0)
 # ## Step 1: list the claims
 #
 # A claim goes on the list if it says that something is the case, and a measurement could say otherwise. The package keeps
-# the list in `ctxlstm.ledger`; we call it the **ledger**. In the paper's own order it would be mixed; here accuracy comes
+# the list in `ctxlstm.report.claims`; we call it the **ledger**. In the paper's own order it would be mixed; here accuracy comes
 # first, then cost, then the parts.
 
 # %%
-claims = pd.DataFrame({"section": [claim.section for claim in ledger.CLAIMS],
-                       "claim": [claim.id for claim in ledger.CLAIMS],
-                       "it says": [claim.says for claim in ledger.CLAIMS]})  # fmt: skip
+claims = pd.DataFrame({"section": [claim.section for claim in report.claims.CLAIMS],
+                       "claim": [claim.id for claim in report.claims.CLAIMS],
+                       "it says": [claim.says for claim in report.claims.CLAIMS]})  # fmt: skip
 LEFT = [{"selector": "th, td", "props": "text-align: left"}]
 claims.style.hide(axis="index").set_table_styles(LEFT)
 
@@ -96,7 +97,7 @@ def show_claim(claim):
         print(wrapped(label, getattr(claim, label)), end="\n\n")
 
 
-by_id = {claim.id: claim for claim in ledger.CLAIMS}
+by_id = {claim.id: claim for claim in report.claims.CLAIMS}
 show_claim(by_id["accuracy_above_baseline"])
 
 # %% [markdown]
@@ -130,7 +131,7 @@ axes.axvline(0, color="#444444", linewidth=1)
 for row, (low, high) in enumerate(examples):
     sign = verdict(low, high)
     axes.plot([low, high], [row, row], "|-", color=colours[sign], linewidth=3, markersize=12)
-    axes.text(3.2, row, ledger.STATUSES[sign], color=colours[sign], va="center")
+    axes.text(3.2, row, report.claims.STATUSES[sign], color=colours[sign], va="center")
 axes.set(
     title='"A is better than B"', xlabel="accuracy of A minus accuracy of B (points)", ylabel="made-up case"
 )
@@ -338,8 +339,8 @@ guesses = {
 
 # %%
 assert list(guesses) == list(by_id), "keep the names as they are"
-unknown = set(guesses.values()) - {*ledger.STATUSES.values(), ""}
-assert not unknown, f"write {', '.join(ledger.STATUSES.values())}, not {', '.join(unknown)}"
+unknown = set(guesses.values()) - {*report.claims.STATUSES.values(), ""}
+assert not unknown, f"write {', '.join(report.claims.STATUSES.values())}, not {', '.join(unknown)}"
 board = claims[["claim", "section"]].assign(guess=list(guesses.values()), verdict="open")
 print(f"{sum(map(bool, guesses.values()))} of {len(guesses)} guesses written down")
 board.style.hide(axis="index").set_table_styles(LEFT)
@@ -352,10 +353,10 @@ board.style.hide(axis="index").set_table_styles(LEFT)
 
 # %%
 for low, width in rng.uniform([-3, 0], [3, 4], size=(2000, 2)):
-    assert verdict(low, low + width) == ledger_rules.direction(low, low + width, ledger_rules.TIE)
+    assert verdict(low, low + width) == rules.direction(low, low + width, rules.TIE)
 np.testing.assert_allclose(standard_error(0.9), 100 * stats.binom.std(3330, 0.9) / 3330)
 np.testing.assert_allclose(difference.std(), np.sqrt(2) * standard_error(p), rtol=0.02)
-assert ledger.judge(pd.DataFrame(), pd.DataFrame())["claim"].tolist() == list(guesses)
+assert report.claims.judge(pd.DataFrame(), pd.DataFrame())["claim"].tolist() == list(guesses)
 print("our rule and our formula agree with the package and with SciPy")
 
 # %% [markdown]

@@ -50,7 +50,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ctxlstm import classroom, figures, ledger_rules, paper, tables, ucf101, widgets
+from ctxlstm import classroom, figures, paper, ucf101, widgets
+from ctxlstm.report import paper_tables, rules
 
 plt.rcParams.update(figures.style())
 
@@ -61,7 +62,7 @@ plt.rcParams.update(figures.style())
 # numbers that we only remembered were left out.
 
 # %%
-work = pd.read_csv(tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
+work = pd.read_csv(paper_tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
 highest = work.sort_values("top1", ascending=False)[["system", "top1", "source"]].head(8)
 left = [{"selector": "th, td", "props": "text-align: left"}]
 highest.style.hide(axis="index").format(precision=1).set_table_styles(left)
@@ -194,7 +195,7 @@ plt.show()
 # official splits can.
 
 # %%
-earlier = pd.DataFrame(ledger_rules.EARLIER, columns=["system", "top1", "source"])
+earlier = pd.DataFrame(rules.EARLIER, columns=["system", "top1", "source"])
 print("published before March 2022, means over the three official splits:")
 print(earlier.to_string(index=False))
 print(f"at face value the paper's {paper.RESULTS['best_top1'].value} % is below all {len(earlier)} of them")
@@ -249,7 +250,7 @@ widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 # Our grouping against the package's table, and the numbers of the paper in it against those in `ctxlstm.paper`.
 
 # %%
-package = tables.related_work()
+package = paper_tables.related_work()
 assert len(package) == len(work)
 np.testing.assert_allclose(
     package.groupby("protocol")["top1"].max() * 100, work.groupby("protocol")["top1"].max()

@@ -52,7 +52,10 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from ctxlstm import classroom, figures, heads, runs, studytables, ucf101, video, widgets
+from ctxlstm import classroom, figures, ucf101, video, widgets
+from ctxlstm.experiments import runs
+from ctxlstm.models import references
+from ctxlstm.report import study_tables
 
 torch.manual_seed(0)
 plt.rcParams.update(figures.style())
@@ -330,7 +333,7 @@ figures.film_strip(
 
 # %%
 records = runs.load("../papermill_runs/results/ucf101_subset")
-leak_table = studytables.leak(records)
+leak_table = study_tables.leak(records)
 wide = 100 * leak_table.pivot(index="model", columns="protocol", values="top1")[["paper", "official"]]
 wide["drop"] = wide["paper"] - wide["official"]
 seen = leak_table.groupby("protocol")["siblings"].mean()
@@ -379,7 +382,7 @@ widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 #
 # ## Check
 #
-# Our count against the package's, and our lookup against `heads.NearestNeighbour`.
+# Our count against the package's, and our lookup against `references.NearestNeighbour`.
 
 # %%
 by_hand = ucf101.Split("paper", 1, 0, np.sort(train), np.sort(test))
@@ -388,12 +391,12 @@ for split in (*three.values(), *splits):
     assert sorted([*split.train, *split.test]) == list(range(len(full)))  # every clip once
 assert ucf101.leakage(full, three["grouped"]).share == ucf101.leakage(full, three["official"]).share == 0
 
-head = heads.NearestNeighbour(input_size=1280, num_classes=len(features.classes))
+head = references.NearestNeighbour(input_size=1280, num_classes=len(features.classes))
 head.learn(features.x[grouped.train].float(), features.y[grouped.train])
 says = head(features.x[grouped.test].float()).argmax(dim=1)  # (test,) class numbers
 torch.testing.assert_close(says, features.y[most_similar(grouped)])
 torch.testing.assert_close(head.vectors, unit[grouped.train])
-print("the same answers as ctxlstm.heads.NearestNeighbour")
+print("the same answers as ctxlstm.models.NearestNeighbour")
 
 # %% [markdown]
 # ## Common mistakes

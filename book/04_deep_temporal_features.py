@@ -60,19 +60,9 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from ctxlstm import (
-    classroom,
-    evaluation,
-    figures,
-    models,
-    runs,
-    stickfigures,
-    studytables,
-    training,
-    ucf101,
-    video,
-    widgets,
-)
+from ctxlstm import classroom, evaluation, figures, models, stickfigures, training, ucf101, video, widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import study_tables
 
 torch.manual_seed(0)
 plt.rcParams.update(figures.style())
@@ -381,7 +371,7 @@ plt.show()
 records = runs.load("../papermill_runs/results/stickfigures")
 shown = ["context_lstm", "cnn_lstm", "shuffled_lstm", "mean_linear"]  # the last two know no order
 by_class = pd.DataFrame(
-    {name: studytables.per_class(records, name, "grouped").set_index("class")["top1"] for name in shown}
+    {name: study_tables.per_class(records, name, "grouped").set_index("class")["top1"] for name in shown}
 )
 (100 * by_class).round(0).astype(int)
 
@@ -459,7 +449,7 @@ pd.DataFrame(rows).T.round(0).astype(int)
 real = runs.load("../papermill_runs/results/ucf101_subset")
 table = pd.DataFrame(
     {
-        name: studytables.per_class(real, name, "official").set_index("class")["top1"]
+        name: study_tables.per_class(real, name, "official").set_index("class")["top1"]
         for name in [*shown, "single_frame"]
     }
 )

@@ -57,7 +57,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.resnet import Bottleneck
 
-from ctxlstm import classroom, figures, models, parts, probes, training, ucf101, video, widgets
+from ctxlstm import classroom, figures, models, training, ucf101, video, widgets
+from ctxlstm.classroom import probes
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -118,7 +119,7 @@ torch.testing.assert_close(two[:, :1] - two[:, 1:], t)
 # - **Linear probe**: how well a linear classifier reads the class. It asks for one thing only, and for that in an
 #   easy form.
 #
-# Both are fitted and tested on different source videos (`ctxlstm.probes`), so that no ruler rewards memory.
+# Both are fitted and tested on different source videos (`ctxlstm.classroom.probes`), so that no ruler rewards memory.
 #
 # ## 2 The frames, and the first convolution
 #
@@ -574,7 +575,7 @@ widgets.stage_explorer_figure(order="relu-bn", pool="feature", batch_norm="featu
 # ## Check
 #
 # The ruler built here against the package's and against torch's own rank; the stage of section 7 against
-# `ctxlstm.parts`, the module that the models use.
+# `ctxlstm.models.stage`, the module that the models use.
 
 # %%
 sample = ways["max of feature pairs"].flatten(0, 1)  # (B * T, H)
@@ -583,7 +584,7 @@ assert probes.effective_rank(sample) <= probes.numerical_rank(sample) <= min(sam
 three = torch.randn(50, 3) @ torch.randn(3, 10)  # (50, 10) of rank 3
 assert probes.numerical_rank(three) == torch.linalg.matrix_rank(three - three.mean(dim=0)) == 3
 
-stage = parts.Stage(1024, "feature", "relu-bn", "feature").train()
+stage = models.stage.Stage(1024, "feature", "relu-bn", "feature").train()
 with torch.no_grad():
     torch.testing.assert_close(stage(out), ways["max of feature pairs"], atol=1e-2, rtol=1e-3)
 print("our effective rank, torch's rank and the package's stage agree")

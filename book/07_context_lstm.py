@@ -67,7 +67,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ctxlstm import classroom, cost, diagram, figures, models, training, ucf101, widgets
+from ctxlstm import classroom, cost, figures, models, training, ucf101, widgets
+from ctxlstm.classroom import diagram
 
 plt.rcParams.update(figures.style())
 _ = torch.manual_seed(0)
@@ -465,15 +466,16 @@ last.round(1)
 # [Chapter 11](11_ablation.ipynb) goes through this table.
 
 # %%
-from ctxlstm import runs, studytables, tabletext
+from ctxlstm.experiments import runs
+from ctxlstm.report import study_tables, text
 
 records = runs.load("../papermill_runs/results/ucf101_subset")
-ablation = studytables.readings(records, protocol="paper")
+ablation = study_tables.readings(records, protocol="paper")
 tested = ablation.dropna(subset=["difference_low"])
 clear = tested[(tested["difference_low"] > 0) | (tested["difference_high"] < 0)]
 print(f"{len(clear)} of {len(tested)} readings with an interval have one that leaves out zero")
 assert len(clear) == 0
-tabletext.readable(ablation).set_index("reading")[["last (%)", "difference (points)"]]
+text.readable(ablation).set_index("reading")[["last (%)", "difference (points)"]]
 
 # %% [markdown]
 # What you see: **every interval of a difference includes zero**, and "handover=none" is among the nearest to the default.

@@ -50,19 +50,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctxlstm import (
-    classroom,
-    cost,
-    costrecord,
-    figures,
-    models,
-    runs,
-    studytables,
-    tables,
-    training,
-    ucf101,
-    widgets,
-)
+from ctxlstm import classroom, cost, figures, models, training, ucf101, widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables, study_tables
 
 torch.manual_seed(0)
 plt.rcParams.update(figures.style())
@@ -265,7 +255,7 @@ print("units of wide_lstm:", models.build("wide_lstm").block.hidden_size)
 # the record was made by `papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost`.
 
 # %%
-record = costrecord.load("../papermill_runs/results/cost")
+record = cost.records.load("../papermill_runs/results/cost")
 measured = record[record["way"] == "cached"].set_index("model")[["step_seconds", "measured_bytes"]]
 measured["times cnn_lstm"] = measured["step_seconds"] / measured.loc["cnn_lstm", "step_seconds"]
 measured["measured_gb"] = measured.pop("measured_bytes") / 1e9
@@ -336,12 +326,12 @@ small.groupby("model", sort=False).agg(
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
 records = records[records["model"].isin(three)]
-leak = studytables.leak(records)
+leak = study_tables.leak(records)
 figures.heads_by_protocol(leak)
 
 # %%
 compare = pd.concat(
-    [tables.differences(records, "grouped", against=other) for other in ("cnn_lstm", "wide_lstm")]
+    [paper_tables.differences(records, "grouped", against=other) for other in ("cnn_lstm", "wide_lstm")]
 )
 compare = compare[(compare["epoch"] == "last") & (compare["model"] == "context_lstm")]
 columns = ["difference", "difference_low", "difference_high"]  # shares; in points, with their 95 % interval:

@@ -61,7 +61,9 @@ from torch.nn import BatchNorm2d
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from ctxlstm import classroom, evaluation, figures, models, runs, studies, training, ucf101, video, widgets
+from ctxlstm import classroom, evaluation, figures, models, training, ucf101, video, widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import studies
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)

@@ -56,7 +56,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from ctxlstm import evaluation, figures, paper, reportfigures, runs, studies, studytables, tables, tabletext
+from ctxlstm import evaluation, figures, paper, report
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables, studies, study_tables, text
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -104,7 +106,7 @@ print(f"from 180 on, as we read it: mean {late.mean():.1f}, scatter (sd) {late.s
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
 main = studies.usual(records)  # default reading, usual batch size
-print(f"{len(records)} records, {len(main)} of them main runs: {tables.study(main)}")
+print(f"{len(records)} records, {len(main)} of them main runs: {studies.study(main)}")
 print(main.groupby("protocol")["model"].nunique().to_dict(), "heads;", main["seed"].nunique(), "seeds each")
 
 # %% [markdown]
@@ -113,7 +115,7 @@ print(main.groupby("protocol")["model"].nunique().to_dict(), "heads;", main["see
 # $$\bar a \pm t_{0.975,\,n-1}\,\frac{s}{\sqrt n}$$
 
 # %%
-own = tables.of(main, "context_lstm", PAPER).sort_values("seed")
+own = studies.of(main, "context_lstm", PAPER).sort_values("seed")
 last = own["top1_last"].to_numpy()  # (5 seeds,)
 half = stats.t.ppf(0.975, len(last) - 1) * last.std(ddof=1) / np.sqrt(len(last))
 print("last epoch, each seed (%):", (100 * last).round(1))
@@ -124,7 +126,7 @@ print(f"mean {100 * last.mean():.1f} +- {100 * half:.1f} %, worst to best {100 *
 # stands for a share of the training: the paper's epoch 30 of 300 is our epoch 3 of 30.
 
 # %%
-table1 = tables.table1(records, PAPER)
+table1 = paper_tables.table1(records, PAPER)
 shown = ["row", "30", "90", "150", "210", "300", "best", "chosen"]
 table1[shown].style.hide(axis="index")
 
@@ -135,7 +137,7 @@ table1[shown].style.hide(axis="index")
 # The same as a picture, in the form of the paper's Fig. 5.
 
 # %%
-reportfigures.accuracy_over_epochs(records, PAPER)
+report.figures.accuracy_over_epochs(records, PAPER)
 
 # %% [markdown]
 # What you see: `context_lstm` rises faster, and its mean stays above that of `cnn_lstm`. But from the middle of
@@ -148,7 +150,7 @@ reportfigures.accuracy_over_epochs(records, PAPER)
 # the last epochs of one of our runs (top-1 as a share of 1).
 
 # %%
-log = tables.log_lines(own.iloc[0])
+log = paper_tables.log_lines(own.iloc[0])
 log["source"] = np.where(log["source"] == "paper", "paper", "ours")
 means = log.groupby(["source", "part"])[["loss", "top1"]].mean().unstack("part")
 means["test / train loss"] = means["loss", "test"] / means["loss", "train"]
@@ -194,10 +196,10 @@ plt.show()
 # Now measured on our records: `best` minus `chosen`, where a validation part of whole groups chose the epoch.
 
 # %%
-bonus_table = studytables.selection_bonus(records)
-bonus_table = bonus_table[bonus_table["model"].isin(tables.TABLE2)]
+bonus_table = study_tables.selection_bonus(records)
+bonus_table = bonus_table[bonus_table["model"].isin(studies.TABLE2)]
 bonus_table.attrs = {}
-tabletext.readable(bonus_table).style.hide(axis="index")
+text.readable(bonus_table).style.hide(axis="index")
 
 # %% [markdown]
 # Our bonuses are large because our test parts are small (some 220 clips) and our validation parts smaller still
@@ -211,7 +213,7 @@ tabletext.readable(bonus_table).style.hide(axis="index")
 # wrong together?
 
 # %%
-run = tables.of(main, "context_lstm", STRICT).sort_values("seed").iloc[0]
+run = studies.of(main, "context_lstm", STRICT).sort_values("seed").iloc[0]
 rows = runs.predictions(run)  # one row a test clip
 right = rows["label"] == rows["predicted"]
 group = rows["name"].str.rsplit("_c", n=1).str[0]  # v_Class_gNN: the source video
@@ -265,7 +267,7 @@ plt.show()
 # $$t = \frac{\bar d}{s_d / \sqrt n}$$
 
 # %%
-pair = {m: tables.of(main, m, STRICT).sort_values("seed") for m in ("context_lstm", "cnn_lstm")}
+pair = {m: studies.of(main, m, STRICT).sort_values("seed") for m in ("context_lstm", "cnn_lstm")}
 a, b = (pair[m]["top1_last"].to_numpy() for m in pair)  # (5 seeds,) each
 d = a - b
 t = d.mean() / (d.std(ddof=1) / np.sqrt(len(d)))
@@ -308,9 +310,9 @@ print(f"by seed:   p = {p_seed:.2g}")
 # %%
 parts = []
 for protocol in studies.PROTOCOLS:
-    part = tables.differences(records, protocol).query("model == 'context_lstm'")
+    part = paper_tables.differences(records, protocol).query("model == 'context_lstm'")
     parts.append(part.drop(columns=["model", "against", "note"]).assign(split=protocol))
-compared = tabletext.readable(pd.concat(parts))
+compared = text.readable(pd.concat(parts))
 compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 
 # %% [markdown]
@@ -332,7 +334,7 @@ gap = (by_bin["right"].mean() - by_bin["probability"].mean()).abs()
 ece = float((gap * by_bin.size()).sum() / len(rows))
 print(f"expected calibration error of one run: {ece:.3f}; mean probability {rows['probability'].mean():.2f}, "
       f"right {right.mean():.2f}")  # fmt: skip
-reportfigures.reliability_by_head(records, STRICT)
+report.figures.reliability_by_head(records, STRICT)
 
 # %% [markdown]
 # What you see: nearly all dots below the dashed line, and most clips in the last bin. All three heads are surer
@@ -347,7 +349,7 @@ reportfigures.reliability_by_head(records, STRICT)
 # %%
 from ctxlstm import stickfigures, ucf101
 
-reportfigures.examples(run, lambda name: stickfigures.frames(*ucf101.parse(name)), n=3)
+report.figures.examples(run, lambda name: stickfigures.frames(*ucf101.parse(name)), n=3)
 
 # %% [markdown]
 # What you see: first, middle and last frame of each clip. Compare the wrong ones with their true class: often
@@ -358,7 +360,7 @@ partner = {x: y for pair_ in stickfigures.REVERSED_PAIRS for x, y in (pair_, pai
 heads = ["mean_linear", "shuffled_lstm", "cnn_lstm", "context_lstm"]
 fates = {}
 for model in heads:
-    every = pd.concat([runs.predictions(r) for _, r in tables.of(main, model, STRICT).iterrows()])
+    every = pd.concat([runs.predictions(r) for _, r in studies.of(main, model, STRICT).iterrows()])
     every = every[every["label"].isin(partner)]
     reversed_ = every["predicted"] == every["label"].map(partner)
     correct = every["predicted"] == every["label"]
@@ -366,7 +368,7 @@ for model in heads:
     fates[model] = {"right": correct.mean(), "its reverse": reversed_.mean(), "another class": other.mean()}
 fates = 100 * pd.DataFrame(fates).T
 print(fates.round(1).to_string())
-colours = [reportfigures.RIGHT, reportfigures.WRONG, "#CCCCCC"]
+colours = [report.figures.RIGHT, report.figures.WRONG, "#CCCCCC"]
 ax = fates.plot.barh(stacked=True, figsize=(7, 3), color=colours)
 ax.axvline(50, color="black", linestyle="--", linewidth=1)
 ax.set(xlabel="clips of the reversed pairs (%)", ylabel="", title="Sitting down, or standing up?")

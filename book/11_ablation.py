@@ -54,7 +54,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from ctxlstm import figures, models, paper, reportfigures, runs, studies, studytables, tables, tabletext
+from ctxlstm import figures, models, paper, report
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables, studies, study_tables, text
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -100,8 +102,8 @@ for a, b in ((ours, base), (ours, pool), (pool, base)):
 stick = runs.load("../papermill_runs/results/stickfigures")
 main = studies.usual(stick)
 same = []
-for model in tables.TABLE2:
-    own = tables.of(main, model, "paper")
+for model in studies.TABLE2:
+    own = studies.of(main, model, "paper")
     best = own["top1_best"].to_numpy()  # (5 seeds,), best epoch, as the paper reports
     same += [100 * abs(x - y) for i, x in enumerate(best) for y in best[:i]]
 print(f"{len(same)} pairs of runs of one head differ by {np.median(same):.1f} points in the median")
@@ -117,7 +119,7 @@ print(f"1.2 points or more: {np.mean(np.array(same) >= 1.2):.0%} of the pairs")
 # **Predict:** which of the three training losses falls fastest? Does the same head lead in test accuracy?
 
 # %%
-reportfigures.ablation_curves(stick, "paper")
+report.figures.ablation_curves(stick, "paper")
 
 # %% [markdown]
 # What you see: the two cascades learn faster in epochs than the baseline, with or without the pool; the caption
@@ -133,13 +135,13 @@ reportfigures.ablation_curves(stick, "paper")
 # %%
 parts = []
 for protocol in studies.PROTOCOLS:
-    part = tables.differences(stick, protocol, against="context_lstm")
-    part = part[part["model"].isin((tables.NO_POOL, tables.ORDERS)) & (part["epoch"] == "last")]
+    part = paper_tables.differences(stick, protocol, against="context_lstm")
+    part = part[part["model"].isin((studies.NO_POOL, studies.ORDERS)) & (part["epoch"] == "last")]
     parts.append(
         part[["model", "difference", "difference_low", "difference_high", "p"]].assign(split=protocol)
     )
 parts = pd.concat(parts)
-tabletext.readable(parts).style.hide(axis="index")
+text.readable(parts).style.hide(axis="index")
 
 # %% [markdown]
 # Negative: without the pool, or with BatchNorm before ReLU, the head does worse. Look at the intervals: most
@@ -168,12 +170,12 @@ for name, out in (("ReLU-BN", relu_bn), ("BN-ReLU", bn_relu)):
 # **Predict** which end of the curve is higher.
 
 # %%
-reportfigures.batch_size(stick)
+report.figures.batch_size(stick)
 
 # %%
-curve = studytables.batch_size_curve(stick)
+curve = study_tables.batch_size_curve(stick)
 shown = ["model", "batch_size", "last", "last_low", "last_high", "optimizer_steps", "seeds"]
-tabletext.readable(curve[shown]).style.hide(axis="index")
+text.readable(curve[shown]).style.hide(axis="index")
 
 # %% [markdown]
 # What you see: here the smallest batch is highest and the largest lowest, for both heads; most of the intervals
@@ -212,13 +214,13 @@ for number, name in enumerate(models.READINGS):
 
 # %%
 real = runs.load("../papermill_runs/results/ucf101_subset")
-readings = studytables.readings(real, "paper")
+readings = study_tables.readings(real, "paper")
 shown = ["reading", "last", "last_low", "last_high"]
 shown += ["difference", "difference_low", "difference_high", "p", "p_holm"]
-tabletext.readable(readings[shown]).style.hide(axis="index")
+text.readable(readings[shown]).style.hide(axis="index")
 
 # %%
-reportfigures.readings(real, "paper")
+report.figures.readings(real, "paper")
 
 # %% [markdown]
 # The last three rows are the other heads of Table 2; `p holm` is the $p$ after a correction that Step 6 builds.
@@ -327,7 +329,7 @@ widgets.record_dashboard_figure(stick, models=shown, protocol="grouped", measure
 np.testing.assert_allclose(holm(p[0]), studies.holm(p[0]))
 known = readings["p"].notna()
 np.testing.assert_allclose(holm(readings.loc[known, "p"].to_numpy()), readings.loc[known, "p_holm"])
-rows = tables.of(studies.usual_size(real), "context_lstm", "paper").set_index(["variant", "seed"])
+rows = studies.of(studies.usual_size(real), "context_lstm", "paper").set_index(["variant", "seed"])
 difference = rows.loc["handover=none", "top1_last"] - rows.loc["", "top1_last"]  # (3 seeds,)
 table = readings.set_index("reading")["difference"]
 torch.testing.assert_close(float(difference.mean()), float(table["handover=none"]))

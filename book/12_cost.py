@@ -54,7 +54,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from ctxlstm import cost, costrecord, figures, measurement, models, paper
+from ctxlstm import cost, figures, models, paper
+from ctxlstm.cost import measured, records
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -239,7 +240,7 @@ for name, blocks in NAMES.items():
 # **Before you go on:** is guess 3, the whole baseline head, more or less than the 1.9 GB that the paper saves?
 
 # %%
-record = costrecord.load("../papermill_runs/results/cost")  # made by papermill_runs/cost.ipynb on 2 CPU cores
+record = records.load("../papermill_runs/results/cost")  # made by papermill_runs/cost.ipynb on 2 CPU cores
 cached = record[record["way"] == "cached"].set_index("model")
 table = pd.DataFrame({name: memory(blocks) for name, blocks in NAMES.items()}).T
 table["sum"] = table.sum(axis=1)
@@ -293,7 +294,7 @@ small = {"hidden_size": 192, "embedding": (192,)}
 before = torch.get_num_threads()
 torch.set_num_threads(1)  # one thread: other programs on this machine disturb it less
 how = {"batch_size": 16, "steps": 5, "warmup": 1}
-found = {name: measurement.measure(models.build(name, **small), (T, D), **how) for name in NAMES}
+found = {name: measured.measure(models.build(name, **small), (T, D), **how) for name in NAMES}
 torch.set_num_threads(before)
 work = {name: cost.predict(name, batch_size=16, **small).step_flops for name in NAMES}
 ratio = found["context_lstm"].step_seconds / found["cnn_lstm"].step_seconds

@@ -58,7 +58,9 @@ import pandas as pd
 import torch
 from matplotlib.lines import Line2D
 
-from ctxlstm import classroom, costrecord, figures, ledger, models, paper, runs, tables
+from ctxlstm import classroom, cost, figures, models, paper
+from ctxlstm.experiments import runs
+from ctxlstm.report import claims, paper_tables
 
 torch.manual_seed(0)
 plt.rcParams.update(figures.style())
@@ -73,7 +75,7 @@ plt.rcParams.update(figures.style())
 results = Path("../papermill_runs/results")
 names = sorted(folder.name for folder in results.iterdir() if folder.is_dir() and folder.name != "cost")
 studies = {name: runs.load(results / name) for name in names}
-costs = costrecord.load(results / "cost")
+costs = cost.records.load(results / "cost")
 for name, records in studies.items():
     seeds, row = records["seed"].nunique(), records.iloc[0]
     print(f"{name:<14}{len(records):>4} runs, {seeds} seeds, {row['classes']} classes, {row['backbone']}")
@@ -88,12 +90,12 @@ print(f"runs of all 101 classes of UCF101: {full}")
 # %% [markdown]
 # ## Step 2: the ledger, closed
 #
-# `ledger.judge` applies the rules of Chapter 1. It reads these records, the paper's own numbers, and three accuracies
+# `claims.judge` applies the rules of Chapter 1. It reads these records, the paper's own numbers, and three accuracies
 # that were published before it ([Chapter 2](02_related_work.ipynb)), and nothing else.
 
 # %%
-judged = ledger.judge(pd.concat(studies.values(), ignore_index=True), costs).set_index("claim")
-counts = judged["status"].value_counts().reindex(ledger.STATUSES.values(), fill_value=0)
+judged = claims.judge(pd.concat(studies.values(), ignore_index=True), costs).set_index("claim")
+counts = judged["status"].value_counts().reindex(claims.STATUSES.values(), fill_value=0)
 print(counts.to_string())
 table = judged[["status", "section", "says"]].reset_index()
 left, whole = [("text-align", "left")], [("white-space", "nowrap")]
@@ -107,7 +109,7 @@ table.style.hide(axis="index").set_table_styles(styles)
 # %%
 def board(judged, guesses):
     """Draw verdicts (filled) and guesses (rings) of all claims."""
-    colours = dict(zip(ledger.STATUSES.values(), ("#0072B2", "#D55E00", figures.GREY), strict=True))
+    colours = dict(zip(claims.STATUSES.values(), ("#0072B2", "#D55E00", figures.GREY), strict=True))
     columns = list(colours)
     figure, axes = plt.subplots(figsize=(9, 7), layout="constrained")
     for row, (claim, entry) in enumerate(judged.iterrows()):
@@ -237,7 +239,7 @@ for claim in ("accuracy_above_baseline", "max_pool_accuracy"):
 rivals = ["cnn_lstm", "wide_lstm", "context_lstm_no_pool", "context_lstm_bn_relu"]
 gaps = []
 for protocol in ("paper", "grouped", "official"):
-    table = tables.differences(studies["stickfigures"], protocol, against="context_lstm")
+    table = paper_tables.differences(studies["stickfigures"], protocol, against="context_lstm")
     gaps.append(table[table["model"].isin(rivals)].assign(protocol=protocol))
 gaps = pd.concat(gaps, ignore_index=True)
 ends = ["difference", "difference_low", "difference_high"]
@@ -337,11 +339,11 @@ cells = paper.table1().query("row == @paper.OURS").dropna(subset="epoch")
 assert (cells["top1"] >= 91).sum() < (cells["epoch"] > 150).sum(), "too few cells reach 91 % after epoch 150"
 log = paper.training_log().groupby("part")["loss"].mean()
 print(f"the paper's log: test loss {log['test'] / log['train']:.0f} times the training loss")
-alone = ledger.judge(pd.DataFrame(), pd.DataFrame()).set_index("claim")["status"]
+alone = claims.judge(pd.DataFrame(), pd.DataFrame()).set_index("claim")["status"]
 print("decided without our runs:", ", ".join(alone.index[alone != "cannot be told yet"]))
 agree = judged["status"][alone != "cannot be told yet"] == alone[alone != "cannot be told yet"]
 assert agree.all()
-assert set(judged["status"]) <= set(ledger.STATUSES.values())
+assert set(judged["status"]) <= set(claims.STATUSES.values())
 
 # %% [markdown]
 # ## What we would need

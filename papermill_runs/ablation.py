@@ -17,7 +17,7 @@
 # papermill papermill_runs/ablation.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
 # `-p` too, and then counts before the config.
 #
 # **Before you run it, guess:** which of these costs the most accuracy: no hand-over of states, one block instead of
@@ -39,7 +39,7 @@ cpu: bool = False  # do not use a GPU
 from dataclasses import replace
 
 from ctxlstm import models
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
 TABLE2 = ("cnn_lstm", "context_lstm_no_pool", "context_lstm_bn_relu", "context_lstm")
@@ -53,7 +53,8 @@ print(f"{len(jobs)} runs: {len(TABLE2)} models of the paper's ablation, {len(rea
 # %%
 from IPython.display import display
 
-from ctxlstm import reportfigures, runs, studytables, sweep, tables, tabletext
+from ctxlstm.experiments import runs, sweep
+from ctxlstm.report import figures, paper_tables, study_tables, text
 
 done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
 failed = done[done["status"] == "failed"]
@@ -69,14 +70,14 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 folder = runs.prepare(settings.results)
 records = runs.table(folder / name for name in done.loc[done["status"] != "failed", "run"])
 protocol = settings.protocols[0]
-tabletext.readable(tables.table2(records, protocol=protocol))
+text.readable(paper_tables.table2(records, protocol=protocol))
 
 # %% [markdown]
 # Training loss and test accuracy of the three, mean and band over seeds, in the form of the paper's Fig. 6: bands that
 # overlap do not rank their heads.
 
 # %%
-display(reportfigures.ablation_curves(records, protocol))
+display(figures.ablation_curves(records, protocol))
 
 # %% [markdown]
 # ## The readings
@@ -84,7 +85,7 @@ display(reportfigures.ablation_curves(records, protocol))
 # Difference to the default reading over the same seeds; p is corrected for asking so many questions (Holm).
 
 # %%
-tabletext.readable(studytables.readings(records, protocol))
+text.readable(study_tables.readings(records, protocol))
 
 # %%
-display(reportfigures.readings(records, protocol))
+display(figures.readings(records, protocol))

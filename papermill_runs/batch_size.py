@@ -17,7 +17,7 @@
 # papermill papermill_runs/batch_size.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
 # `-p` too, and then counts before the config.
 
 # %% tags=["parameters"]
@@ -35,7 +35,7 @@ cpu: bool = False  # do not use a GPU
 # %%
 from dataclasses import replace
 
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
 both = replace(settings, models=("cnn_lstm", "context_lstm"))
@@ -45,7 +45,8 @@ print(f"{len(jobs)} runs: two models, batch sizes {', '.join(map(str, settings.b
 # %%
 from IPython.display import display
 
-from ctxlstm import reportfigures, runs, studytables, sweep, tabletext
+from ctxlstm.experiments import runs, sweep
+from ctxlstm.report import figures, study_tables, text
 
 done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
 failed = done[done["status"] == "failed"]
@@ -60,10 +61,10 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 # %%
 folder = runs.prepare(settings.results)
 records = runs.table(folder / name for name in done.loc[done["status"] != "failed", "run"])
-tabletext.readable(studytables.batch_size_curve(records))
+text.readable(study_tables.batch_size_curve(records))
 
 # %% [markdown]
 # A line that rises to the right would be the paper's claim; bars are 95 % intervals over seeds.
 
 # %%
-display(reportfigures.batch_size(records))
+display(figures.batch_size(records))

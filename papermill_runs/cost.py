@@ -48,9 +48,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from ctxlstm import cost, costrecord, figures, paper, runs
+from ctxlstm import cost, figures, paper
+from ctxlstm.cost import records
+from ctxlstm.experiments import runs
 
-setup = costrecord.Setup.from_notebook(globals())
+setup = records.Setup.from_notebook(globals())
 results_folder = runs.prepare(results or runs.default_folder() / "cost")
 full = (setup.hidden_size, setup.frames, setup.batch_size, setup.size) == (512, 28, 80, 224)
 print(
@@ -114,7 +116,7 @@ print(f"The cascade has {ratio:.1f} times the baseline's parameters: guess 1.")
 # and the activations of the images that go through it together.
 
 # %%
-predicted = costrecord.table(setup)
+predicted = records.table(setup)
 megabytes = (
     predicted.set_index(["model", "way"])
     .filter(like="_bytes")
@@ -165,8 +167,8 @@ def told(model: str, way: str, found) -> None:
     )
 
 
-folder = costrecord.record(setup, results_folder, name=name, on_done=told)
-record = costrecord.read(folder).set_index(["model", "way"])
+folder = records.record(setup, results_folder, name=name, on_done=told)
+record = records.read(folder).set_index(["model", "way"])
 print(f"The record: {folder.name}, {record['device'].iloc[0]}")
 
 # %% [markdown]

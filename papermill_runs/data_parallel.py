@@ -39,7 +39,7 @@ cpu: bool = False  # do not use a GPU
 import os
 from dataclasses import asdict, replace
 
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
     "1"  # to ask for GPUs must not start CUDA here, see notebook_launcher
@@ -56,22 +56,23 @@ job = replace(job, protocols=job.protocols[:1])
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from ctxlstm import experiment, runs
+from ctxlstm.experiments import runs, steps
 
 folder = runs.prepare(job.results).resolve()
-clips = experiment.clips(job)
+clips = steps.clips(job)
 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-    process.submit(experiment.extract, job, clips, experiment.split(job, clips)).result()
+    process.submit(steps.extract, job, clips, steps.split(job, clips)).result()
 
 # %% [markdown]
 # ## From a shell: `accelerate launch`
 #
-# The job goes into a file, `job.yaml`: the settings of one model, protocol and seed. The module `ctxlstm.distributed` reads
-# it. `--multi_gpu` asks Accelerate for torchrun's way to start processes, which serves a CPU too.
+# The job goes into a file, `job.yaml`: the settings of one model, protocol and seed. The module
+# `ctxlstm.experiments.launch` reads it. `--multi_gpu` asks Accelerate for torchrun's way to start processes, which
+# serves a CPU too.
 #
 # ```
 # accelerate launch --multi_gpu --num_machines 1 --num_processes 8 --mixed_precision no --dynamo_backend no \
-#     -m ctxlstm.distributed job.yaml
+#     -m ctxlstm.experiments.launch job.yaml
 # ```
 #
 # On two machines with 8 GPUs each, the same on both with `--num_machines 2 --num_processes 16` (of both together),
@@ -90,7 +91,9 @@ import sys
 
 launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
 launch += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-done = subprocess.run([*launch, "-m", "ctxlstm.distributed", str(path)], capture_output=True, text=True)
+done = subprocess.run(
+    [*launch, "-m", "ctxlstm.experiments.launch", str(path)], capture_output=True, text=True
+)
 lines = [line for line in done.stdout.splitlines() if "epoch" in line or "record" in line]
 print("\n".join(lines).replace(f"{folder}{os.sep}", ""))
 if done.returncode:
@@ -100,18 +103,18 @@ if done.returncode:
 # ## From a cell: `notebook_launcher`
 #
 # The processes are forked from this notebook, in which nothing has used a GPU so far. What happens in them is the same
-# function, `distributed.train`.
+# function, `experiments.launch.train`.
 
 # %%
 import signal
 
 from accelerate import notebook_launcher
 
-from ctxlstm import distributed
+from ctxlstm.experiments import launch
 
 cell = replace(job, results=str(folder / "cell"))
 stop = signal.getsignal(signal.SIGTERM)
-notebook_launcher(distributed.train, (cell,), num_processes=processes)
+notebook_launcher(launch.train, (cell,), num_processes=processes)
 _ = signal.signal(
     signal.SIGTERM, stop
 )  # the launcher leaves its own handler behind, which ends a notebook with an error
@@ -120,7 +123,7 @@ _ = signal.signal(
 # ## Beside one process
 
 # %%
-alone = distributed.train(replace(job, results=str(folder / "alone")))
+alone = launch.train(replace(job, results=str(folder / "alone")))
 
 # %% [markdown]
 # Each row is an epoch; losses of the three trainings agree to the digits in which sums are rounded.

@@ -17,7 +17,7 @@
 # papermill papermill_runs/extract_features.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
 # `-p` too, and then counts before the config.
 #
 # One process uses all cores, and a GPU where there is one. Past one machine give `-p scheduler tcp://host:8786`, any
@@ -37,7 +37,7 @@ workers: int = 0  # processes of a local Dask cluster; 0 or 1: in this process, 
 scheduler: str = ""  # address of a Dask scheduler, whose workers extract
 
 # %%
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
 if settings.on_frames:
@@ -53,10 +53,11 @@ import time
 
 from IPython.display import display
 
-from ctxlstm import experiment, figures
 from ctxlstm import features as feature_cache
+from ctxlstm import figures
+from ctxlstm.experiments import steps
 
-clips = experiment.clips(settings)
+clips = steps.clips(settings)
 by_class = clips.groupby("label").agg(clips=("name", "size"), groups=("group", "nunique"))
 print(f"{len(clips)} clips, {len(by_class)} classes, {by_class['groups'].sum()} groups")
 by_class.describe().loc[["min", "mean", "max"]].round(1)
@@ -72,10 +73,7 @@ start = time.monotonic()
 jobs = settings.jobs() if settings.batch_norm == "adapted" else settings.jobs()[:1]
 splits = {(job.protocols[0], job.fold, job.seed): job for job in jobs}
 where = {"workers": workers, "scheduler": scheduler}
-folders = {
-    experiment.extract(job, clips, experiment.split(job, clips), **where): name
-    for name, job in splits.items()
-}
+folders = {steps.extract(job, clips, steps.split(job, clips), **where): name for name, job in splits.items()}
 print(f"{time.monotonic() - start:.0f} s for {len(folders)} set(s) of features")
 
 # %%

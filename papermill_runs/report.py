@@ -33,7 +33,9 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from ctxlstm import costrecord, ledger, report, reportfigures, runs, studies, studytables, tables
+from ctxlstm import cost, report
+from ctxlstm.experiments import runs
+from ctxlstm.report import claims, figures, paper_tables, studies, study_tables
 
 results_folder = Path(results).expanduser() if results else runs.default_folder().parent / "results"
 if not results_folder.is_dir():
@@ -45,7 +47,7 @@ if any((folder / "params.yaml").is_file() for folder in results_folder.iterdir()
     raise ValueError(
         f"{results} holds run folders itself: give the folder above it, which has a folder for each study"
     )
-page = report.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
+page = report.page.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
 SYNTHETIC = {"stickfigures": "synthetic", "ucf101": "real"}
 
 # %% [markdown]
@@ -62,11 +64,11 @@ left_out = [
     for message in records.attrs["left_out"]
 ]
 found = {name: studies.one_study(records) for name, records in found.items() if len(records)}
-costs = costrecord.load(results_folder / "cost") if (results_folder / "cost").is_dir() else pd.DataFrame()
+costs = cost.records.load(results_folder / "cost") if (results_folder / "cost").is_dir() else pd.DataFrame()
 page.heading("Records")
 overview = pd.DataFrame(
     {"study": name, "data": SYNTHETIC[records["dataset"].iloc[0]], "runs": len(records),
-     "heads": records["model"].nunique(), "seeds": records["seed"].nunique(), "setting": tables.study(records),
+     "heads": records["model"].nunique(), "seeds": records["seed"].nunique(), "setting": studies.study(records),
      "code": ", ".join(sorted({versions["commit"] for versions in records["versions"]}))}
     for name, records in found.items()
 )  # fmt: skip
@@ -83,7 +85,7 @@ page.table(overview, "records", "Run records by study")
 
 # %%
 every = pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame()
-judged = ledger.judge(every, costs)
+judged = claims.judge(every, costs)
 judged["records"] = judged["records"].map("; ".join)
 page.heading("The verdicts in short")
 page.table(
@@ -102,14 +104,14 @@ page.heading("The leak: what the split does")
 for name, records in found.items():
     with page.partial(name):
         title = f"{name}: every head under every split"
-        display(page.table(studytables.leak(records), f"{name}-leak", title))
+        display(page.table(study_tables.leak(records), f"{name}-leak", title))
 
 # %%
 for name, records in found.items():
     with page.partial(name):
         reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
                    "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
-        display(page.figure(reportfigures.leak(records), f"{name}-leak", f"{name}. {reading}"))
+        display(page.figure(figures.leak(records), f"{name}-leak", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Table 1: accuracy over the epochs
@@ -124,7 +126,7 @@ for name, records in found.items():
     with page.partial(name):
         for protocol in dict.fromkeys([studies.protocols(records)[0], studies.protocols(records)[-1]]):
             title = f"{name}: the protocol {protocol}"
-            display(page.table(tables.table1(records, protocol), f"{name}-table1-{protocol}", title))
+            display(page.table(paper_tables.table1(records, protocol), f"{name}-table1-{protocol}", title))
 
 # %% [markdown]
 # What choosing the best epoch on the test part is worth: `best` minus `chosen`.
@@ -132,7 +134,7 @@ for name, records in found.items():
 # %%
 for name, records in found.items():
     with page.partial(name):
-        bonus = studytables.selection_bonus(records)
+        bonus = study_tables.selection_bonus(records)
         title = f"{name}: best of the epochs on the test part, minus chosen"
         display(page.table(bonus, f"{name}-selection", title))
 
@@ -147,7 +149,7 @@ for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[0]
         title = f"{name}: the models of Table 2, protocol {protocol}"
-        display(page.table(tables.table2(records, costs, protocol), f"{name}-table2", title))
+        display(page.table(paper_tables.table2(records, costs, protocol), f"{name}-table2", title))
 
 # %%
 page.heading("Differences between the heads, paired over seeds")
@@ -155,7 +157,7 @@ for name, records in found.items():
     with page.partial(name):
         for protocol in studies.protocols(records):
             title = f"{name}: every head minus cnn_lstm, protocol {protocol}"
-            table = tables.differences(records, protocol)
+            table = paper_tables.differences(records, protocol)
             display(page.table(table, f"{name}-differences-{protocol}", title))
 
 # %% [markdown]
@@ -194,12 +196,12 @@ def frames_of(records: pd.DataFrame):
 page.heading("Fig. 3: right and wrong predictions")
 for name, records in found.items():
     with page.partial(name):
-        main = tables.of(studies.usual(records), tables.OURS, "paper")
+        main = studies.of(studies.usual(records), studies.OURS, "paper")
         show = frames_of(records)
         if show is None or main.empty:
             print(f"{name}: give root to see frames of {records['dataset'].iloc[0]}")
             continue
-        figure = reportfigures.examples(main.iloc[0], show)
+        figure = figures.examples(main.iloc[0], show)
         reading = "Predicted class and its probability; picked by rule."
         display(page.figure(figure, f"{name}-fig3", f"{name}. {reading}"))
 
@@ -213,10 +215,10 @@ for name, records in found.items():
 page.heading("Fig. 4: the training log")
 for name, records in found.items():
     with page.partial(name):
-        main = tables.of(studies.usual(records), tables.OURS, "paper")
+        main = studies.of(studies.usual(records), studies.OURS, "paper")
         if len(main):
             title = f"{name}: the log, the paper's and ours"
-            display(page.table(tables.log_lines(main.iloc[0]), f"{name}-fig4", title))
+            display(page.table(paper_tables.log_lines(main.iloc[0]), f"{name}-fig4", title))
 
 # %% [markdown]
 # ## Fig. 5: accuracy over the epochs, Fig. 6: the three models of Table 2
@@ -228,7 +230,7 @@ reading = ("Mean over seeds and the range of the seeds. Where the bands overlap 
 for name, records in found.items():
     with page.partial(name):
         for protocol in studies.protocols(records):
-            figure = reportfigures.accuracy_over_epochs(records, protocol)
+            figure = figures.accuracy_over_epochs(records, protocol)
             display(page.figure(figure, f"{name}-fig5-{protocol}", f"{name}, {protocol}. {reading}"))
 
 # %%
@@ -238,7 +240,7 @@ reading = ("A training loss that goes on falling while the test accuracy stays l
 for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[0]
-        figure = reportfigures.ablation_curves(records, protocol)
+        figure = figures.ablation_curves(records, protocol)
         display(page.figure(figure, f"{name}-fig6", f"{name}, {protocol}. {reading}"))
 
 # %% [markdown]
@@ -250,14 +252,14 @@ reading = "Bars below the dashed line: the head is surer than it may be."
 for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[0]
-        figure = reportfigures.reliability_by_head(records, protocol)
+        figure = figures.reliability_by_head(records, protocol)
         display(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
 
 # %%
 page.heading("Over-fitting and calibration in numbers")
 for name, records in found.items():
     with page.partial(name):
-        table = studytables.overfitting(records)
+        table = study_tables.overfitting(records)
         display(page.table(table, f"{name}-overfitting", f"{name}: the last third of the epochs"))
 
 # %% [markdown]
@@ -273,8 +275,10 @@ for name, records in found.items():
             own = records[records["protocol"] == protocol]
             if (own["variant"] != "").any():
                 title = f"{name}: readings, protocol {protocol}"
-                display(page.table(studytables.readings(own, protocol), f"{name}-readings-{protocol}", title))
-                figure = reportfigures.readings(own, protocol)
+                display(
+                    page.table(study_tables.readings(own, protocol), f"{name}-readings-{protocol}", title)
+                )
+                figure = figures.readings(own, protocol)
                 reading = "Dots left of the line are readings that do worse than the default; bars that cross it tell nothing."
                 display(page.figure(figure, f"{name}-readings-{protocol}", f"{name}, {protocol}. {reading}"))
 
@@ -285,13 +289,11 @@ for name, records in found.items():
 page.heading("Is a larger batch better?")
 for name, records in found.items():
     with page.partial(name):
-        curve = studytables.batch_size_curve(records)
+        curve = study_tables.batch_size_curve(records)
         if len(curve):
             display(page.table(curve, f"{name}-batch-size", f"{name}: top-1 over the batch size"))
             reading = "A line that rises to the right would be the paper's claim; bars are 95 % intervals."
-            display(
-                page.figure(reportfigures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}")
-            )
+            display(page.figure(figures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Per class
@@ -304,7 +306,7 @@ for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[-1]
         title = f"{name}: context_lstm by class, protocol {protocol}"
-        display(page.table(studytables.per_class(records, protocol=protocol), f"{name}-classes", title))
+        display(page.table(study_tables.per_class(records, protocol=protocol), f"{name}-classes", title))
 
 # %% [markdown]
 # ## Related work by protocol
@@ -314,7 +316,7 @@ for name, records in found.items():
 
 # %%
 page.heading("Related work by protocol")
-page.table(tables.related_work(), "related-work", "Top-1 on UCF101 as published, by protocol")
+page.table(paper_tables.related_work(), "related-work", "Top-1 on UCF101 as published, by protocol")
 
 # %% [markdown]
 # ## The ledger
@@ -356,7 +358,7 @@ failed = runs.failures(results_folder)
 if len(failed):
     display(page.table(failed, "failed", "Runs that failed: they are not in the means above"))
 for name, records in found.items():
-    missing = studytables.seeds_missing(records)
+    missing = study_tables.seeds_missing(records)
     if len(missing):
         display(page.table(missing, f"{name}-missing", f"{name}: missing seeds"))
     else:

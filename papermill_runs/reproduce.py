@@ -64,9 +64,10 @@ from dataclasses import replace
 import pandas as pd
 from IPython.display import display
 
-from ctxlstm import evaluation, experiment, figures, runs, stickfigures, ucf101, video
+from ctxlstm import evaluation, figures, stickfigures, ucf101, video
 from ctxlstm import features as feature_cache
-from ctxlstm.settings import Settings
+from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments.settings import Settings
 
 settings = Settings.from_notebook(globals())
 results_folder = runs.prepare(settings.results)
@@ -80,7 +81,7 @@ started = time.monotonic()
 # background.
 
 # %%
-clips = experiment.clips(settings)
+clips = steps.clips(settings)
 print(
     f"{len(clips)} clips, {clips['label'].nunique()} classes, {clips.groupby(['label', 'group']).ngroups} groups"
 )
@@ -112,7 +113,7 @@ else:
 
 # %%
 jobs = {protocol: replace(settings, protocols=(protocol,)) for protocol in settings.protocols}
-splits = {protocol: experiment.split(job, clips) for protocol, job in jobs.items()}
+splits = {protocol: steps.split(job, clips) for protocol, job in jobs.items()}
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
@@ -135,12 +136,10 @@ pd.DataFrame(
 
 # %%
 if settings.batch_norm == "imagenet":
-    same = experiment.features(settings, clips, next(iter(splits.values())))
+    same = steps.features(settings, clips, next(iter(splits.values())))
     features = dict.fromkeys(splits, same)
 else:  # BatchNorm adapted to the training part gives every split its own features
-    features = {
-        protocol: experiment.features(jobs[protocol], clips, split) for protocol, split in splits.items()
-    }
+    features = {protocol: steps.features(jobs[protocol], clips, split) for protocol, split in splits.items()}
 some = next(iter(features.values()))
 print(f"features x {tuple(some.x.shape)} = (N clips, T frames, D numbers a frame)")
 some.left_out if len(some.left_out) else print("no clip was left out")
@@ -157,8 +156,8 @@ folders = {}
 for protocol, split in splits.items():
     part = feature_cache.align(split, clips, features[protocol])
     for name in settings.models:
-        report = runs.progress(f"{name}, {protocol} split", settings.epochs)
-        folders[name, protocol] = runs.train(
+        report = steps.progress(f"{name}, {protocol} split", settings.epochs)
+        folders[name, protocol] = steps.train(
             settings, name, protocol, features[protocol], part, results=results_folder, on_epoch=report
         )
 records = pd.DataFrame([runs.read(folder) for folder in folders.values()])

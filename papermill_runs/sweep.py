@@ -16,7 +16,7 @@
 # papermill papermill_runs/sweep.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
 # `-p` too, and then counts before the config. Kill it whenever you like: the same command goes on where it was.
 #
 # For several machines start, on folders that all of them see,
@@ -43,7 +43,7 @@ scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of 
 cpu: bool = False  # do not use a GPU
 
 # %%
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
 jobs = settings.jobs()
@@ -57,7 +57,8 @@ print(f"{len(jobs)} runs: {len(settings.models)} models, protocols {', '.join(se
 # %%
 from IPython.display import display
 
-from ctxlstm import reportfigures, runs, studytables, sweep, tabletext
+from ctxlstm.experiments import runs, sweep
+from ctxlstm.report import figures, study_tables, text
 
 done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
 done.groupby(["status", "protocol"]).size().unstack(fill_value=0)
@@ -76,11 +77,11 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 folder = runs.prepare(settings.results)
 names = list(done.loc[done["status"] != "failed", "run"])
 records = runs.table(folder / name for name in names)
-tabletext.readable(studytables.leak(records))
+text.readable(study_tables.leak(records))
 
 # %% [markdown]
 # Every head on every split, mean and 95 % interval over seeds. The grey bar is what a head loses when no test clip has
 # a sibling from the same source video in training.
 
 # %%
-display(reportfigures.leak(records))
+display(figures.leak(records))

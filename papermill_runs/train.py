@@ -14,7 +14,7 @@
 # ```
 #
 # `config` is a file of papermill_runs/configs/ or a path; of its models, folds and seeds this notebook takes none: the
-# model is named here, `-p fold 2` and `-p seed 1` choose others. Any name of `ctxlstm.settings.Settings` can be given
+# model is named here, `-p fold 2` and `-p seed 1` choose others. Any name of `ctxlstm.experiments.settings.Settings` can be given
 # with `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
 # `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch), and
 # `-p config ucf101_finetune` or `-p finetune true` to train the backbone too (slower still: for a GPU).
@@ -33,7 +33,7 @@ cpu: bool = False  # do not use a GPU
 # %%
 from dataclasses import replace
 
-from ctxlstm.settings import Settings
+from ctxlstm.experiments.settings import Settings
 
 one = {"models": (model,), "folds": (), "seeds": ()} | ({"protocols": (protocol,)} if protocol else {})
 job = Settings.from_notebook(globals(), besides=("model", "protocol"), **one)
@@ -43,12 +43,13 @@ job = replace(job, protocols=job.protocols[:1])
 # %%
 from IPython.display import display
 
-from ctxlstm import evaluation, experiment, figures, runs, ucf101
+from ctxlstm import evaluation, figures, ucf101
 from ctxlstm import features as feature_cache
+from ctxlstm.experiments import runs, steps
 
 results_folder = runs.prepare(job.results)
-clips = experiment.clips(job)
-split = experiment.split(job, clips)
+clips = steps.clips(job)
+split = steps.split(job, clips)
 leak = ucf101.leakage(clips, split)
 counts = f"{len(split.train)} clips to train on, {len(split.test)} to test"
 print(f"protocol {protocol}: {counts}, {leak.share:.1%} of them with a sibling")
@@ -60,8 +61,8 @@ print(f"protocol {protocol}: {counts}, {leak.share:.1%} of them with a sibling")
 # every epoch and its numbers are trained too.
 
 # %%
-features = experiment.features(job, clips, split)
-network = runs.network(job, model, features)
+features = steps.features(job, clips, split)
+network = steps.network(job, model, features)
 print(network.head if job.on_frames else network)
 print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numbers to train")
 
@@ -74,8 +75,8 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 # %%
 part = feature_cache.align(split, clips, features)
 label = " ".join(filter(None, [model, job.variant, protocol]))
-folder = runs.train(
-    job, model, protocol, features, part, results=results_folder, on_epoch=runs.progress(label, job.epochs)
+folder = steps.train(
+    job, model, protocol, features, part, results=results_folder, on_epoch=steps.progress(label, job.epochs)
 )
 record = runs.read(folder)
 

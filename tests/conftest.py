@@ -11,7 +11,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from ctxlstm import cache, classroom, stickfigures
+from ctxlstm import classroom, stickfigures
+from ctxlstm.support import files
 
 torch.set_num_threads(1)  # small tensors: more threads would only wait for each other
 
@@ -67,7 +68,7 @@ def sound_only(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def classroom_features() -> None:
     """The chapters' shared data are there; several processes of tests wait while one makes them."""
-    folder = cache.default_folder()
+    folder = files.default_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "classroom.lock"):
         classroom.features()

@@ -17,9 +17,10 @@ from PIL import Image
 from test_runs import settings
 from test_training import make_features
 
-from ctxlstm import backbone, features, models, runs, stickfigures, training, ucf101, video
-from ctxlstm.cache import Cache
+from ctxlstm import backbone, features, models, stickfigures, training, ucf101, video
+from ctxlstm.experiments import runs, steps
 from ctxlstm.features import Features
+from ctxlstm.features.cache import Cache
 
 SAMPLING = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 FILES = ("history.csv", "predictions.csv", "params.yaml", "model.safetensors")
@@ -90,7 +91,7 @@ def extract(clips, out, net, **changes) -> features.Extraction:
 
 
 def train(data, split, results, on_epoch=None, **changes) -> Path:
-    return runs.train(
+    return steps.train(
         settings(**changes), "context_lstm", "grouped", data, split, results=results, on_epoch=on_epoch
     )
 

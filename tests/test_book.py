@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ctxlstm import notebooks, widgets
+from book.tools import notebooks
+from ctxlstm import widgets
 
 BOOK = Path(__file__).parents[1] / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.py"))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from ctxlstm import notebooks
+from book.tools import notebooks
 
 ROOT = Path(__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -17,7 +17,9 @@ import pytest
 from distributed import Client, Future, LocalCluster
 from distributed.comm import CommClosedError
 
-from ctxlstm import backbone, cluster, features, pieces, ucf101
+from ctxlstm import backbone, features, ucf101
+from ctxlstm.features import cluster, extraction
+from ctxlstm.support import dask_client
 
 HOW = {"frames": 4, "rule": "uniform", "progress": False}
 QUIET = {"dashboard_address": ":0", "host": "127.0.0.1", "silence_logs": "CRITICAL", "memory_limit": 0}
@@ -115,7 +117,7 @@ def scheduler_and_worker(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]
 
 @pytest.mark.parametrize("count", [64, 4])  # the second puts six chunks into a piece
 def test_two_workers_give_the_bytes_of_one_process(clips, net, two, tmp_path, monkeypatch, count):
-    monkeypatch.setattr(pieces, "PIECES", count)
+    monkeypatch.setattr(extraction, "PIECES", count)
     here = features.extract(clips, tmp_path / "here" / "c", backbone=net, workers=2, **HOW)
     address = two.scheduler_address
     done = cluster.extract(clips, tmp_path / "two" / "c", backbone=net, scheduler=address, **HOW)
@@ -209,14 +211,14 @@ def test_wrong_settings(clips, net, tmp_path, monkeypatch):
 def test_several_gpus_are_dealt_out_among_local_workers(monkeypatch, gpus, expected):
     monkeypatch.setattr(cluster, "_gpus", lambda: gpus)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with cluster.client(len(expected)) as dask:
+    with dask_client.client(len(expected)) as dask:
         found = dask.run(lambda dask_worker: (dask_worker.name, os.environ.get("CUDA_VISIBLE_DEVICES")))
     assert [gpu for _, gpu in sorted(found.values())] == expected
 
 
 def test_only_the_gpus_that_this_process_may_use_are_dealt_out(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-6f1c")
-    assert cluster._gpus() == ["2", "GPU-6f1c"]
+    assert dask_client._gpus() == ["2", "GPU-6f1c"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 3)
-    assert cluster._gpus() == ["0", "1", "2"]
+    assert dask_client._gpus() == ["0", "1", "2"]

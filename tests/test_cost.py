@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctxlstm import cost, measurement, models, paper
+from ctxlstm import cost, models, paper
 
 H, FRAMES = 512, 28
 SMALL = {"input_size": 12, "num_classes": 5, "hidden_size": 8, "embedding": (10, 6)}
@@ -71,7 +71,7 @@ def classifier_macs(row: str) -> int:
 def real(name: str, batch: int, frames: int, **options) -> tuple[int, int, int]:
     """FLOPs forward, FLOPs both, bytes saved, of a step with numbers on the CPU."""
     model = models.build(name, **options).train()
-    return cost._count(model, torch.randn(batch, frames, model.input_size))
+    return cost.predicted._count(model, torch.randn(batch, frames, model.input_size))
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_what_the_models_refuse_is_refused():
 def test_measuring_leaves_the_model_as_it_was():
     model = models.build("context_lstm", **SMALL).eval()
     before = copy.deepcopy(model.state_dict())
-    found = measurement.measure(model, (6, 12), batch_size=4, steps=3, warmup=1)
+    found = cost.measured.measure(model, (6, 12), batch_size=4, steps=3, warmup=1)
     assert (found.device, found.batch_size, found.steps) == ("cpu", 4, 3)
     assert 0 < found.step_seconds < 10
     assert found.peak_bytes >= found.before_bytes > 0
@@ -275,15 +275,15 @@ def test_measuring_leaves_the_model_as_it_was():
 def test_measured_time_grows_with_the_work():
     model = models.build("cnn_lstm", **SMALL | {"hidden_size": 32}, cell="gates")
     # A hundred times the frames: other programs on the machine cannot hide that.
-    short, long = (measurement.measure(model, (frames, 12), batch_size=4, steps=5) for frames in (2, 200))
+    short, long = (cost.measured.measure(model, (frames, 12), batch_size=4, steps=5) for frames in (2, 200))
     assert long.step_seconds > short.step_seconds
 
 
 def test_peak_on_a_cpu_is_the_largest_resident_set(monkeypatch):
     seen = itertools.chain([100, 150, 400], itertools.repeat(300))
     usage = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(seen)))
-    monkeypatch.setattr(measurement.psutil, "Process", lambda: usage)
-    found = measurement.measure(
+    monkeypatch.setattr(cost.measured.psutil, "Process", lambda: usage)
+    found = cost.measured.measure(
         models.build("mean_linear", **SMALL), (2, 12), batch_size=2, steps=2, warmup=1
     )
     assert (found.before_bytes, found.peak_bytes, found.process_bytes) == (100, 400, 400)
@@ -293,7 +293,7 @@ def test_peak_on_a_cpu_is_the_largest_resident_set(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_measured_memory_on_a_gpu_holds_what_is_predicted():
     predicted = cost.predict("context_lstm", batch_size=16)
-    found = measurement.measure(
+    found = cost.measured.measure(
         models.build("context_lstm"), (28, 2048), batch_size=16, steps=3, device="cuda"
     )
     assert found.device != "cpu"
@@ -305,16 +305,16 @@ def test_measured_memory_on_a_gpu_holds_what_is_predicted():
 def test_what_cannot_be_measured_is_refused():
     model = models.build("mean_linear", **SMALL)
     with pytest.raises(ValueError, match="steps must be an int of at least 1; got 0"):
-        measurement.measure(model, (6, 12), steps=0)
+        cost.measured.measure(model, (6, 12), steps=0)
     with pytest.raises(ValueError, match="cannot measure on 'mps': choose 'cpu'"):
-        measurement.measure(model, (6, 12), device="mps")
+        cost.measured.measure(model, (6, 12), device="mps")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="cannot measure on 'cuda:0'"):
-            measurement.measure(model, (6, 12), device="cuda:0")
+            cost.measured.measure(model, (6, 12), device="cuda:0")
     with pytest.raises(ValueError, match="nothing to train"):
-        measurement.measure(models.build("nearest_neighbour", **SMALL), (6, 12))
+        cost.measured.measure(models.build("nearest_neighbour", **SMALL), (6, 12))
     with pytest.raises(ValueError, match=r"x must be clips \(B, T, D\) with D = 12"):
-        measurement.measure(model, (6, 13))
+        cost.measured.measure(model, (6, 13))
 
 
 def test_comparison_holds_table_2_and_the_predictions(table2_costs):
@@ -355,7 +355,7 @@ def test_comparison_turns_where_the_costs_turn(table2_costs):
 
 
 def test_comparison_takes_measurements(table2_costs):
-    quick = measurement.Measured("cpu", 80, 5, 0.5, 10**9, 3 * 10**9, 3 * 10**9, 0.2)
+    quick = cost.measured.Measured("cpu", 80, 5, 0.5, 10**9, 3 * 10**9, 3 * 10**9, 0.2)
     slow = replace(quick, step_seconds=1.5, peak_bytes=4 * 10**9)
     measured = {"cnn_lstm": quick, "context_lstm": slow}
     table = cost.paper_comparison(table2_costs, measured).set_index("model")
@@ -366,7 +366,7 @@ def test_comparison_takes_measurements(table2_costs):
 
 
 def test_comparison_refuses_what_does_not_compare(table2_costs):
-    found = measurement.Measured("cpu", 40, 5, 0.5, 0, 1, 1, 0.2)
+    found = cost.measured.Measured("cpu", 40, 5, 0.5, 0, 1, 1, 0.2)
     with pytest.raises(ValueError, match="Table 2 has no model 'gru'; it has: cnn_lstm"):
         cost.paper_comparison(table2_costs, {"gru": found})
     with pytest.raises(ValueError, match="measured at batch 40 and predicted at 80"):

@@ -13,22 +13,25 @@ import pandas as pd
 import pytest
 import torch
 
-from ctxlstm import cost, costrecord, measurement, models, online, runs
+from ctxlstm import cost, models
+from ctxlstm.cost import measured, records
+from ctxlstm.experiments import runs
+from ctxlstm.models import online
 
 NOTEBOOK = Path(__file__).parents[1] / "papermill_runs" / "cost.ipynb"
-SETUP = costrecord.Setup(("cnn_lstm", "context_lstm"), 8, (16,), 3, 4, 2, 32, 2, True)
+SETUP = records.Setup(("cnn_lstm", "context_lstm"), 8, (16,), 3, 4, 2, 32, 2, True)
 
 
-def found(name: str, way: str) -> measurement.Measured:
+def found(name: str, way: str) -> measured.Measured:
     """A made-up measurement: 2 s a step, 0.5 s of it forward, 3 GB more memory."""
-    return measurement.Measured("cpu", SETUP.clips(way), 2, 2.0, 10**9, 4 * 10**9, 4 * 10**9, 0.5)
+    return measured.Measured("cpu", SETUP.clips(way), 2, 2.0, 10**9, 4 * 10**9, 4 * 10**9, 0.5)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A record written from made-up measurements."""
-    monkeypatch.setattr(costrecord.Setup, "measure", lambda self, model, way: found(model, way))
-    return costrecord.record(SETUP, tmp_path / "cost")
+    monkeypatch.setattr(records.Setup, "measure", lambda self, model, way: found(model, way))
+    return records.record(SETUP, tmp_path / "cost")
 
 
 def die(*args) -> None:
@@ -63,8 +66,8 @@ def papermill(folder: Path, **parameters) -> subprocess.CompletedProcess:
 
 
 def test_the_record_holds_predictions_and_measurements(folder):
-    table = costrecord.read(folder).set_index(["model", "way"])
-    assert list(table.index) == [(model, way) for model in SETUP.models for way in costrecord.WAYS]
+    table = records.read(folder).set_index(["model", "way"])
+    assert list(table.index) == [(model, way) for model in SETUP.models for way in measured.WAYS]
     for model in SETUP.models:
         predicted = cost.predict(model, batch_size=4, frames=3, hidden_size=8, embedding=(16,))
         row = table.loc[model, "cached"]
@@ -90,7 +93,7 @@ def test_the_record_holds_predictions_and_measurements(folder):
 def test_what_the_online_way_holds_at_full_size():
     """At the paper's size: the head's memory, the backbone's weights, uint8 frames, and the larger activations."""
     setup = replace(SETUP, models=("mean_linear",), frames=28, online_batch_size=80, size=224)
-    row = costrecord.table(setup).set_index("way").loc["online"]
+    row = records.table(setup).set_index("way").loc["online"]
     predicted = cost.predict("mean_linear", batch_size=80, frames=28)
     rest = predicted.online_bytes - predicted.image_bytes  # the public code base holds float32 frames
     assert row.predicted_bytes == rest + predicted.image_bytes // 4
@@ -99,24 +102,24 @@ def test_what_the_online_way_holds_at_full_size():
 
 
 def test_a_record_is_kept_and_never_mixed_with_other_settings(folder, monkeypatch, capsys):
-    monkeypatch.setattr(costrecord.Setup, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(records.Setup, "measure", lambda *_: pytest.fail("measured again"))
     before = (folder / "cost.csv").read_bytes()
-    assert costrecord.record(SETUP, folder.parent) == folder
+    assert records.record(SETUP, folder.parent) == folder
     assert "measured before, kept" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"is a record of other settings \(steps: 2 there, 5 here\)"):
-        costrecord.record(replace(SETUP, steps=5), folder.parent, name=folder.name)
+        records.record(replace(SETUP, steps=5), folder.parent, name=folder.name)
     assert (folder / "cost.csv").read_bytes() == before
     with pytest.raises(ValueError, match=r"name '\.\./x' is no name for a folder"):
-        costrecord.record(SETUP, folder.parent, name="../x")
+        records.record(SETUP, folder.parent, name="../x")
 
 
 def test_a_failing_measurement_writes_nothing(tmp_path, monkeypatch):
     def fail(self, model, way):
         raise RuntimeError("died")
 
-    monkeypatch.setattr(costrecord.Setup, "measure", fail)
+    monkeypatch.setattr(records.Setup, "measure", fail)
     with pytest.raises(RuntimeError, match="died"):
-        costrecord.record(SETUP, tmp_path / "cost")
+        records.record(SETUP, tmp_path / "cost")
     assert list((tmp_path / "cost").iterdir()) == []
 
 
@@ -140,91 +143,91 @@ def test_damaged_records_are_named_and_left_out(folder, harm):
     else:
         about.write_text(about.read_text(encoding="utf-8").replace('"cpu"', '"GPU"', 1), encoding="utf-8")
     with pytest.warns(UserWarning, match="bad is not whole"):
-        loaded = costrecord.load(folder.parent)
+        loaded = records.load(folder.parent)
     assert set(loaded["record"]) == {folder.name}
     assert len(loaded) == 4
     assert len(loaded.attrs["left_out"]) == 1
     with pytest.raises(ValueError, match="remove it and measure again"):
-        costrecord.read(bad)
+        records.read(bad)
 
 
 def test_several_records_are_one_table_and_none_is_an_empty_one(folder, tmp_path):
-    costrecord.record(replace(SETUP, steps=7), folder.parent)
-    loaded = costrecord.load(tmp_path)
+    records.record(replace(SETUP, steps=7), folder.parent)
+    loaded = records.load(tmp_path)
     assert loaded.groupby("record").size().tolist() == [4, 4]
     assert loaded.attrs["left_out"] == []
     (tmp_path / "empty").mkdir()
-    assert list(costrecord.load(tmp_path / "empty").columns) == [
-        *costrecord.COLUMNS,
+    assert list(records.load(tmp_path / "empty").columns) == [
+        *records.COLUMNS,
         "record",
         "commit",
         "size",
         "embedding",
     ]
     with pytest.raises(FileNotFoundError, match=r"run papermill_runs/cost\.ipynb, or check the path"):
-        costrecord.load(tmp_path / "none")
+        records.load(tmp_path / "none")
 
 
 def test_a_setup_from_a_notebook_and_what_it_refuses():
     given = {"models": ["gru"], "hidden_size": 8, "embedding": [16], "frames": 3, "batch_size": 6, "size": 32}
     given |= {"online_batch_size": 0, "steps": 2, "cpu": True}
-    setup = costrecord.Setup.from_notebook(given)
+    setup = records.Setup.from_notebook(given)
     assert (setup.models, setup.embedding, setup.online_batch_size, setup.device) == (
         ("gru",),
         (16,),
         4,
         "cpu",
     )
-    assert costrecord.Setup.from_notebook(given | {"batch_size": 3}).online_batch_size == 3
+    assert records.Setup.from_notebook(given | {"batch_size": 3}).online_batch_size == 3
     with pytest.raises(ValueError, match="steps must be an int of at least 1; got 0"):
-        costrecord.Setup.from_notebook(given | {"steps": 0})
+        records.Setup.from_notebook(given | {"steps": 0})
     with pytest.raises(ValueError, match="online_batch_size must be an int of at least 1; got -1"):
-        costrecord.Setup.from_notebook(given | {"online_batch_size": -1})
+        records.Setup.from_notebook(given | {"online_batch_size": -1})
     with pytest.raises(ValueError, match="unknown model 'lstm'"):
-        costrecord.Setup.from_notebook(given | {"models": ["lstm"]})
+        records.Setup.from_notebook(given | {"models": ["lstm"]})
     with pytest.raises(ValueError, match="nearest_neighbour has nothing to train, so no step to measure"):
-        costrecord.Setup.from_notebook(given | {"models": ["nearest_neighbour"]})
+        records.Setup.from_notebook(given | {"models": ["nearest_neighbour"]})
     with pytest.raises(ValueError, match="unknown parameter 'epoch_seconds'"):
-        costrecord.Setup.from_notebook(given | {"In": ["# Parameters\nepoch_seconds = 3\n"]})
+        records.Setup.from_notebook(given | {"In": ["# Parameters\nepoch_seconds = 3\n"]})
 
 
 def test_an_online_model_is_measured_on_frames():
-    model = online.Online(measurement.random_resnet50(32).drift(), models.build("mean_linear", num_classes=3))
+    model = online.Online(measured.random_resnet50(32).drift(), models.build("mean_linear", num_classes=3))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    result = measurement.measure(model, (2, 3, 32, 32), batch_size=2, steps=1, warmup=1)
+    result = measured.measure(model, (2, 3, 32, 32), batch_size=2, steps=1, warmup=1)
     assert 0 < result.forward_seconds < result.step_seconds
     assert result.peak_bytes > result.before_bytes
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     with pytest.raises(ValueError, match=r"a clip of shape \(2, 3, 32\) cannot be measured"):
-        measurement.measure(model, (2, 3, 32))
+        measured.measure(model, (2, 3, 32))
 
 
 def test_memory_measured_in_a_fresh_process_is_that_of_the_model():
     """A head of 39 MB of weights: three times that and one more for the copy's gradients and Adam, not a process."""
     predicted = cost.predict("cnn_lstm", batch_size=2, frames=2)
-    result = measurement.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2, steps=2, warmup=1)
+    result = measured.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2, steps=2, warmup=1)
     assert 0.9 < result.grown_bytes / predicted.head_bytes < 2
 
 
 def test_a_measuring_process_tells_what_is_wrong():
     with pytest.raises(ValueError, match="unknown way 'offline'; valid: 'cached', 'online'"):
-        measurement.in_fresh_process("cnn_lstm", "offline", batch_size=2, frames=2)
+        measured.in_fresh_process("cnn_lstm", "offline", batch_size=2, frames=2)
     with pytest.raises(ValueError, match="a clip must have at least 8 frames"):
-        measurement.in_fresh_process(
+        measured.in_fresh_process(
             "context_lstm", "cached", batch_size=2, frames=2, pool="time", hidden_size=4
         )
 
 
 def test_a_process_that_dies_is_told(monkeypatch):
-    monkeypatch.setattr(measurement, "_by_name", die)
+    monkeypatch.setattr(measured, "_by_name", die)
     with pytest.raises(RuntimeError, match=r"measured cnn_lstm \(cached\) died.*a smaller batch than 2"):
-        measurement.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2)
+        measured.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2)
 
 
 def test_the_notebook_predicts_measures_and_writes_a_record(tmp_path):
     done = papermill(tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    table = costrecord.load(tmp_path / "results")
+    table = records.load(tmp_path / "results")
     assert table["way"].tolist() == ["cached", "online"]
     assert (table["step_seconds"] > 0).all()
     assert (table["measured_bytes"] > 0).all()

@@ -6,8 +6,10 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from ctxlstm import diagram, figures
-from ctxlstm.models import READINGS, ContextLSTM
+from ctxlstm import figures
+from ctxlstm.classroom import diagram
+from ctxlstm.models import READINGS
+from ctxlstm.models.context_lstm import ContextLSTM
 
 SVG = "{http://www.w3.org/2000/svg}"
 SMALL = {"input_size": 20, "num_classes": 7, "hidden_size": 6, "num_layers": 2, "embedding": (9,)}

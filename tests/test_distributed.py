@@ -12,7 +12,9 @@ import yaml
 from safetensors.torch import load_file
 from test_training import build, config, make_features
 
-from ctxlstm import distributed, runs, settings, training, ucf101
+from ctxlstm import training, ucf101
+from ctxlstm.experiments import runs, settings, steps
+from ctxlstm.experiments.launch import train
 
 # Sums over a batch are added up in another order: about 1e-6 of a loss a step, which Adam passes on to the weights.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -50,7 +52,7 @@ def fit(name: str, epochs: int = 4, **how) -> tuple[torch.nn.Module, training.Hi
     return model, training.fit(model, data, split, config(epochs=epochs, batch_size=7), **how)
 
 
-def launch(program: list[str], processes: int = 2) -> None:
+def accelerate_launch(program: list[str], processes: int = 2) -> None:
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, "--num_processes", str(processes)]
     done = subprocess.run(
@@ -67,7 +69,7 @@ def shared(tmp_path_factory) -> Path:
     """What two processes left of every case."""
     out = tmp_path_factory.mktemp("shared")
     (out / "program.py").write_text(PROGRAM, encoding="utf-8")
-    launch([str(out / "program.py"), str(out)])
+    accelerate_launch([str(out / "program.py"), str(out)])
     return out
 
 
@@ -90,12 +92,12 @@ def test_two_processes_give_what_one_gives(shared, name):
 
 def test_without_shared_statistics_the_result_would_be_another(shared, monkeypatch):
     """The tolerance is tight enough to see BatchNorm use half a batch."""
-    from ctxlstm import parts
+    from ctxlstm.models import shared_batch_norm
 
     def halves(self, y):
         return torch.cat([torch.nn.BatchNorm1d.forward(self, part) for part in y.tensor_split(2)])
 
-    monkeypatch.setattr(parts.BatchNorm1d, "forward", halves)
+    monkeypatch.setattr(shared_batch_norm.BatchNorm1d, "forward", halves)
     _, history = fit("context_lstm")
     found = pd.read_csv(shared / "context_lstm.csv")
     with pytest.raises(AssertionError):
@@ -115,7 +117,7 @@ def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tin
         "batch_size": 5, "validation": 0.0, "cpu": True, "results": str(tmp_path / "two"),
     }  # fmt: skip
     one = settings.Settings(**job | {"results": str(tmp_path / "one")})
-    record = distributed.train(one)
+    record = train(one)
 
     class Stop(Exception):
         pass
@@ -125,14 +127,14 @@ def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tin
             raise Stop
 
     two = settings.Settings(**job)
-    clips = distributed.experiment.clips(two)
-    split = distributed.experiment.split(two, clips)
-    features = distributed.experiment.features(two, clips, split)
+    clips = steps.clips(two)
+    split = steps.split(two, clips)
+    features = steps.features(two, clips, split)
     with pytest.raises(Stop):
-        runs.train(two, "context_lstm", "paper", features, split, on_epoch=stop)
+        steps.train(two, "context_lstm", "paper", features, split, on_epoch=stop)
     assert list((tmp_path / "two").glob("*.part/checkpoint.safetensors"))
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
-    launch(["-m", "ctxlstm.distributed", str(tmp_path / "job.yaml")])
+    accelerate_launch(["-m", "ctxlstm.experiments.launch", str(tmp_path / "job.yaml")])
     assert [path.name for path in (tmp_path / "two").iterdir()] == [record.name]
     pd.testing.assert_frame_equal(
         runs.history(tmp_path / "two" / record.name), runs.history(record), **TOLERANCE
@@ -143,7 +145,7 @@ def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tin
 def test_a_job_of_many_runs_is_refused(tiny_clips):
     many = settings.Settings(dataset="ucf101", root=str(tiny_clips), seeds=(0, 1))
     with pytest.raises(ValueError, match="give one model, one protocol and one seed"):
-        distributed.train(many)
+        train(many)
 
 
 @pytest.mark.parametrize(("clips", "message"), [(1, "leaves some of 2 processes without a clip")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ctxlstm import exercises, notebooks
+from book.tools import exercises, notebooks
 
 BOOK = Path(__file__).parents[1] / "book"
 NAMES = exercises.names()

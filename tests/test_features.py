@@ -15,7 +15,8 @@ import torch
 import zarr
 from filelock import FileLock
 
-from ctxlstm import backbone, features, pieces, stored, ucf101, video
+from ctxlstm import backbone, features, ucf101, video
+from ctxlstm.features import extraction, reader
 
 SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 
@@ -97,18 +98,20 @@ def test_pieces_are_whole_chunks_of_a_batch_or_less(count, frames, chunk, clips_
     table = pd.DataFrame({"name": map(str, range(count)), "path": ""})
     chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     missing = [(rows, list(rows)) for rows in chunks]
-    cut = list(pieces.cut(missing, chunk, table, pieces.How(frames, "first", None)))
+    cut = list(extraction.cut(missing, chunk, table, extraction.How(frames, "first", None)))
     assert len(cut[0].clips) == clips_a_piece
     assert [rows for piece in cut for rows in piece.chunks] == chunks
     assert [row for piece in cut for row in piece.clips] == list(range(count))
-    resumed = list(pieces.cut(missing[5:], chunk, table, pieces.How(frames, "first", None)))
+    resumed = list(extraction.cut(missing[5:], chunk, table, extraction.How(frames, "first", None)))
     assert resumed[1:] == cut[-len(resumed) + 1 :], "what is missing does not move the borders"
 
 
 def test_no_more_is_begun_than_the_workers_need():
     begun = []
-    with pieces.pool_of(2) as pool:
-        stream = pieces.ahead(pool, lambda item: item, (begun.append(item) or item for item in range(100)))
+    with extraction.pool_of(2) as pool:
+        stream = extraction.ahead(
+            pool, lambda item: item, (begun.append(item) or item for item in range(100))
+        )
         for item in stream:
             assert len(begun) <= item + 5, "memory would grow with the number of clips"
     assert begun == list(range(100))
@@ -220,10 +223,10 @@ def test_zarr_alone_reads_what_zarrs_reads(own_clips, net, tmp_path, monkeypatch
     if left_out:
         open(own_clips["path"][1], "wb").close()
     extract(own_clips, tmp_path / "c", net)
-    monkeypatch.setattr(stored, "AT_ONCE", 4)  # fewer clips than there are
+    monkeypatch.setattr(reader, "AT_ONCE", 4)  # fewer clips than there are
     with_zarrs = features.load(tmp_path / "c").x
-    assert stored.CODECS, "zarrs is one of the dependencies"
-    monkeypatch.setattr(stored, "CODECS", {})
+    assert reader.CODECS, "zarrs is one of the dependencies"
+    monkeypatch.setattr(reader, "CODECS", {})
     assert torch.equal(features.load(tmp_path / "c").x, with_zarrs)
     assert len(with_zarrs) == len(own_clips) - left_out
 

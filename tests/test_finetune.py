@@ -10,8 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ctxlstm import augment, backbone, features, measurement, models, online, runs, training, ucf101
-from ctxlstm.settings import Settings
+from ctxlstm import backbone, features, models, training, ucf101
+from ctxlstm.cost import finetuning, measured
+from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments.settings import Settings
+from ctxlstm.models import augment, online
 
 HEAD = {"input_size": 1280, "num_classes": 3, "hidden_size": 8, "num_blocks": 1, "embedding": (16,)}
 CONFIG = training.Config(epochs=2, batch_size=6, validation=0, cpu=True)
@@ -39,7 +42,7 @@ def gradients(net: online.Online, x: torch.Tensor) -> dict[str, torch.Tensor]:
 def frames(tiny_clips) -> features.Features:
     """24 clips of 3 classes, 2 frames of 32x32 each."""
     net = backbone.load("efficientnet_lite0", size=32)
-    return online.frames(ucf101.index(tiny_clips), backbone=net, frames=2, rule="uniform")
+    return features.frames.frames(ucf101.index(tiny_clips), backbone=net, frames=2, rule="uniform")
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +106,17 @@ def test_what_is_held_for_the_backward_pass_is_one_part_and_the_features():
 
 PEAK = """
 import json, torch
-from ctxlstm import backbone, measurement, models, online
+from ctxlstm import backbone, models
+from ctxlstm.cost import finetuning, measured
+from ctxlstm.models import online
 torch.set_num_threads(1)
 found = {}
 for images in (2, 32):
     net = backbone.load("efficientnet_lite0", size=64).unfreeze()
     ours = online.Online(net, models.build("mean_linear", input_size=1280, num_classes=3), finetune=True, images=images)
-    predicted = online.finetune_bytes(net, clips=4, frames=8, images=images)
-    measured = measurement.measure(ours, (8, 3, 64, 64), batch_size=4, steps=1, warmup=1)
-    found[images] = predicted, measured.grown_bytes
+    predicted = finetuning.finetune_bytes(net, clips=4, frames=8, images=images)
+    figures = measured.measure(ours, (8, 3, 64, 64), batch_size=4, steps=1, warmup=1)
+    found[images] = predicted, figures.grown_bytes
 print(json.dumps(found))
 """
 
@@ -128,11 +133,11 @@ def test_peak_memory_is_that_of_a_part_as_predicted():
 
 def test_predicted_bytes_grow_with_the_part_and_little_with_the_batch():
     net = backbone.load("efficientnet_lite0", size=32).unfreeze()
-    one, two, three = (online.finetune_bytes(net, clips=4, frames=4, images=n) for n in (1, 2, 3))
+    one, two, three = (finetuning.finetune_bytes(net, clips=4, frames=4, images=n) for n in (1, 2, 3))
     assert three - two == two - one > 0
-    more = online.finetune_bytes(net, clips=8, frames=4, images=3)
+    more = finetuning.finetune_bytes(net, clips=8, frames=4, images=3)
     assert more - three == 16 * (3 * 32 * 32 + 2 * 4 * 1280), "16 more frames, their features and gradients"
-    assert online.finetune_bytes(net, clips=1, frames=2, images=100) == online.finetune_bytes(
+    assert finetuning.finetune_bytes(net, clips=1, frames=2, images=100) == finetuning.finetune_bytes(
         net, clips=1, frames=2, images=2
     )
 
@@ -140,7 +145,7 @@ def test_predicted_bytes_grow_with_the_part_and_little_with_the_batch():
 def test_a_resnet50_learns_end_to_end():
     torch.manual_seed(0)
     head = models.build("mean_linear", input_size=2048, num_classes=2)
-    ours = online.Online(measurement.random_resnet50(64), head, finetune=True, images=2).train()
+    ours = online.Online(measured.random_resnet50(64), head, finetune=True, images=2).train()
     x = torch.randint(0, 256, (2, 2, 3, 64, 64), dtype=torch.uint8)
     adam = torch.optim.Adam(ours.parameter_groups(1e-5, 1e-7))  # random weights make large features
     losses = []
@@ -277,7 +282,7 @@ def test_a_run_from_settings_leaves_a_record_that_says_so(frames, split, tmp_pat
         images=4,
         results=str(tmp_path),
     )
-    folder = runs.train(asked, "mean_linear", "grouped", frames, split)
+    folder = steps.train(asked, "mean_linear", "grouped", frames, split)
     record = runs.read(folder)
     assert (record["finetune"], record["augment"]) == (True, "crop")
     assert record["parameters"] > 3_000_000, "the backbone's are among them"

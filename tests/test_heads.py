@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from ctxlstm import heads, models
+from ctxlstm import models
+from ctxlstm.models import references
 
 
 def clips(*shape: int, seed: int = 0) -> Tensor:
@@ -32,7 +33,7 @@ def test_mean_linear_and_single_frame_by_hand():
 def test_nearest_neighbour_equals_scikit_learn(known, classes, frames, seed):
     x, unseen = clips(known, frames, 6, seed=seed), clips(10, frames, 6, seed=seed + 1)
     y = torch.randint(classes, (known,), generator=torch.Generator().manual_seed(seed))
-    model = heads.NearestNeighbour(6, classes).double()
+    model = references.NearestNeighbour(6, classes).double()
     model.learn(x, y)
     theirs = KNeighborsClassifier(1, metric="cosine").fit(x.mean(1).numpy(), y.numpy())
     logits = model(unseen)
@@ -45,7 +46,7 @@ def test_nearest_neighbour_equals_scikit_learn(known, classes, frames, seed):
 
 
 def test_nearest_neighbour_has_nothing_to_train_and_learns_anew():
-    model = heads.NearestNeighbour(4, 2)
+    model = references.NearestNeighbour(4, 2)
     assert list(model.parameters()) == []
     x = torch.eye(4)[:, None].repeat(1, 3, 1)  # four clips along the four axes
     model.learn(x, torch.tensor([0, 1, 0, 1]))
@@ -67,28 +68,28 @@ def test_nearest_neighbour_has_nothing_to_train_and_learns_anew():
 )
 def test_nearest_neighbour_refuses_wrong_clips(x, y, message):
     with pytest.raises(ValueError, match=message):
-        heads.NearestNeighbour(4, 2).learn(torch.zeros(x), torch.tensor(y, dtype=torch.int64))
+        references.NearestNeighbour(4, 2).learn(torch.zeros(x), torch.tensor(y, dtype=torch.int64))
 
 
 def test_nearest_neighbour_says_when_it_knows_nothing():
     with pytest.raises(ValueError, match=r"call learn\(x, y\) first"):
-        heads.NearestNeighbour(4, 2)(torch.zeros(1, 3, 4))
+        references.NearestNeighbour(4, 2)(torch.zeros(1, 3, 4))
 
 
 def test_nearest_neighbour_refuses_the_vectors_of_other_features():
-    known = heads.NearestNeighbour(4, 2)
+    known = references.NearestNeighbour(4, 2)
     known.learn(torch.ones(3, 2, 4), torch.tensor([0, 1, 0]))
     with pytest.raises(RuntimeError, match="size mismatch for vectors"):
-        heads.NearestNeighbour(5, 2).load_state_dict(known.state_dict())
+        references.NearestNeighbour(5, 2).load_state_dict(known.state_dict())
 
 
 def test_transformer_positions_are_the_published_waves():
-    waves = heads.positions(torch.zeros(1, 50, 6, dtype=torch.float64))
+    waves = references.positions(torch.zeros(1, 50, 6, dtype=torch.float64))
     for t, j in itertools.product((0, 1, 49), range(3)):
         angle = t / 10_000 ** (2 * j / 6)
         assert waves[t, j].item() == pytest.approx(np.sin(angle))
         assert waves[t, 3 + j].item() == pytest.approx(np.cos(angle))
-    assert heads.positions(torch.zeros(1, 4, 5)).shape == (4, 5)  # an odd width will do
+    assert references.positions(torch.zeros(1, 4, 5)).shape == (4, 5)  # an odd width will do
 
 
 @pytest.mark.parametrize(("hidden_size", "attention_heads"), [(64, 8), (12, 4), (6, 2), (5, 1)])

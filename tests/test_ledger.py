@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxlstm import ledger, ledger_rules, models, paper
+from ctxlstm import models, paper
+from ctxlstm.report import claims, rules
 
-CLAIMS = {claim.id: claim for claim in ledger.CLAIMS}
+CLAIMS = {claim.id: claim for claim in claims.CLAIMS}
 NOTHING = pd.DataFrame()
 NOISE = (0.001, -0.001, 0.0005, -0.0005)  # of the seeds, a fraction
 HOLDS, FAILS, OPEN = "holds", "fails", "cannot be told yet"
@@ -97,13 +98,13 @@ def histories(tmp_path, table: pd.DataFrame, curve) -> pd.DataFrame:
 
 def judged(claim: str, records=NOTHING, costs=NOTHING) -> pd.Series:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger, "CLAIMS", (CLAIMS[claim],))  # the others would only take time
-        return ledger.judge(records, costs).iloc[0]
+        patch.setattr(claims, "CLAIMS", (CLAIMS[claim],))  # the others would only take time
+        return claims.judge(records, costs).iloc[0]
 
 
 def test_every_claim_is_complete():
-    assert len(CLAIMS) == len(ledger.CLAIMS)
-    for claim in ledger.CLAIMS:
+    assert len(CLAIMS) == len(claims.CLAIMS)
+    for claim in claims.CLAIMS:
         for name in ("id", "section", "says", "test", "rule", "command"):
             assert getattr(claim, name).strip(), f"{claim.id} has no {name}"
         for outcome in ("holds", "fails", "cannot be told"):
@@ -116,8 +117,8 @@ def test_every_claim_is_complete():
 
 
 def test_no_records_decide_only_what_the_paper_prints():
-    table = ledger.judge(NOTHING, NOTHING)
-    assert list(table.columns) == ledger.COLUMNS
+    table = claims.judge(NOTHING, NOTHING)
+    assert list(table.columns) == claims.COLUMNS
     assert list(table["claim"]) == list(CLAIMS)
     decided = table[table["status"] != OPEN].set_index("claim")
     assert decided["status"].to_dict() == BY_PAPER
@@ -241,9 +242,7 @@ def test_dips_in_a_few_epochs_are_allowed_in_more_not(tmp_path):
 
 def test_stable_after_150_is_open_to_runs_where_table_1_allows_it(tmp_path, monkeypatch):
     table1 = paper.table1()
-    monkeypatch.setattr(
-        ledger_rules.paper, "table1", lambda: table1.assign(top1=table1["top1"].clip(lower=91.0))
-    )
+    monkeypatch.setattr(rules.paper, "table1", lambda: table1.assign(top1=table1["top1"].clip(lower=91.0)))
     assert judged("stable_after_150")["status"] == OPEN
     for top1, status in ((0.92, HOLDS), (0.9, FAILS)):
         table = runs({("context_lstm", ""): 0.93})
@@ -255,7 +254,7 @@ def test_table_1_does_not_depend_on_the_order_of_the_cells(monkeypatch):
     table1 = paper.table1()
     ours = table1["row"].eq(paper.OURS) & table1["epoch"].notna()
     table1.loc[ours, "top1"] = table1.loc[ours, "top1"].to_numpy()[::-1]
-    monkeypatch.setattr(ledger_rules.paper, "table1", lambda: table1)
+    monkeypatch.setattr(rules.paper, "table1", lambda: table1)
     assert judged("stable_after_150")["status"] == FAILS
     assert judged("stable_after_200")["status"] == OPEN
 
@@ -269,12 +268,12 @@ def test_no_overfitting_by_the_papers_log(monkeypatch, test_loss, test_top1, sta
     test = log["part"] == "test"
     log.loc[test, "loss"], log.loc[test, "top1"] = test_loss, test_top1
     log.loc[~test, "loss"] = 0.015
-    monkeypatch.setattr(ledger_rules.paper, "training_log", lambda: log)
+    monkeypatch.setattr(rules.paper, "training_log", lambda: log)
     assert judged("no_overfitting")["status"] == status
 
 
 def test_no_overfitting_by_runs_where_the_log_cannot_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger_rules.paper, "training_log", lambda: paper_log_between())
+    monkeypatch.setattr(rules.paper, "training_log", lambda: paper_log_between())
     cases = (
         ({}, HOLDS),
         ({"train_loss": 0.01, "train_top1": 1.0}, FAILS),
@@ -476,14 +475,14 @@ def test_the_order_of_rows_and_copies_change_nothing():
             for name, device in (("a", "cpu"), ("b", "NVIDIA H200"))
         ]
     )
-    table = ledger.judge(records, costs)
+    table = claims.judge(records, costs)
     assert set(table["status"]) == {HOLDS, FAILS, OPEN}
     for seed in range(3):
-        again = ledger.judge(
+        again = claims.judge(
             records.sample(frac=1, random_state=seed), costs.sample(frac=1, random_state=seed)
         )
         pd.testing.assert_frame_equal(again, table)
-    pd.testing.assert_frame_equal(ledger.judge(pd.concat([records, records]), costs), table)
+    pd.testing.assert_frame_equal(claims.judge(pd.concat([records, records]), costs), table)
 
 
 def test_smaller_studies_indicate_and_are_named():
@@ -503,7 +502,7 @@ def test_smaller_studies_indicate_and_are_named():
 
 @pytest.mark.parametrize(("highest", "status"), [(98.0, FAILS), (92.2, OPEN), (92.5, OPEN), (90.0, HOLDS)])
 def test_state_of_the_art(monkeypatch, highest, status):
-    monkeypatch.setattr(ledger_rules, "EARLIER", (("another system", highest, "arXiv 1"),))
+    monkeypatch.setattr(rules, "EARLIER", (("another system", highest, "arXiv 1"),))
     assert judged("state_of_the_art")["status"] == status
 
 
@@ -511,18 +510,18 @@ def test_state_of_the_art(monkeypatch, highest, status):
 def test_whole_validation_set(monkeypatch, frames, status):
     assert judged("whole_validation_set")["status"] == OPEN
     assert "frames: not stated" in judged("whole_validation_set")["evidence"]
-    monkeypatch.setitem(ledger_rules.paper.SETTINGS, "frames", paper.Number(frames, "frames", "4.2"))
+    monkeypatch.setitem(rules.paper.SETTINGS, "frames", paper.Number(frames, "frames", "4.2"))
     assert judged("whole_validation_set")["status"] == status
 
 
 def test_bad_records_are_refused():
     table = runs({("context_lstm", ""): 0.92})
     with pytest.raises(ValueError, match="run records lack classes"):
-        ledger.judge(table.drop(columns="classes"), NOTHING)
+        claims.judge(table.drop(columns="classes"), NOTHING)
     with pytest.raises(ValueError, match=r"-1-80-.* lacks classes: remove it"):
-        ledger.judge(table.assign(classes=[101, None, 101]), NOTHING)
+        claims.judge(table.assign(classes=[101, None, 101]), NOTHING)
     with pytest.raises(ValueError, match="cost records lack way, step_seconds"):
-        ledger.judge(NOTHING, cost({"context_lstm": 1.0}).drop(columns=["way", "step_seconds"]))
+        claims.judge(NOTHING, cost({"context_lstm": 1.0}).drop(columns=["way", "step_seconds"]))
     twice = pd.concat([table, table.assign(run=table["run"] + "-other", top1_best=0.5)])
     with pytest.raises(ValueError, match="different records of one model and seed: keep one"):
-        ledger.judge(twice, NOTHING)
+        claims.judge(twice, NOTHING)

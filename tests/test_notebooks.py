@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jupytext.config import load_jupytext_config
 
-from ctxlstm import notebooks
+from book.tools import notebooks
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted((ROOT / "papermill_runs").glob("*.py"))

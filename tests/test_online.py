@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ctxlstm import backbone, features, models, online, training, ucf101, video
+from ctxlstm import backbone, features, models, training, ucf101, video
+from ctxlstm.models import online
 
 SMALL = {"input_size": 1280, "num_classes": 3, "hidden_size": 8, "num_blocks": 1, "embedding": (16,)}
 CONFIG = training.Config(epochs=2, batch_size=5, validation=0, cpu=True)
@@ -38,7 +39,7 @@ def clips(tiny_clips):
 @pytest.fixture(scope="module")
 def frames(clips) -> features.Features:
     """24 clips of 3 classes, 3 frames of 32x32 each."""
-    return online.frames(clips, backbone=network(), frames=3, rule="uniform")
+    return features.frames.frames(clips, backbone=network(), frames=3, rule="uniform")
 
 
 @pytest.fixture(scope="module")
@@ -135,23 +136,23 @@ def test_a_checkpoint_of_fixed_statistics_is_not_one_of_drift(clips, frames, spl
 
 def test_frames_on_disk_are_written_once_and_are_the_same(clips, frames, split, tmp_path, monkeypatch):
     how = {"backbone": network(), "frames": 3, "rule": "uniform", "folder": tmp_path / "frames"}
-    written = online.frames(clips, **how)
+    written = features.frames.frames(clips, **how)
     assert torch.equal(written.x, frames.x)
     assert written.digest == frames.digest
-    monkeypatch.setattr(online, "decoded", lambda *args: pytest.fail("decoded again"))
-    again = online.frames(clips, **how)
+    monkeypatch.setattr(features.frames, "decoded", lambda *args: pytest.fail("decoded again"))
+    again = features.frames.frames(clips, **how)
     assert torch.equal(again.x, frames.x)
     result = training.fit(model(), again, split, replace(CONFIG, epochs=1))
     assert np.isfinite(result.table["test_loss"]).all()
     with pytest.raises(ValueError, match="frames of other clips or settings"):
-        online.frames(clips, **how | {"rule": "first"})
+        features.frames.frames(clips, **how | {"rule": "first"})
     data = tmp_path / "frames" / "frames.bin"
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(ValueError, match="or damaged ones: remove it"):
-        online.frames(clips, **how)
+        features.frames.frames(clips, **how)
     (tmp_path / "frames" / "frames.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"frames\.json cannot be used"):
-        online.frames(clips, **how)
+        features.frames.frames(clips, **how)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -160,7 +161,7 @@ def test_clips_that_cannot_be_decoded_are_left_out_by_name(clips, frames, tmp_pa
     broken.write_text("not a video", encoding="utf-8")
     table = clips.copy()
     table.loc[5, "path"] = str(broken)
-    found = online.frames(
+    found = features.frames.frames(
         table, backbone=network(), frames=3, rule="uniform", folder=tmp_path / "frames" if on_disk else None
     )
     assert found.left_out["name"].tolist() == [clips["name"][5]]
@@ -169,16 +170,16 @@ def test_clips_that_cannot_be_decoded_are_left_out_by_name(clips, frames, tmp_pa
     assert clips["name"][5] not in set(found.clips["name"])
     assert found.digest != frames.digest
     with pytest.raises(ValueError, match=r"none of the 1 clips could be decoded \(the first: .*\): check"):
-        online.frames(table.iloc[5:6], backbone=network(), frames=3)
+        features.frames.frames(table.iloc[5:6], backbone=network(), frames=3)
 
 
 def test_frames_that_do_not_fit_into_memory_ask_for_a_folder(clips, monkeypatch):
     memory = type("Memory", (), {"available": 10**5})
-    monkeypatch.setattr(online.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(features.frames.psutil, "virtual_memory", lambda: memory)
     with pytest.raises(
         MemoryError, match=r"24 clips take 0\.0 GB and 0\.0 GB of memory are free: give a folder"
     ):
-        online.frames(clips, backbone=network(), frames=3)
+        features.frames.frames(clips, backbone=network(), frames=3)
 
 
 def test_what_cannot_be_trained_online_is_refused_with_a_sentence(clips, tmp_path):
@@ -189,11 +190,11 @@ def test_what_cannot_be_trained_online_is_refused_with_a_sentence(clips, tmp_pat
     with pytest.raises(ValueError, match=r"uint8 frames \(B, T, 3, s, s\), not torch.float32"):
         model()(torch.zeros(1, 3, 1280))
     with pytest.raises(ValueError, match="unknown frame rule 'all'"):
-        online.frames(clips, backbone=network(), rule="all")
+        features.frames.frames(clips, backbone=network(), rule="all")
     with pytest.raises(ValueError, match="frames is 0"):
-        online.frames(clips, backbone=network(), frames=0)
+        features.frames.frames(clips, backbone=network(), frames=0)
     with pytest.raises(ValueError, match="no clips to decode"):
-        online.frames(clips.iloc[:0], backbone=network())
+        features.frames.frames(clips.iloc[:0], backbone=network())
     with pytest.raises(ValueError, match="drift gives other features in every epoch"):
         features.extract(clips, tmp_path / "cache", backbone=network("drift"), frames=3, progress=False)
     assert not (tmp_path / "cache").exists()
@@ -201,7 +202,8 @@ def test_what_cannot_be_trained_online_is_refused_with_a_sentence(clips, tmp_pat
 
 def test_the_key_of_frames_tells_drift_apart(clips):
     one, other = (
-        online.frames(clips.iloc[:2], backbone=network(kind), frames=2) for kind in ("imagenet", "drift")
+        features.frames.frames(clips.iloc[:2], backbone=network(kind), frames=2)
+        for kind in ("imagenet", "drift")
     )
     assert torch.equal(one.x, other.x)
     assert (one.key["batch_norm"], other.key["batch_norm"]) == ("imagenet", "drift")

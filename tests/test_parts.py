@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctxlstm import models, parts
+from ctxlstm import models
+from ctxlstm.models import shared_batch_norm
 
 
 def context_lstm(seed: int = 0, **options) -> models.ContextLSTM:
@@ -54,7 +55,7 @@ def test_no_embedding_gives_the_block_the_raw_features(nothing):
 
 @pytest.mark.parametrize(("axis", "averaged", "length"), [("feature", (0, 1), 8), ("time", (0, 2), 6)])
 def test_batch_norm_axes(axis, averaged, length):
-    stage = parts.Stage(8, None, "relu-bn", axis).double()
+    stage = models.stage.Stage(8, None, "relu-bn", axis).double()
     y = clips(3, 6, 8)
     output = stage(y)
     means, deviations = output.mean(averaged), output.std(averaged, correction=0)
@@ -66,7 +67,7 @@ def test_batch_norm_axes(axis, averaged, length):
 
 def test_batch_norm_over_time_begins_as_batch_norm_1d_does():
     """Asked for a prediction before any training, and after one batch of it."""
-    ours, theirs = parts.TimeBatchNorm().double().eval(), nn.BatchNorm1d(6).double().eval()
+    ours, theirs = models.stage.TimeBatchNorm().double().eval(), nn.BatchNorm1d(6).double().eval()
     y = clips(3, 6, 8)
     for _ in range(2):
         torch.testing.assert_close(ours(y), theirs(y), rtol=0, atol=0)
@@ -78,8 +79,8 @@ def test_batch_norm_over_time_begins_as_batch_norm_1d_does():
 def test_stage_orders():
     """After "relu-bn" outputs are centred, after "bn-relu" none is negative."""
     y = clips(3, 6, 8)
-    relu_bn = parts.Stage(8, None, "relu-bn", "feature").double()(y)
-    bn_relu = parts.Stage(8, None, "bn-relu", "feature").double()(y)
+    relu_bn = models.stage.Stage(8, None, "relu-bn", "feature").double()(y)
+    bn_relu = models.stage.Stage(8, None, "bn-relu", "feature").double()(y)
     assert relu_bn.min() < -0.1
     assert bn_relu.min() == 0
     torch.testing.assert_close(
@@ -127,9 +128,9 @@ def test_shared_batch_norm_counts_right_in_bfloat16(monkeypatch):
     y = torch.randn(
         39 * 28, 6, generator=torch.Generator().manual_seed(0)
     ).bfloat16()  # 1,092 is not a bfloat16
-    found = parts.BatchNorm1d(6)(y)
+    found = shared_batch_norm.BatchNorm1d(6)(y)
     assert found.dtype == y.dtype
     torch.testing.assert_close(found, nn.BatchNorm1d(6)(y.float()).bfloat16())
-    shared, plain = parts.BatchNorm1d(6), nn.BatchNorm1d(6)
+    shared, plain = shared_batch_norm.BatchNorm1d(6), nn.BatchNorm1d(6)
     shared(y), plain(y.float())
     torch.testing.assert_close(shared.running_var, plain.running_var, rtol=1e-5, atol=1e-6)

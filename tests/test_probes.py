@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxlstm import probes
+from ctxlstm.classroom import probes
 
 
 def orthogonal(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

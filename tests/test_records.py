@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ctxlstm import costrecord, evaluation, ledger, models, runs, studies, studytables
-from ctxlstm.settings import Settings, read_config
+from ctxlstm import cost, evaluation, models
+from ctxlstm.experiments import runs
+from ctxlstm.experiments.settings import Settings, read_config
+from ctxlstm.report import claims, studies, study_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
@@ -55,7 +57,7 @@ def load(name: str) -> pd.DataFrame:
 
 @cache
 def costs() -> pd.DataFrame:
-    return costrecord.load(RESULTS / "cost")
+    return cost.records.load(RESULTS / "cost")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -111,7 +113,7 @@ def test_readme_says_what_the_main_job_gave():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_readme_says_what_the_studies_gave(name):
-    table = studytables.leak(load(name)).set_index(["model", "protocol"])
+    table = study_tables.leak(load(name)).set_index(["model", "protocol"])
     protocols = [
         protocol for protocol in studies.PROTOCOLS if protocol in set(table.index.get_level_values(1))
     ]
@@ -139,7 +141,7 @@ def test_readme_says_what_a_step_costs():
 
 def test_readme_says_what_became_of_the_claims():
     records = pd.concat([load(name) for name in STUDIES], ignore_index=True)
-    judged = ledger.judge(records, costs())
+    judged = claims.judge(records, costs())
     for status, rows in judged.groupby("status"):
         names = ", ".join(f"`{name}`" for name in rows["claim"])
         assert f"| {status} | {len(rows)} | {names} |" in README

@@ -6,7 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 from test_tables import run, study
 
-from ctxlstm import figures, paper, reportfigures, runs, stickfigures, studies, studytables, tables
+from ctxlstm import figures, paper, report, stickfigures
+from ctxlstm.experiments import runs
+from ctxlstm.report import studies, study_tables
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +23,9 @@ def texts(figure: Figure) -> str:
 
 
 def test_accuracy_over_epochs_is_the_mean_of_the_seeds_with_the_papers_points(records):
-    figure = reportfigures.accuracy_over_epochs(records)
+    figure = report.figures.accuracy_over_epochs(records)
     axes = figure.axes[0]
-    rows = tables.of(studies.usual(records), "context_lstm", "paper")
+    rows = studies.of(studies.usual(records), "context_lstm", "paper")
     curves = np.array([runs.history(row)["test_top1"] for _, row in rows.iterrows()])
     assert axes.lines[0].get_ydata() == pytest.approx(100 * curves.mean(0))
     band = axes.collections[0].get_paths()[0].vertices
@@ -41,22 +43,22 @@ def test_accuracy_over_epochs_is_the_mean_of_the_seeds_with_the_papers_points(re
 
 
 def test_300_epochs_need_no_second_scale_and_one_seed_no_band(tmp_path):
-    figure = reportfigures.accuracy_over_epochs(pd.DataFrame([run(tmp_path, epochs=300)]))
+    figure = report.figures.accuracy_over_epochs(pd.DataFrame([run(tmp_path, epochs=300)]))
     assert figure.axes[0].lines[1].get_xdata() == pytest.approx(list(paper.EPOCHS))
     assert "epoch of the paper" not in texts(figure)
     assert "lowest to highest" not in texts(figure)
 
 
 def test_ablation_curves_show_the_models_of_table2(records):
-    figure = reportfigures.ablation_curves(records)
+    figure = report.figures.ablation_curves(records)
     assert [len(axes.lines) for axes in figure.axes] == [3, 3]
-    for name in tables.TABLE2:
+    for name in studies.TABLE2:
         assert f"{name}, 2 seeds" in texts(figure)
     assert figure.axes[0].get_yscale() == "log"
 
 
 def test_leak_marks_every_head_and_protocol(records):
-    figure = reportfigures.leak(records)
+    figure = report.figures.leak(records)
     axes = figure.axes[0]
     assert len(axes.lines) == 3
     assert len(axes.lines[0].get_xdata()) == 5
@@ -64,31 +66,31 @@ def test_leak_marks_every_head_and_protocol(records):
 
 
 def test_batch_size_has_a_panel_a_protocol_and_one_of_time(records):
-    figure = reportfigures.batch_size(records)
+    figure = report.figures.batch_size(records)
     assert len(figure.axes) == 3
-    table = studytables.batch_size_curve(records)
-    own = tables.of(table, "cnn_lstm", "paper")
+    table = study_tables.batch_size_curve(records)
+    own = studies.of(table, "cnn_lstm", "paper")
     assert figure.axes[0].lines[0].get_ydata() == pytest.approx(100 * own["last"].to_numpy())
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["20", "40", "80", "160"]
     with pytest.raises(ValueError, match="several batch sizes"):
-        reportfigures.batch_size(studies.usual(records))
+        report.figures.batch_size(studies.usual(records))
 
 
 def test_readings_are_dots_about_zero(records, tmp_path):
-    figure = reportfigures.readings(records)
-    axes, table = figure.axes[0], studytables.readings(records)
+    figure = report.figures.readings(records)
+    axes, table = figure.axes[0], study_tables.readings(records)
     dots = [line.get_xdata()[0] for line in axes.lines[1:]]
     assert dots == pytest.approx(100 * table["difference"].iloc[:0:-1].to_numpy())
     assert axes.lines[0].get_xdata() == [0, 0]
     assert "paired over 2 seeds" in axes.get_xlabel()
     with pytest.raises(ValueError, match="no other reading"):
-        reportfigures.readings(pd.DataFrame([run(tmp_path)]))
+        report.figures.readings(pd.DataFrame([run(tmp_path)]))
 
 
 def test_examples_are_picked_by_rule(records):
-    row = tables.of(studies.usual(records), "context_lstm", "grouped").iloc[0]
+    row = studies.of(studies.usual(records), "context_lstm", "grouped").iloc[0]
     table = runs.predictions(row)
-    picked = reportfigures.pick_examples(table, 3)
+    picked = report.figures.pick_examples(table, 3)
     right = table["label"] == table["predicted"]
     first = picked["right, most confident"].iloc[0]
     assert first["probability"] == table.loc[right, "probability"].max()
@@ -98,12 +100,12 @@ def test_examples_are_picked_by_rule(records):
     assert not names.duplicated().any()
     for rows in picked.values():
         assert not rows["label"].duplicated().any()
-    shuffled = reportfigures.pick_examples(table.sample(frac=1, random_state=1), 3)
+    shuffled = report.figures.pick_examples(table.sample(frac=1, random_state=1), 3)
     assert list(pd.concat(shuffled.values())["name"]) == list(names)
 
 
 def test_examples_show_prediction_probability_and_the_truth_when_wrong(records):
-    row = tables.of(studies.usual(records), "context_lstm", "grouped").iloc[0]
+    row = studies.of(studies.usual(records), "context_lstm", "grouped").iloc[0]
     asked = []
 
     def frames(name):
@@ -111,8 +113,8 @@ def test_examples_show_prediction_probability_and_the_truth_when_wrong(records):
         _, label, group, clip = name.split("_")
         return stickfigures.frames(label, int(group[1:]), int(clip[1:]))[::20, ::4, ::4]
 
-    shown = texts(reportfigures.examples(row, frames, n=2))
-    picked = reportfigures.pick_examples(runs.predictions(row), 2)
+    shown = texts(report.figures.examples(row, frames, n=2))
+    picked = report.figures.pick_examples(runs.predictions(row), 2)
     assert asked == list(pd.concat(picked.values())["name"])
     wrong = picked["wrong, most confident"].iloc[0]
     assert f"✗ {wrong['predicted']} {100 * wrong['probability']:.1f} %\n    true: {wrong['label']}" in shown
@@ -120,12 +122,12 @@ def test_examples_show_prediction_probability_and_the_truth_when_wrong(records):
 
 def test_examples_of_a_run_without_errors(tmp_path):
     row = pd.Series(run(tmp_path, skill=1.1))
-    figure = reportfigures.examples(row, lambda name: np.zeros((3, 24, 32, 3), np.uint8), n=2)
+    figure = report.figures.examples(row, lambda name: np.zeros((3, 24, 32, 3), np.uint8), n=2)
     assert "wrong" not in texts(figure)
 
 
 def test_reliability_pools_the_seeds(records):
-    figure = reportfigures.reliability_by_head(records)
+    figure = report.figures.reliability_by_head(records)
     assert len(figure.axes) == 6
     clips = sum(bar.get_height() for bar in figure.axes[3].patches)
     assert clips == 2 * 84
@@ -134,11 +136,11 @@ def test_reliability_pools_the_seeds(records):
 
 def test_nothing_to_draw_is_told(records):
     with pytest.raises(ValueError, match=r"no run of context_lstm, cnn_lstm under protocol paper"):
-        reportfigures.accuracy_over_epochs(records[records["model"] == "mean_linear"])
+        report.figures.accuracy_over_epochs(records[records["model"] == "mean_linear"])
 
 
 def test_figures_are_saved_with_equal_bytes(records, tmp_path):
     first, second = (
-        figures.save(reportfigures.readings(records), tmp_path / f"{k}.svg").read_bytes() for k in (0, 1)
+        figures.save(report.figures.readings(records), tmp_path / f"{k}.svg").read_bytes() for k in (0, 1)
     )
     assert first == second

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from ctxlstm import runs
+from ctxlstm.experiments import runs
 
 NOTEBOOK = Path(__file__).parents[1] / "papermill_runs" / "reproduce.ipynb"
 

@@ -11,8 +11,9 @@ import yaml
 from safetensors.torch import load_file
 from test_training import make_features
 
-from ctxlstm import models, runs, ucf101
-from ctxlstm.settings import Settings
+from ctxlstm import models, training, ucf101
+from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments.settings import Settings
 
 DEFAULTS = {
     "size": 64,
@@ -42,7 +43,7 @@ def split(data):
 
 @pytest.fixture
 def record(data, split, tmp_path):
-    return runs.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+    return steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
 
 
 def test_a_record_holds_what_the_contract_says(record, data, split):
@@ -89,7 +90,7 @@ def test_no_place_of_this_machine_is_in_a_record(data, split, tmp_path):
     here = settings(
         root=str(tmp_path), results=str(tmp_path), cache=str(tmp_path), weights=str(tmp_path / "w")
     )
-    folder = runs.train(here, "mean_linear", "grouped", data, split)
+    folder = steps.train(here, "mean_linear", "grouped", data, split)
     text = "".join((folder / name).read_text() for name in ("params.yaml", "metrics.json"))
     assert str(tmp_path) not in text
     assert not re.search(r"/(home|root|tmp|Users)/", text)
@@ -97,10 +98,10 @@ def test_no_place_of_this_machine_is_in_a_record(data, split, tmp_path):
 
 def test_a_finished_run_is_kept_and_a_changed_setting_is_another_run(record, data, split, tmp_path):
     before = (record / "metrics.json").read_bytes()
-    again = runs.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+    again = steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
     assert again == record
     assert (record / "metrics.json").read_bytes() == before
-    other = runs.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    other = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
     assert other != record
     assert len(runs.load(tmp_path)) == 2
 
@@ -114,10 +115,10 @@ def test_a_run_that_was_stopped_leaves_no_record_and_goes_on(data, split, tmp_pa
             raise Stopped
 
     with pytest.raises(Stopped):
-        runs.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path, on_epoch=stop)
+        steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path, on_epoch=stop)
     assert runs.load(tmp_path).empty
     epochs = []
-    folder = runs.train(
+    folder = steps.train(
         settings(),
         "context_lstm",
         "grouped",
@@ -132,7 +133,7 @@ def test_a_run_that_was_stopped_leaves_no_record_and_goes_on(data, split, tmp_pa
 
 @pytest.mark.parametrize("damage", ["half", "edited metrics", "edited history", "no predictions"])
 def test_a_record_that_is_not_whole_is_named_left_out_and_counted(record, data, split, tmp_path, damage):
-    good = runs.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    good = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
     metrics = record / "metrics.json"
     if damage == "half":
         metrics.write_text(metrics.read_text()[:200])
@@ -148,14 +149,14 @@ def test_a_record_that_is_not_whole_is_named_left_out_and_counted(record, data, 
     assert list(table["run"]) == [good.name]
     assert len(table.attrs["left_out"]) == 1
     with pytest.raises(ValueError, match="is not whole"):
-        runs.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+        steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
 
 
 def test_a_finished_run_is_never_overwritten(record, data, split):
     before = (record / "metrics.json").read_bytes()
     params = yaml.safe_load((record / "params.yaml").read_text())
     net = models.build("context_lstm", input_size=12, num_classes=3, hidden_size=4, embedding=(8,))
-    history = runs.History(pd.read_csv(record / "history.csv"), pd.read_csv(record / "predictions.csv"))
+    history = training.History(pd.read_csv(record / "history.csv"), pd.read_csv(record / "predictions.csv"))
     with pytest.raises(FileExistsError, match="finished run already"):
         runs.save(record.parent, params, history, net, features=data, split=split)
     assert (record / "metrics.json").read_bytes() == before
@@ -167,7 +168,7 @@ def test_no_results_folder(tmp_path):
 
 
 def test_progress_speaks_seldom_and_at_the_end(capsys):
-    report = runs.progress("run", epochs=50)
+    report = steps.progress("run", epochs=50)
     for epoch in range(1, 51):
         report({"epoch": epoch, "train_loss": 1.0, "test_top1": 0.5})
     lines = capsys.readouterr().out.splitlines()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ctxlstm import models, paper, settings
-from ctxlstm.settings import Settings, read_config
+from ctxlstm import models, paper
+from ctxlstm.experiments import settings
+from ctxlstm.experiments.settings import Settings, read_config
 
 CONFIGS = sorted(path.stem for path in settings.CONFIGS.glob("*.yaml"))
 

@@ -10,8 +10,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ctxlstm import costrecord, ledger, models, runs
-from ctxlstm.settings import Settings, read_config
+from ctxlstm import cost, models
+from ctxlstm.experiments import runs
+from ctxlstm.experiments.settings import Settings, read_config
+from ctxlstm.report import claims
 
 NOTEBOOKS = Path(__file__).parents[1] / "papermill_runs"
 SMOKE = Settings(**read_config("smoke"))
@@ -110,7 +112,7 @@ def test_sweep_ablation_and_batch_size_leave_the_records_they_name(records):
 def test_cost(place):
     small = {"hidden_size": 16, "embedding": 16, "frames": 4, "batch_size": 4, "size": 32, "steps": 2}
     execute("cost", place, results=place / "results" / "cost", cpu=True, **small)
-    costs = costrecord.load(place / "results" / "cost")
+    costs = cost.records.load(place / "results" / "cost")
     assert set(zip(costs["model"], costs["way"], strict=True)) == {
         (model, way)
         for model in ("cnn_lstm", "context_lstm", "context_lstm_bn_relu", "context_lstm_no_pool")
@@ -132,8 +134,8 @@ def test_report(records, place):
     for name in page.split('src="')[1:]:
         assert (place / "report" / name.split('"')[0]).is_file()
     judged = pd.read_csv(place / "report" / "ledger.csv")
-    assert len(judged) == len(ledger.CLAIMS)
-    assert set(judged["status"]) <= set(ledger.STATUSES.values())
+    assert len(judged) == len(claims.CLAIMS)
+    assert set(judged["status"]) <= set(claims.STATUSES.values())
     for name in ("leak", "table1-paper", "table2", "readings-paper", "batch-size", "fig4"):
         assert len(pd.read_csv(place / "report" / f"smoke-{name}.csv")) > 0
         assert (place / "report" / f"smoke-{name}.md").is_file()

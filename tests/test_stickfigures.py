@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxlstm import cache, stickfigures, ucf101
-from ctxlstm.stickdrawing import HEIGHT, WIDTH, draw_scenery, random_look
+from ctxlstm import stickfigures, ucf101
+from ctxlstm.features import cache
 from ctxlstm.stickfigures import CLASSES, FORWARD, MARKER, MOTIONS, REVERSED_PAIRS, frames, render
+from ctxlstm.stickfigures.drawing import HEIGHT, WIDTH, draw_scenery, random_look
 
 SMALL = {"classes": ("SitDown", "Wave"), "groups": 2, "clips": 2, "progress": False}
 

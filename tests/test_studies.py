@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from test_tables import run, study
 
-from ctxlstm import evaluation, runs, studies, tables
+from ctxlstm import evaluation
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables, studies
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def test_what_may_differ_in_one_study(records, tmp_path):
     reading = mixed["variant"] == "embedding=none"
     mixed["embedding"] = [[] if other else [128] for other in reading]
     pd.testing.assert_frame_equal(
-        tables.table1(mixed), tables.table1(records)
+        paper_tables.table1(mixed), paper_tables.table1(records)
     )  # the adapted runs are not averaged in
     mixed.loc[len(records), "frames"] = 28
     with pytest.raises(ValueError, match=r"frames is 12 in .* and 28 in"):
@@ -56,7 +58,7 @@ def test_interval_over_seeds_is_the_t_interval_cut_to_shares():
 
 
 def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
-    rows = tables.of(studies.usual(records), "cnn_lstm", "grouped")
+    rows = studies.of(studies.usual(records), "cnn_lstm", "grouped")
     one_run = rows[rows["seed"] == 0]
     found = studies.scores(one_run)
     assert (found["last_low"], found["last_high"]) == evaluation.interval(runs.predictions(one_run.iloc[0]))
@@ -69,7 +71,7 @@ def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
 
 
 def test_official_folds_are_averaged_within_a_seed_and_only_whole_seeds_count(records):
-    rows = tables.of(studies.usual(records), "cnn_lstm", "official")
+    rows = studies.of(studies.usual(records), "cnn_lstm", "official")
     found = studies.scores(rows)
     assert found["last"] == pytest.approx(rows["top1_last"].mean())
     assert (found["seeds"], found["folds"]) == (3, "1-3")
@@ -82,7 +84,7 @@ def test_official_folds_are_averaged_within_a_seed_and_only_whole_seeds_count(re
 
 def test_one_common_seed_or_equal_differences_give_no_p(records):
     rows = studies.usual(records)
-    a, b = tables.of(rows, "context_lstm", "paper"), tables.of(rows, "cnn_lstm", "paper")
+    a, b = studies.of(rows, "context_lstm", "paper"), studies.of(rows, "cnn_lstm", "paper")
     alone = studies.paired(a[a["seed"] == 0], b)
     assert np.isnan(alone["p"])
     assert "1 common seed: no test" in alone["note"]

@@ -15,8 +15,9 @@ import pytest
 from distributed import LocalCluster
 from test_cluster import scheduler_and_worker, when
 
-from ctxlstm import cluster, runs, sweep
-from ctxlstm.settings import Settings
+from ctxlstm.experiments import runs, sweep
+from ctxlstm.experiments.settings import Settings
+from ctxlstm.support import dask_client
 
 FILES = ("params.yaml", "history.csv", "predictions.csv")
 
@@ -195,13 +196,13 @@ def test_any_scheduler_by_its_address(settings):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
 def test_a_scheduler_that_does_not_answer(settings, monkeypatch, address):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
     with pytest.raises(ConnectionError, match=f"no Dask scheduler answers at {address}"):
         sweep.run(settings.jobs()[:1], scheduler=address)
 
 
 def test_a_scheduler_without_workers(settings, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
     with LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as empty:
         with pytest.raises(ConnectionError, match="has no workers: start some with `dask worker tcp"):
             sweep.run(settings.jobs()[:1], scheduler=empty.scheduler_address)

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctxlstm import evaluation, paper, runs, studies, studytables, tables, tabletext
+from ctxlstm import evaluation, paper, report
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables, studies, study_tables
 
 CLASSES = ["Kick", "PickUp", "PutDown", "Wave"]
 SKILL = {
@@ -128,20 +130,26 @@ def test_records_of_two_studies_are_refused_with_column_and_both_values(records,
     mixed.at[row, column] = value
     before = str(records[column].iloc[0] if column != "epochs" else 30)
     pattern = rf"{column} is {before}.* in .* and {value}".replace("[", r"\[").replace("]", r"\]")
-    for table in (tables.table1, tables.table2, tables.differences, studytables.leak, studytables.readings):
+    for table in (
+        paper_tables.table1,
+        paper_tables.table2,
+        paper_tables.differences,
+        study_tables.leak,
+        study_tables.readings,
+    ):
         with pytest.raises(ValueError, match=pattern):
             table(mixed)
-    for table in (studytables.batch_size_curve, studytables.per_class, studytables.seeds_missing):
+    for table in (study_tables.batch_size_curve, study_tables.per_class, study_tables.seeds_missing):
         with pytest.raises(ValueError, match=pattern):
             table(mixed)
 
 
 def test_table1_has_the_paper_and_the_same_tenths_of_our_training(records):
-    table = tables.table1(records).set_index("row")
+    table = paper_tables.table1(records).set_index("row")
     assert table.loc["paper: Context-LSTM", "30"] == "85.3†"
     assert table.loc["paper: ResNet-50-LSTM", "best"] == "90.7"
     assert list(table.loc["our epoch", ["30", "150", "300"]]) == ["3", "15", "30"]
-    rows = tables.of(studies.usual(records), "context_lstm", "paper")
+    rows = studies.of(studies.usual(records), "context_lstm", "paper")
     at_3 = np.mean([runs.history(row)["test_top1"][2] for _, row in rows.iterrows()])
     assert table.loc["ours: context_lstm", "30"].startswith(f"{100 * at_3:.1f} (")
     assert table.loc["ours: context_lstm", "300"].startswith(f"{100 * rows['top1_last'].mean():.1f} (")
@@ -152,19 +160,19 @@ def test_table1_has_the_paper_and_the_same_tenths_of_our_training(records):
 
 
 def test_short_training_leaves_tenths_empty_and_300_epochs_are_the_papers(tmp_path):
-    assert tables.tenth_epochs(300) == list(paper.EPOCHS)
-    assert tables.tenth_epochs(4) == [None, None, 1, None, 2, None, None, 3, None, 4]
-    short = tables.table1(pd.DataFrame([run(tmp_path, epochs=4)])).set_index("row")
+    assert paper_tables.tenth_epochs(300) == list(paper.EPOCHS)
+    assert paper_tables.tenth_epochs(4) == [None, None, 1, None, 2, None, None, 3, None, 4]
+    short = paper_tables.table1(pd.DataFrame([run(tmp_path, epochs=4)])).set_index("row")
     assert short.loc["ours: context_lstm", "30"] == ""
     assert short.loc["ours: context_lstm", "90"] != ""
     full = pd.DataFrame([run(tmp_path / "full", epochs=300)])
-    assert "our epoch" not in set(tables.table1(full)["row"])
+    assert "our epoch" not in set(paper_tables.table1(full)["row"])
     nothing = pd.DataFrame([run(tmp_path / "none", "mean_linear")])
-    assert not tables.table1(nothing)["row"].str.startswith("ours").any()
+    assert not paper_tables.table1(nothing)["row"].str.startswith("ours").any()
 
 
 def test_table2_shows_costs_where_there_are_some(records):
-    bare = tables.table2(records).set_index("model")
+    bare = paper_tables.table2(records).set_index("model")
     assert bare.loc["cnn_lstm", "paper_hours"] == 93
     assert np.isnan(bare.loc["cnn_lstm", "hours_online"])
     ways = [("cached", 0.5, 1e9, 80), ("online", 40.0, 5e9, 20)]
@@ -185,7 +193,7 @@ def test_table2_shows_costs_where_there_are_some(records):
     predicted = costs.assign(
         model="cnn_lstm", device="", hours_300=np.nan, measured_bytes=np.nan
     )  # not measured
-    table = tables.table2(records, pd.concat([costs, predicted], ignore_index=True)).set_index("model")
+    table = paper_tables.table2(records, pd.concat([costs, predicted], ignore_index=True)).set_index("model")
     ours = table.loc["context_lstm"]
     assert (ours["hours_cached"], ours["hours_online"], ours["gb_online"]) == (0.5, 40.0, 5.0)
     assert ours["process_gb_cached"] == 2.0
@@ -196,26 +204,27 @@ def test_table2_shows_costs_where_there_are_some(records):
 
 def test_a_seed_missing_from_one_head_is_named_and_the_others_are_compared(records):
     less = records[~((records["model"] == "cnn_lstm") & (records["seed"] == 1))]
-    row = one(tables.differences(less), model="context_lstm", epoch="last")
+    row = one(paper_tables.differences(less), model="context_lstm", epoch="last")
     assert row["note"] == "without seed 1 (missing from cnn_lstm)"
     assert row["compared_seeds"] == 2
     paired = {
-        name: tables.of(studies.usual(less), name, "paper").set_index("seed")["top1_last"].loc[[0, 2]]
+        name: studies.of(studies.usual(less), name, "paper").set_index("seed")["top1_last"].loc[[0, 2]]
         for name in ("context_lstm", "cnn_lstm")
     }
     expected = evaluation.paired_over_seeds(paired["context_lstm"], paired["cnn_lstm"])
     assert (row["difference"], row["p"]) == (pytest.approx(expected.difference), pytest.approx(expected.p))
-    missing = studytables.seeds_missing(less)
+    missing = study_tables.seeds_missing(less)
     assert set(missing["model"]) == {"cnn_lstm"}
     assert set(missing["missing"]) == {"1"}
-    assert studytables.seeds_missing(records).empty
+    assert study_tables.seeds_missing(records).empty
 
 
 def test_mcnemar_counts_the_clips_of_all_seeds(records):
-    row = one(tables.differences(records, "official"), model="context_lstm", epoch="last")
+    row = one(paper_tables.differences(records, "official"), model="context_lstm", epoch="last")
     rows = studies.usual(records)
     a, b = (
-        tables.of(rows, name, "official").set_index(["seed", "fold"]) for name in ("context_lstm", "cnn_lstm")
+        studies.of(rows, name, "official").set_index(["seed", "fold"])
+        for name in ("context_lstm", "cnn_lstm")
     )
     tests = [
         evaluation.mcnemar(runs.predictions(a.loc[key]), runs.predictions(b.loc[key])) for key in a.index
@@ -226,7 +235,7 @@ def test_mcnemar_counts_the_clips_of_all_seeds(records):
 
 def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):
     row = records.iloc[0]
-    table = tables.log_lines(row, epochs=2)
+    table = paper_tables.log_lines(row, epochs=2)
     ours = table[table["source"] != "paper"]
     assert list(ours["epoch"]) == [1, 1] or list(ours["epoch"]) == [29, 29, 30, 30]
     assert len(table) - len(ours) == len(paper.training_log())
@@ -235,7 +244,7 @@ def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):
 
 
 def test_leak_starts_with_the_nearest_neighbour_and_drops_from_the_papers_split(records):
-    table = studytables.leak(records)
+    table = study_tables.leak(records)
     assert table["model"].iloc[0] == "nearest_neighbour"
     assert len(table) == 5 * 3
     paper_row, row = (one(table, model="cnn_lstm", protocol=p) for p in ("paper", "grouped"))
@@ -247,24 +256,24 @@ def test_leak_starts_with_the_nearest_neighbour_and_drops_from_the_papers_split(
 
 
 def test_batch_sizes_are_compared_over_the_same_seeds_only(records):
-    table = studytables.batch_size_curve(records)
+    table = study_tables.batch_size_curve(records)
     assert list(one_size := table[(table["model"] == "cnn_lstm") & (table["protocol"] == "paper")]["batch_size"]) == [
         20, 40, 80, 160,
     ], one_size  # fmt: skip
     assert set(table["model"]) == {"cnn_lstm", "context_lstm"}
     less = records[~((records["batch_size"] == 160) & (records["seed"] == 2))]
-    row = one(studytables.batch_size_curve(less), model="cnn_lstm", protocol="paper", batch_size=20)
+    row = one(study_tables.batch_size_curve(less), model="cnn_lstm", protocol="paper", batch_size=20)
     assert row["seeds"] == 2
     assert row["note"] == "without seed 2 (missing from batch 160)"
     assert row["optimizer_steps"] == 30 * 11  # 216 clips in batches of 20
     assert row["mean_batch"] == 216 / 11
-    main = studytables.batch_size_curve(studies.usual(records))
+    main = study_tables.batch_size_curve(studies.usual(records))
     assert main.empty
     assert "batch_size" in main.columns
 
 
 def test_readings_are_paired_with_the_default_and_corrected(records):
-    table = studytables.readings(records)
+    table = study_tables.readings(records)
     assert list(table["reading"]) == [
         "default", "pool=time", "handover=none", "num_blocks=2", "embedding=none", "context_lstm_no_pool", "cnn_lstm",
     ]  # fmt: skip
@@ -274,7 +283,7 @@ def test_readings_are_paired_with_the_default_and_corrected(records):
     with pytest.raises(
         ValueError, match="no run of context_lstm in its default reading under protocol grouped"
     ):
-        studytables.readings(
+        study_tables.readings(
             records[(records["protocol"] != "grouped") | (records["model"] != "context_lstm")], "grouped"
         )
 
@@ -286,7 +295,7 @@ def test_a_class_absent_from_a_test_part_is_marked_and_not_zero(records, tmp_pat
         table = pd.read_csv(path)
         table.loc[table["name"].str.contains("PickUp_g"), "predicted"] = "Wave"  # so that the class is known
         table[~table["label"].isin(gone)].to_csv(path, index=False)
-    table = studytables.per_class(rows).set_index("class")
+    table = study_tables.per_class(rows).set_index("class")
     assert table.loc["Kick", "top1"] == 1.0
     assert (table.loc["Kick", "seeds"], table.loc["Kick", "absent"]) == (1, "seed 1")
     assert table.loc["Wave", "absent"] == "all"
@@ -294,11 +303,11 @@ def test_a_class_absent_from_a_test_part_is_marked_and_not_zero(records, tmp_pat
     assert table.loc["PickUp", "most_confused_with"] == "Wave"
     assert table.loc["PutDown", "absent"] == ""
     with pytest.raises(ValueError, match="no run of gru under protocol paper"):
-        studytables.per_class(rows, "gru")
+        study_tables.per_class(rows, "gru")
 
 
 def test_related_work_names_sources_and_holds_the_papers_numbers():
-    table = tables.related_work()
+    table = paper_tables.related_work()
     assert (table["source"].str.len() > 3).all()
     assert table["top1"].between(0.3, 1).all()
     papers = table[table["source"] == "arXiv:2203.06610"].set_index("system")["top1"]
@@ -310,7 +319,7 @@ def test_related_work_names_sources_and_holds_the_papers_numbers():
         "official, split not named",
         "random split",
     }
-    text = tables.RELATED_WORK.read_text(encoding="utf-8")
+    text = paper_tables.RELATED_WORK.read_text(encoding="utf-8")
     assert "[M]" not in text
 
 
@@ -325,7 +334,7 @@ def test_tables_are_written_whole_and_read_well(records, tmp_path):
         }
     )
     table.attrs["legend"] = ["What it means."]
-    csv, markdown = tabletext.write(table, tmp_path / "new", "t")
+    csv, markdown = report.text.write(table, tmp_path / "new", "t")
     assert markdown.read_text(encoding="utf-8").splitlines() == [
         "| model | top1 (%) | p |",
         "| --- | --: | --: |",
@@ -337,19 +346,20 @@ def test_tables_are_written_whole_and_read_well(records, tmp_path):
     assert csv.read_text(encoding="utf-8").splitlines()[2] == "c,,,,0.5"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["t.csv", "t.md"]
     assert (
-        "nothing" in tabletext.to_markdown(studytables.seeds_missing(records), tmp_path / "m.md").read_text()
+        "nothing"
+        in report.text.to_markdown(study_tables.seeds_missing(records), tmp_path / "m.md").read_text()
     )
 
 
 def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
-    path = tabletext.to_markdown(pd.DataFrame({"a": [1]}), tmp_path / "t.md")
+    path = report.text.to_markdown(pd.DataFrame({"a": [1]}), tmp_path / "t.md")
     before = path.read_text(encoding="utf-8")
 
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(tabletext.os, "replace", full)
+    monkeypatch.setattr(report.text.os, "replace", full)
     with pytest.raises(OSError, match="disk full"):
-        tabletext.to_markdown(pd.DataFrame({"a": [2]}), path)
+        report.text.to_markdown(pd.DataFrame({"a": [2]}), path)
     assert path.read_text(encoding="utf-8") == before
     assert list(tmp_path.iterdir()) == [path]

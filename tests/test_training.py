@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from ctxlstm import device, loop, models, training, ucf101
+from ctxlstm import models, training, ucf101
 from ctxlstm.features import Features
+from ctxlstm.training import device, loop
 
 
 def make_features(
@@ -280,7 +281,7 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ctxlstm.checkpoint.save_file", full)
+    monkeypatch.setattr("ctxlstm.training.checkpoint.save_file", full)
     with pytest.raises(OSError, match="disk is full while saving"):
         training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == good

@@ -14,7 +14,8 @@ from PIL import Image
 from test_tables import study
 from test_video import write_clip
 
-from ctxlstm import backbone, models, runs, stickfigures, ucf101, video
+from ctxlstm import backbone, models, stickfigures, ucf101, video
+from ctxlstm.experiments import runs
 from ctxlstm.widgets.clips import (
     confusion_browser,
     confusion_browser_figure,

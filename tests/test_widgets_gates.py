@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ctxlstm import gates, models, widgets
 from ctxlstm.figures import GATE_COLOURS
-from ctxlstm.parts import Stage
+from ctxlstm.models.stage import Stage
 from ctxlstm.widgets import gates as gate_widgets
 from ctxlstm.widgets import stage as stage_widgets
 from ctxlstm.widgets.cascade import flow

@@ -16,8 +16,8 @@ from matplotlib.path import Path
 from torch import Tensor
 
 from ctxlstm.figures import GATE_COLOURS, GREY
-from ctxlstm.models import HANDOVERS, ContextLSTM
-from ctxlstm.parts import check_clips, check_name
+from ctxlstm.models.context_lstm import HANDOVERS, ContextLSTM
+from ctxlstm.models.layers import check_clips, check_name
 from ctxlstm.widgets.panel import Panel, drawing, toggles
 
 HANDOVER_NAMES = {

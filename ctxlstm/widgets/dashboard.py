@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ctxlstm import runs, studies
+from ctxlstm.experiments import runs
 from ctxlstm.figures import GREY, HEAD_COLOURS, PROTOCOL_NAMES
+from ctxlstm.report import studies
 from ctxlstm.widgets.panel import Panel, choice, drawing
 
 MEASURES = {

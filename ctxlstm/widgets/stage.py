@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctxlstm.figures import GREY
-from ctxlstm.parts import POOLS, Stage, check_name
+from ctxlstm.models.layers import check_name
+from ctxlstm.models.stage import POOLS, Stage
 from ctxlstm.widgets.panel import Panel, drawing, minus, toggles
 
 SIZES = (2, 4, 6)  # B clips, T frames, 2H features

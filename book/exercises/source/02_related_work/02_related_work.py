@@ -16,9 +16,10 @@
 import numpy as np
 import pandas as pd
 
-from ctxlstm import tables, ucf101, widgets
+from ctxlstm import ucf101, widgets
+from ctxlstm.report import paper_tables
 
-work = pd.read_csv(tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
+work = pd.read_csv(paper_tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
 clips = ucf101.full_index()  # the names of all 13,320 clips
 
 # %% [markdown]

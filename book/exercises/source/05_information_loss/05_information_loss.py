@@ -15,7 +15,8 @@
 import torch
 from torch.nn import functional as F
 
-from ctxlstm import probes, widgets
+from ctxlstm import widgets
+from ctxlstm.classroom import probes
 from ctxlstm.widgets.stage import stage_steps
 
 # %% [markdown]

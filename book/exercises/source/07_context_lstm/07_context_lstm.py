@@ -16,7 +16,8 @@
 import torch
 from torch import nn
 
-from ctxlstm import diagram, models, widgets
+from ctxlstm import models, widgets
+from ctxlstm.classroom import diagram
 
 # %% [markdown]
 # ## 1 Basic: a shape walk (2 points)

@@ -23,7 +23,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import ctxlstm
-from ctxlstm import runs, studies, widgets
+from ctxlstm import widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import studies
 
 # %% [markdown]
 # ## 1 The loss by hand (basic)

@@ -16,7 +16,9 @@
 import numpy as np
 import pandas as pd
 
-from ctxlstm import evaluation, runs, studies, tables, widgets
+from ctxlstm import evaluation, widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import studies
 
 # %% [markdown]
 # ## 1 Three columns of one curve (basic)
@@ -147,7 +149,7 @@ prediction = "paper"  # any of the three: a wrong guess costs nothing
 
 def seed_range(records, model, protocol):
     """Highest minus lowest top1_last over the seeds of one head under one protocol, in points."""
-    own = tables.of(studies.usual(records), model, protocol)["top1_last"]
+    own = studies.of(studies.usual(records), model, protocol)["top1_last"]
     return 100 * float(own.max() - own.min())
 
 
@@ -157,7 +159,7 @@ seen = max(("paper", "grouped", "official"), key=lambda protocol: seed_range(rec
 # %% nbgrader={"grade": true, "grade_id": "seed-range-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert prediction in ("paper", "grouped", "official"), "write a prediction down first"
 small = records[records["seed"] < 2]
-one, two = tables.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
+one, two = studies.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
 assert abs(seed_range(small, "gru", "paper") - 100 * abs(one - two)) < 1e-6, (
     "of two seeds: their distance, in points"
 )
@@ -176,4 +178,4 @@ for model in ("cnn_lstm", "context_lstm"):
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: `studies.usual(records)` keeps the main runs, `tables.of(rows, model, protocol)` those of one head and split.
+# Hint: `studies.usual(records)` keeps the main runs, `studies.of(rows, model, protocol)` those of one head and split.

@@ -17,7 +17,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from ctxlstm import runs, studies, tables, widgets
+from ctxlstm import widgets
+from ctxlstm.experiments import runs
+from ctxlstm.report import studies
 
 # %% [markdown]
 # ## 1 How many clips would it have taken? (basic)
@@ -137,7 +139,7 @@ prediction = 10  # any number from 0 to 30: a wrong guess costs nothing
 
 def mean_curve(records, model, protocol):
     """Mean test top-1 over seeds, one value an epoch."""
-    own = tables.of(studies.usual(records), model, protocol)
+    own = studies.of(studies.usual(records), model, protocol)
     return np.mean([runs.history(row)["test_top1"].to_numpy() for _, row in own.iterrows()], axis=0)
 
 
@@ -170,4 +172,4 @@ for a, b in (
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: `tables.of(studies.usual(records), model, protocol)` gives the runs, `runs.history(row)` the curve of each.
+# Hint: `studies.of(studies.usual(records), model, protocol)` gives the runs, `runs.history(row)` the curve of each.

@@ -1,0 +1,21 @@
+"""Cost: FLOPs, bytes and seconds, predicted and measured (paper, section 4.3; hours and GB of Table 2).
+
+predicted    counted from the model itself; `predict` is the face of this room
+finetuning   bytes of training the backbone too
+measured     a training step's seconds and memory on this machine
+records      both, side by side, as records on disk
+"""
+
+from importlib import import_module
+
+MODULES = ("finetuning", "measured", "predicted", "records")
+
+
+def __getattr__(name: str):
+    """The modules of this room, imported when they are first asked for."""
+    if name in MODULES:
+        return import_module(f"{__name__}.{name}")
+    predicted = import_module(f"{__name__}.predicted")
+    if not name.startswith("_") and hasattr(predicted, name):
+        return getattr(predicted, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,251 @@
+"""Training steps that are really run, timed and weighed (paper, section 4.3: hours and gigabytes).
+
+`measure` takes a model; `in_fresh_process` takes a name and measures in a new process, whose memory is that of one
+model. Two ways to train: `cached`, a head on features that lie in memory, and `online`, all frames through a
+ResNet-50 in every step, its BatchNorms drifting, as in the public code base.
+"""
+
+import copy
+import math
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ctxlstm import models
+from ctxlstm.models.layers import check_name, check_sizes
+
+WAYS = ("cached", "online")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Training steps that were really run.
+
+    Attributes:
+        device: name of the GPU, or "cpu".
+        batch_size, steps: clips of a step; steps behind the median.
+        step_seconds: median of forward, loss, backward and Adam step.
+        before_bytes, peak_bytes: on a GPU what torch's allocator had given out before the model was copied
+            there, and at most; on a CPU the process's resident set before, and the largest of those looked at every
+            few milliseconds and at the end of each forward pass. A process that did other work before has memory
+            to give again, so the difference means something in a fresh one only (`in_fresh_process`).
+        process_bytes: on a GPU all memory in use on it afterwards, as nvidia-smi shows it, with context, reserved
+            blocks and other processes; on a CPU peak_bytes.
+        forward_seconds: median of the forward pass and loss alone, a part of step_seconds.
+    """
+
+    device: str
+    batch_size: int
+    steps: int
+    step_seconds: float
+    before_bytes: int
+    peak_bytes: int
+    process_bytes: int
+    forward_seconds: float
+
+    @property
+    def grown_bytes(self) -> int:
+        """What the training added: to be compared with `cost.Cost.head_bytes`."""
+        return self.peak_bytes - self.before_bytes
+
+
+def in_fresh_process(
+    name: str,
+    way: str,
+    *,
+    batch_size: int,
+    frames: int,
+    size: int = 224,
+    steps: int = 20,
+    warmup: int = 3,
+    device: str = "cpu",
+    **options,
+) -> Measured:
+    """`measure` the model `models.build(name, **options)` in a new process that ends with it.
+
+    Args:
+        way: `cached` or `online`; batch_size, frames: B and T of a step; size: pixels of a frame's side, for
+            online.
+
+    Raises:
+        ValueError: an unknown way, or what `measure` and the model refuse.
+        RuntimeError: the process died, as it does when the system is out of memory.
+    """
+    check_name("way", way, WAYS)
+    how = {"batch_size": batch_size, "steps": steps, "warmup": warmup, "device": device}
+    with ProcessPoolExecutor(1, mp_context=_fresh()) as process:
+        try:
+            threads = torch.get_num_threads()
+            return process.submit(_by_name, name, options, way, frames, size, threads, how).result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"the process that measured {name} ({way}) died, perhaps for want of memory: choose a smaller batch "
+                f"than {batch_size}"
+            ) from error
+
+
+def _by_name(name: str, options: dict, way: str, frames: int, size: int, threads: int, how: dict) -> Measured:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = models.build(name, **options)
+    if way == "cached":
+        return measure(model, (frames, model.input_size), **how)
+    from ctxlstm.models.online import Online
+
+    return measure(Online(random_resnet50(size).drift(), model), (frames, 3, size, size), **how)
+
+
+def _fresh() -> multiprocessing.context.BaseContext:
+    """How to start a process that has nothing of this one's memory and may use the GPU, which a plain fork may not.
+
+    Windows starts Python anew. Elsewhere a server that has only imported what is needed is forked each time, which
+    saves ten seconds of imports a measurement.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ctxlstm.cost.measured", "ctxlstm.models.online", "torch._dynamo"])
+    return context
+
+
+def random_resnet50(size: int = 224) -> nn.Module:
+    """A `backbone.Backbone` with random weights: it costs what a trained one costs, and is always there."""
+    import torchvision
+
+    from ctxlstm.backbone import Backbone
+
+    net = torchvision.models.resnet50(weights=None)
+    net.fc = nn.Identity()
+    return Backbone("resnet50", net, 2048, [0.5] * 3, [0.25] * 3, size, "v1.5")
+
+
+def device_name(device: str) -> str:
+    """cpu, or the GPU's name, asked in a new process: to ask takes hundreds of MB of the GPU, which would be measured."""
+    if device == "cpu":
+        return device
+    with ProcessPoolExecutor(1, mp_context=_fresh()) as process:
+        return process.submit(torch.cuda.get_device_name).result()
+
+
+def measure(
+    model: nn.Module,
+    clip_shape: tuple[int, ...],
+    *,
+    batch_size: int = 80,
+    steps: int = 20,
+    warmup: int = 3,
+    device: str | torch.device = "cpu",
+) -> Measured:
+    """Time training steps (Adam, cross-entropy) of a copy of `model` on a batch of random clips.
+
+    CUDA events give the time on a GPU, `time.perf_counter` on a CPU. The steps before the median, `warmup`, let
+    kernels be chosen and Adam's state be made.
+
+    Args:
+        model: a head that reads features, or an `online.Online` model that reads frames.
+        clip_shape: of a clip: (T, D) features, or (T, 3, s, s) for uint8 frames.
+        steps: steps behind the median.
+
+    Raises:
+        ValueError: a size below 1, a device that is not there, a model without anything to train, or a shape
+            that it refuses.
+    """
+    check_sizes(batch_size=batch_size, steps=steps, warmup=warmup)
+    if len(clip_shape) not in (2, 4):
+        raise ValueError(f"a clip of shape {clip_shape} cannot be measured: give (T, D) or (T, 3, s, s)")
+    check_sizes(frames=clip_shape[0], features=math.prod(clip_shape[1:]))
+    device = torch.device(device)
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(
+            f"cannot measure on {str(device)!r}: choose 'cpu', or 'cuda' where torch finds a GPU"
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("the model has nothing to train: measure one with parameters")
+    on_gpu = device.type == "cuda"
+    _prime(device)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device) if on_gpu else psutil.Process().memory_info().rss
+    seen = [before]  # resident sets; on a GPU the allocator keeps count itself
+    model = copy.deepcopy(model).to(device).train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    shape = (batch_size, *clip_shape)  # features (B, T, D) or frames (B, T, 3, s, s)
+    x = torch.randn(shape) if len(shape) == 3 else torch.randint(0, 256, shape, dtype=torch.uint8)
+    x = x.to(device)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)  # (B,)
+
+    def look() -> None:
+        if not on_gpu:
+            seen.append(psutil.Process().memory_info().rss)
+
+    marks = []
+    with _every(0.005, look):
+        for _ in range(warmup + steps):
+            start = _now(device)
+            loss = F.cross_entropy(model(x), labels)
+            middle = _now(device)
+            look()  # the last gradients and all activations are there
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            marks.append((start, middle, _now(device)))
+            if on_gpu:
+                torch.cuda.synchronize(device)
+    step, forward = (
+        statistics.median(_seconds(mark[0], mark[last]) for mark in marks[warmup:]) for last in (2, 1)
+    )
+    peak = process = max(seen)
+    if on_gpu:
+        peak = torch.cuda.max_memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        process = total - free
+    name = torch.cuda.get_device_name(device) if on_gpu else "cpu"
+    return Measured(name, batch_size, steps, step, before, peak, process, forward)
+
+
+def _prime(device: torch.device) -> None:
+    """One step of almost nothing: the libraries that a process's first step loads are not the model's memory."""
+    tiny = nn.Linear(1, 1, device=device)
+    optimizer = torch.optim.Adam(tiny.parameters())
+    tiny(torch.zeros(1, 1, device=device)).sum().backward()
+    optimizer.step()
+
+
+@contextmanager
+def _every(seconds: float, look: Callable[[], None]) -> Iterator[None]:
+    """Call `look` again and again in a thread: what a forward pass takes and gives back shows in its middle only."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(seconds):
+            look()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(watch)
+        try:
+            yield
+        finally:
+            done.set()
+
+
+def _seconds(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+    return end - start if isinstance(start, float) else start.elapsed_time(end) / 1000
+
+
+def _now(device: torch.device) -> float | torch.cuda.Event:
+    if device.type == "cpu":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event

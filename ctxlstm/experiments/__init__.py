@@ -1,0 +1,8 @@
+"""Runs: from a notebook's parameters to records on disk (paper, section 4).
+
+settings   what the papermill notebooks may be asked
+steps      one run from top to bottom: clips, split, features, training, record
+runs       run records, written and read
+sweep      many runs on dask.distributed
+launch     one training in several processes
+"""

@@ -1,0 +1,180 @@
+"""Many runs at once on dask.distributed: a local cluster by default, any scheduler by its address.
+
+A run is deterministic and writes its record aside, so nothing here has to be remembered: a finished run is skipped, a
+run that was killed goes on from its checkpoint, on whichever worker gets it. A failed run leaves
+`<run_id>.failed.json` with its reason beside the records, and the others go on.
+
+On a cluster of several machines the results and the feature cache must lie in folders that all of them see.
+Scheduler and workers exchange pickled objects: connect only to a scheduler that is yours.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+from distributed import Client, as_completed
+
+from ctxlstm import features as feature_cache
+from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments.settings import PLACES, Settings
+from ctxlstm.features import Features
+from ctxlstm.support import dask_client
+
+COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
+# A worker may have several threads. On a CPU torch's threads and random numbers belong to all of them: one training at
+# once. On a GPU each training has a stream of its own (`device.own_stream`).
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def run(
+    jobs: Sequence[Settings],
+    *,
+    workers: int = 2,
+    at_once: int = 1,
+    scheduler: str = "",
+    on_done: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Do all jobs; return a table with a row a job.
+
+    Args:
+        jobs: one Settings a run (`Settings.jobs`), all on the same data and features.
+        workers: processes of the local cluster.
+        at_once: trainings side by side in each of them, worth while on a GPU, which one training leaves idle for most
+            of the time; on a CPU they wait for each other. A scheduler's workers do as many as they have threads.
+        scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
+        on_done: gets a line after every job: how many are done, how long the rest may take.
+
+    Returns:
+        Columns run, model, variant, protocol, fold, seed, status (finished, kept, failed), reason (of a failure).
+
+    Raises:
+        ValueError: no jobs, jobs on different data, fewer than one worker, a batch larger than a training part.
+        ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
+            finished stays, and the next call goes on.
+    """
+    for name, count in (("workers", workers), ("at_once", at_once)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}: give at least 1")
+    jobs, results = _one_place(jobs)
+    todo, rows = _plan(jobs, results)
+    if todo:
+        with dask_client.client(workers, scheduler, threads=at_once) as client:
+            rows += _work(client, todo, len(rows), results, on_done)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.sort_values(["protocol", "fold", "model", "variant", "seed"], ignore_index=True)
+
+
+def _one_place(jobs: Sequence[Settings]) -> tuple[list[Settings], Path]:
+    """The jobs with whole paths, which mean the same in every worker, and the results folder."""
+    if not jobs:
+        raise ValueError("there are no jobs: give at least one model, protocol and seed")
+    shared = (
+        "dataset",
+        "groups",
+        "backbone",
+        "stride",
+        "backbone_precision",
+        "finetune",
+        "frames",
+        "rule",
+        "size",
+    )
+    for name in (*PLACES, *shared):
+        if len({getattr(job, name) for job in jobs}) > 1:
+            raise ValueError(
+                f"the jobs differ in {name}: a sweep is on one data set and one kind of features"
+            )
+    results = runs.prepare(jobs[0].results).resolve()
+    given = {name: str(Path(value).resolve()) for name in PLACES if (value := getattr(jobs[0], name))}
+    return [replace(job, **given | {"results": str(results)}) for job in jobs], results
+
+
+def _plan(jobs: Sequence[Settings], results: Path) -> tuple[dict[str, tuple], list[dict]]:
+    """What is to be done, by run id, and rows for the runs that are finished; features are extracted here, once."""
+    clips = steps.clips(jobs[0])
+    splits = [steps.split(job, clips) for job in jobs]  # a batch that does not fit is told before any work
+    extracted, todo, rows = {}, {}, []
+    for job, split in zip(jobs, splits, strict=True):
+        own = (job.protocols[0], job.fold, job.seed) if job.batch_norm == "adapted" else job.batch_norm
+        if own not in extracted:
+            folder = steps.extract(job, clips, split)
+            extracted[own] = folder, steps.load(job, clips, folder).digest
+        folder, digest = extracted[own]
+        name = runs.run_id(job.run(job.models[0], job.protocols[0], digest))
+        if not (results / name).is_dir():
+            todo[name] = (job, clips, folder)
+            continue
+        try:
+            runs.read(results / name)
+            rows.append(_row(job, name, "kept"))
+            (results / f"{name}.failed.json").unlink(missing_ok=True)
+        except ValueError as error:  # a damaged record is never passed over, and never written over
+            rows.append(_row(job, name, "failed", str(error)))
+    return todo, rows
+
+
+def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_done) -> list[dict]:
+    start, failed, rows = time.monotonic(), 0, []
+    futures = {  # the folder is in the key: another sweep on this scheduler may write the same run elsewhere
+        client.submit(_one, *work, key=f"{results}/{name}", pure=False): name for name, work in todo.items()
+    }
+    on_done(f"{len(todo)} runs to do on {len(client.nthreads())} workers, {kept} were finished before")
+    for future in as_completed(futures):
+        name = futures[future]
+        job = todo[name][0]
+        failure = results / f"{name}.failed.json"
+        try:
+            future.result()
+            failure.unlink(missing_ok=True)
+            rows.append(_row(job, name, "finished"))
+        except dask_client.LOST as error:
+            raise dask_client.lost("sweep", f"{len(rows)} of {len(todo)} runs") from error
+        except Exception as error:  # whatever ended this run, the others go on
+            reason = f"{type(error).__name__}: {error}"
+            _record_failure(failure, name, reason, job)
+            rows.append(_row(job, name, "failed", reason))
+            failed += 1
+        seconds = time.monotonic() - start
+        left = seconds / len(rows) * (len(todo) - len(rows))
+        line = (
+            f"{len(rows)} of {len(todo)} runs done, {failed} failed, {seconds:.0f} s; about {left:.0f} s left"
+        )
+        on_done(
+            f"{line}: {name}" + (f" FAILED ({rows[-1]['reason']})" if rows[-1]["status"] == "failed" else "")
+        )
+    return rows
+
+
+def _one(job: Settings, clips: pd.DataFrame, folder: Path) -> str:
+    """One run, on a worker."""
+    with nullcontext() if torch.cuda.is_available() and not job.cpu else _ONE_AT_A_TIME:
+        split = steps.split(job, clips)
+        features = steps.load(job, clips, folder) if job.on_frames else _features(folder)
+        part = feature_cache.align(split, clips, features)
+        return steps.train(job, job.models[0], job.protocols[0], features, part).name
+
+
+@lru_cache(maxsize=2)
+def _features(folder: Path) -> Features:
+    return feature_cache.load(folder)
+
+
+def _row(job: Settings, name: str, status: str, reason: str = "") -> dict:
+    found = {"run": name, "model": job.models[0], "variant": job.variant, "protocol": job.protocols[0]}
+    return found | {"fold": job.fold, "seed": job.seed, "status": status, "reason": reason}
+
+
+def _record_failure(path: Path, name: str, reason: str, job: Settings) -> None:
+    content = {"run": name, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    content |= _row(job, name, "failed", reason)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content | {"versions": runs.environment()}, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)

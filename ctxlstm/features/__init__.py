@@ -1,0 +1,265 @@
+"""Clips become feature sequences, once (paper, section 3.2: the "deep temporal feature").
+
+A frozen backbone gives the same numbers in every epoch, so they are computed once and kept (`features.cache`). The work
+is cut into pieces, whole chunks of the cache, which many workers do at the same time: threads of this process here,
+processes and machines in `features.cluster`. A worker does a piece from the videos to the chunks on disk.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ctxlstm import backbone as backbones
+from ctxlstm import ucf101, video
+from ctxlstm.features import extraction
+from ctxlstm.features.cache import Cache, read_manifest, refuse_foreign
+from ctxlstm.features.extraction import Done, How, Piece, decoded
+from ctxlstm.features.reader import Stored
+from ctxlstm.support import threads
+from ctxlstm.support.files import disk_full_is_told, locked
+
+# Raise it whenever the same clips and settings would give other numbers, by more than the last digit of float16, in
+# which processors differ too.
+CODE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature sequences of clips: `x` (N, T, D) and the table `clips` (N rows, as from `ucf101.index`).
+
+    `x` is in memory, or stays on disk (`load`). `left_out` lists clips that could not be used (name, reason),
+    `damaged` those used in part; `key` says what made the features.
+    """
+
+    x: Tensor | Stored
+    clips: pd.DataFrame
+    left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "reason"]))
+    damaged: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "reason"]))
+    key: dict = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in alphabetical order; a class's position is its number."""
+        return sorted(self.clips["label"].unique())
+
+    @property
+    def y(self) -> Tensor:
+        """Class numbers (N,) int64."""
+        return torch.as_tensor(
+            pd.Categorical(self.clips["label"], categories=self.classes).codes.astype("int64")
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the key and the clips' names: equal digests mean comparable runs."""
+        text = json.dumps([self.key, list(self.clips["name"])], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What one call of `extract` did; counts of clips, wall seconds."""
+
+    path: Path
+    clips: int
+    extracted: int
+    kept: int
+    left_out: int
+    damaged: int
+    seconds: float
+
+
+def extract(
+    clips: pd.DataFrame,
+    out: str | Path,
+    *,
+    backbone: backbones.Backbone | str = "resnet50",
+    frames: int = 28,
+    rule: str = "first",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Extraction:
+    """Extract the features of all clips into the cache folder `out`, or finish or repair what is there.
+
+    Args:
+        clips: table as from `ucf101.index` (columns name, label, group, clip, path).
+        out: cache folder; made if missing. Its settings must be these, else it is refused.
+        backbone: a loaded backbone or its name.
+        frames: T, frames sampled from each clip.
+        rule: sampling rule, `first` or `uniform` (`video.read_frames`).
+        batch_size: images in one forward pass; default: 256 on a GPU; 4 on a CPU, where larger ones leave the cache
+            and spend their time getting memory from the system.
+        workers: threads; default: one per core, on a GPU some more, because some of them wait for it.
+        device: torch device; default: the GPU if there is one.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: unknown rule, T < 1, no clips, a cache made with other settings (the message names the field),
+            a folder that is no cache, no clip that can be decoded, or a backbone whose statistics drift.
+        RuntimeError: another process is extracting into this folder.
+        OSError: the disk is full; what is done stays and the next call goes on from there.
+    """
+    how = How(frames, rule, batch_size)
+
+    def in_threads(net: backbones.Backbone, cache: Cache, work: Iterable[Piece]) -> Generator[Done]:
+        extraction.to_device(net, device)
+        cores = os.cpu_count() or 1
+        count = workers or (cores * 5 // 4 if net.mean.is_cuda else cores)
+        # Each thread computes alone: threads that share one product wait for the slowest of them, and there is
+        # always one that is decoding meanwhile.
+        with threads.threads(1), extraction.pool_of(count) as pool:
+            yield from extraction.ahead(pool, lambda piece: extraction.extract(net, cache, piece, how), work)
+
+    return extract_by(in_threads, clips, out, backbone, how, progress)
+
+
+def extract_by(
+    run: Callable[[backbones.Backbone, Cache, Iterable[Piece]], Generator[Done]],
+    clips: pd.DataFrame,
+    out: str | Path,
+    backbone: backbones.Backbone | str,
+    how: How,
+    progress: bool = True,
+) -> Extraction:
+    """What every extraction has in common, whoever does the pieces: `run` gives what became of each, in any order.
+
+    Arguments and errors are those of `extract`.
+    """
+    if how.rule not in video.RULES or how.rule == "all":
+        raise ValueError(
+            f"unknown frame rule {how.rule!r} for features: choose first or uniform (all gives clips of unequal length)"
+        )
+    if how.frames < 1:
+        raise ValueError(
+            f"frames is {how.frames}: a clip needs at least one frame (the paper's code base takes 28)"
+        )
+    if how.batch_size is not None and how.batch_size < 1:
+        raise ValueError(f"batch_size is {how.batch_size}: it must be at least 1")
+    if clips.empty:
+        raise ValueError("there are no clips to extract: check the table given as clips")
+    start = time.perf_counter()
+    clips = clips.reset_index(drop=True)
+    net = backbones.load(backbone) if isinstance(backbone, str) else backbone
+    if net.batch_norm == "drift":
+        raise ValueError(
+            "a backbone with batch_norm drift gives other features in every epoch, so they cannot be kept: train "
+            "online.Online on online.frames, or choose imagenet or adapted"
+        )
+    out = Path(out)
+    refuse_foreign(out)
+    with locked(out / ".lock", f"extracting into {out}"), disk_full_is_told(f"writing features to {out}"):
+        key = make_key(net, clips, how.frames, how.rule)
+        cache = Cache.open(out, clips, key, (how.frames, net.width))
+        missing = [(chunk, rows) for chunk in cache.chunks() if (rows := cache.missing(chunk))]
+        todo, extracted = sum(len(rows) for _, rows in missing), 0
+        bar = tqdm(
+            total=len(clips),
+            initial=len(clips) - todo,
+            unit="clip",
+            desc="features",
+            disable=not progress,
+            mininterval=2,
+        )
+        work = extraction.cut(missing, cache.array.chunks[0], clips, how)
+        with bar, closing(run(net, cache, work)) as results:
+            for done in results if todo else ():
+                if done.problems:
+                    cache.note(done.problems)
+                for chunk, values in done.unwritten:
+                    cache.write(chunk, values)
+                extracted += done.extracted
+                bar.update(done.clips)
+        cache.finish()
+    left_out, damaged = cache.manifest["left_out"], cache.manifest["damaged"]
+    seconds = time.perf_counter() - start
+    return Extraction(out, len(clips), extracted, len(clips) - todo, len(left_out), len(damaged), seconds)
+
+
+def load(path: str | Path, *, memory: bool = True) -> Features:
+    """The finished cache at `path`; clips that could not be decoded are left out of `x` and `clips`.
+
+    Args:
+        memory: read all features into memory (UCF101: 1.5 GB). Else `x` stays on disk and `x[rows]` reads some clips
+            (`stored.Stored`), for data larger than memory (Kinetics-700: 75 GB).
+
+    Raises:
+        FileNotFoundError: no cache there. ValueError: an unfinished or damaged one.
+    """
+    path = Path(path)
+    if not (path / "manifest.json").is_file():
+        raise FileNotFoundError(
+            f"there is no feature cache at {path}: make one with features.extract(clips, {str(path)!r}, ...)"
+        )
+    manifest = read_manifest(path)
+    if not manifest["finished"]:
+        raise ValueError(
+            f"the feature cache at {path} is unfinished: run features.extract once more with the same settings"
+        )
+    clips = pd.DataFrame(manifest["clips"]).drop(columns="bytes")
+    good = ~clips["name"].isin([row["name"] for row in manifest["left_out"]]).to_numpy()
+    x = Stored(path, np.flatnonzero(good))
+    notes = {
+        kind: pd.DataFrame(manifest[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
+    }
+    # Names, sizes and what was left out: other videos must not pass for these.
+    files = hashlib.sha256(json.dumps([manifest["clips"], manifest["left_out"]]).encode()).hexdigest()
+    key = manifest["key"] | {"clips": files}
+    return Features(x.read() if memory else x, clips[good].reset_index(drop=True), key=key, **notes)
+
+
+def adapt(
+    net: backbones.Backbone,
+    clips: pd.DataFrame,
+    *,
+    frames: int,
+    rule: str = "first",
+    batch_size: int = 64,
+    device: str | None = None,
+) -> backbones.Backbone:
+    """Recompute the backbone's BatchNorm statistics on frames of these clips (the training part), in place."""
+    net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        stream = decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
+        images = (images for _, images, _ in stream if images is not None)
+        return net.adapt(batch for batch in extraction.batches(images, batch_size) if len(batch) > 1)
+
+
+def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
+    """Everything that shaped the features. Two caches with equal keys hold the same numbers for the same clips."""
+    # Caches from before there was a choice of precision have no such key, and stay valid.
+    precision = getattr(net, "precision", "float32")
+    return {
+        "backbone": net.name,
+        "weights": net.weights,
+        "batch_norm": net.batch_norm,
+        "decoder": " and ".join(video.decoder_version(kind) for kind in sorted(clips["kind"].unique())),
+        "frames": frames,
+        "rule": rule,
+        "resize": net.resize_rule,
+        "dtype": "float16",
+        "code_version": CODE_VERSION,
+    } | ({"precision": precision} if precision != "float32" else {})
+
+
+def align(split: ucf101.Split, clips: pd.DataFrame, features: Features) -> ucf101.Split:
+    """A split of `clips` as rows of `features`: clips that were left out drop out, all others stay on their side."""
+    row_of = {name: row for row, name in enumerate(features.clips["name"])}
+    train, test = (
+        np.array([row_of[name] for name in clips["name"].iloc[part] if name in row_of], dtype=np.int64)
+        for part in (split.train, split.test)
+    )
+    return replace(split, train=train, test=test)

@@ -1,0 +1,223 @@
+"""The feature cache on disk: a Zarr array, checksummed chunk by chunk, and a manifest that says what made it.
+
+Killed at any moment, the folder stays good: Zarr writes a chunk aside and renames it, the manifest is written the
+same way. A clip whose row is still the fill value, not-a-number, has not been extracted: that is all the
+bookkeeping a resumed extraction needs.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from ctxlstm.support.files import AWAY, file_bytes, file_digest
+
+FORMAT = "ctxlstm features"
+NAN = np.float16(np.nan)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a clip, and the SHA-256 of its file; `left_out`: not usable, else used in part."""
+
+    name: str
+    reason: str
+    sha256: str | None
+    left_out: bool
+
+
+class Cache:
+    """Features of clips (N, T, D) float16 in the folder `path`.
+
+    The manifest holds the key (all settings that shaped the numbers), the clips, and what went wrong with which:
+    `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
+    """
+
+    def __init__(self, path: Path, manifest: dict, array: zarr.Array):
+        self.path, self.manifest, self.array = path, manifest, array
+
+    @classmethod
+    def open(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache":
+        """Open the cache at `path` for writing, or start it; `shape` is (T, D).
+
+        Raises:
+            ValueError: it was made with other settings or clips, or the folder is not a cache.
+        """
+        table = clips[["name", "label", "group", "clip"]].assign(bytes=[file_bytes(p) for p in clips["path"]])
+        rows = json.loads(table.to_json(orient="records"))
+        if all(row["bytes"] == AWAY for row in rows):
+            raise ValueError(
+                f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
+            )
+        if (path / "manifest.json").exists():
+            manifest = read_manifest(path)
+            _refuse_other_settings(path, manifest, key, rows)
+            cache = cls(path, manifest, _array(path, len(clips), shape))
+            changed = cache.changed(rows, clips["path"])
+            for row in changed:
+                cache.forget(row)
+            # A video that is away for now keeps its features, and with them the size they belong to.
+            known = zip(rows, manifest["clips"], strict=True)
+            manifest["clips"] = [old if new["bytes"] == AWAY else new for new, old in known]
+            retried = {row["name"] for row in manifest["left_out"]} | {rows[i]["name"] for i in changed}
+            for kind in ("left_out", "damaged"):
+                manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
+        else:
+            array = _array(path, len(clips), shape)
+            manifest = {
+                "format": FORMAT,
+                "finished": False,
+                "key": key,
+                "clips": rows,
+                "left_out": [],
+                "damaged": [],
+            }
+            cache = cls(path, manifest, array)
+        manifest["finished"] = False
+        cache.save()
+        return cache
+
+    @classmethod
+    def attach(cls, path: Path) -> "Cache":
+        """The cache that another process has opened, to write chunks to: its manifest stays that process's own."""
+        return cls(path, {}, zarr.open_array(path / "features.zarr", mode="r+"))
+
+    def changed(self, rows: list[dict], paths: pd.Series) -> list[int]:
+        """Rows whose video on disk is another one now: another size, or a damaged one with other content."""
+        damaged = {note["name"]: note.get("sha256") for note in self.manifest["damaged"]}
+        return [
+            i
+            for i, (old, new) in enumerate(zip(self.manifest["clips"], rows, strict=True))
+            if new["bytes"] not in (AWAY, old["bytes"])
+            or (
+                new["bytes"] != AWAY
+                and new["name"] in damaged
+                and damaged[new["name"]] != file_digest(paths.iloc[i])
+            )
+        ]
+
+    def chunks(self) -> list[range]:
+        """Rows of each chunk."""
+        step, count = self.array.chunks[0], self.array.shape[0]
+        return [range(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def missing(self, chunk: range) -> list[int]:
+        """Rows of a chunk that are not on disk; all of them when its checksum does not fit."""
+        try:
+            return [
+                row
+                for row, value in zip(chunk, self.array[chunk.start : chunk.stop, 0, 0], strict=True)
+                if np.isnan(value)
+            ]
+        except (ValueError, OSError):  # a flipped byte, a file cut short
+            self.array[chunk.start : chunk.stop] = NAN
+            return list(chunk)
+
+    def write(self, chunk: range, values: dict[int, np.ndarray | None]) -> None:
+        """Write a chunk in one go: the new rows beside those it already has."""
+        if len(values) == len(chunk):
+            block = np.empty((len(chunk), *self.array.shape[1:]), np.float16)  # (clips of the chunk, T, D)
+        else:
+            block = self.array[chunk.start : chunk.stop]
+        for row, value in values.items():
+            block[row - chunk.start] = NAN if value is None else value
+        self.array[chunk.start : chunk.stop] = block
+
+    def forget(self, row: int) -> None:
+        """Mark a row as not extracted."""
+        chunk = next(chunk for chunk in self.chunks() if row in chunk)
+        if row not in self.missing(chunk):
+            self.write(chunk, {row: None})
+
+    def note(self, problems: list["Problem"]) -> None:
+        """Record what is wrong with clips, before their features are written."""
+        names = {problem.name for problem in problems}
+        for kind in ("left_out", "damaged"):
+            self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] not in names]
+        for problem in problems:
+            note = {"name": problem.name, "reason": problem.reason, "sha256": problem.sha256}
+            self.manifest["left_out" if problem.left_out else "damaged"].append(note)
+        self.save()
+
+    def finish(self) -> None:
+        """Declare the cache complete. Raises ValueError if no clip at all could be used."""
+        if len(self.manifest["left_out"]) == len(self.manifest["clips"]):
+            reason = self.manifest["left_out"][0]["reason"]
+            raise ValueError(
+                f"none of the {len(self.manifest['clips'])} clips could be used; the first: {reason}"
+            )
+        for kind in ("left_out", "damaged"):
+            self.manifest[kind].sort(key=lambda note: note["name"])
+        self.manifest["finished"] = True
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest aside, then rename it."""
+        part = self.path / "manifest.part"
+        part.write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
+        os.replace(part, self.path / "manifest.json")
+
+
+def _array(path: Path, count: int, shape: tuple[int, int]) -> zarr.Array:
+    """The array (N, T, D) on disk, for writing; its description is written anew where it is missing or damaged."""
+    # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
+    wanted = {"shape": (count, *shape), "chunks": (max(1, min(8, count // 256)), *shape)}
+    folder = path / "features.zarr"
+    try:
+        array = zarr.open_array(folder, mode="r+")
+        if array.shape == wanted["shape"] and array.chunks == wanted["chunks"] and array.dtype == "float16":
+            return array
+    except Exception:  # zarr raises many kinds here; the chunks have checksums of their own
+        pass
+    (folder / "zarr.json").unlink(missing_ok=True)
+    fill, crc = float("nan"), zarr.codecs.Crc32cCodec()
+    return zarr.create_array(folder, **wanted, dtype="float16", fill_value=fill, compressors=crc)
+
+
+def read_manifest(path: Path) -> dict:
+    """The manifest of the cache at `path`. Raises ValueError for one that is not ours."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path / 'manifest.json'} cannot be read ({error}): remove {path} and extract again"
+        ) from error
+    parts = {"format", "finished", "key", "clips", "left_out", "damaged"}
+    if not isinstance(manifest, dict) or not parts <= set(manifest) or manifest["format"] != FORMAT:
+        raise ValueError(
+            f"{path / 'manifest.json'} is not of a feature cache: give a new or empty folder as out"
+        )
+    return manifest
+
+
+def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dict]) -> None:
+    for name, wanted in key.items():
+        found = manifest["key"].get(name)
+        if found != wanted:
+            raise ValueError(
+                f"the feature cache at {path} was made with another {name}: {found!r} there, {wanted!r} asked for; "
+                "use those settings again or give another folder as out"
+            )
+    if [row["name"] for row in manifest["clips"]] != [row["name"] for row in rows]:
+        raise ValueError(
+            f"the feature cache at {path} was made from other clips "
+            f"({len(manifest['clips'])} there, {len(rows)} asked for): give another folder as out"
+        )
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise ValueError if `out` holds something else than a feature cache."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give a folder for the feature cache as out")
+    if not out.is_dir() or (out / "manifest.json").exists():
+        return
+    ours = ("features.zarr", "manifest.part")
+    foreign = [path.name for path in out.iterdir() if path.name not in ours and not path.name.startswith(".")]
+    if foreign:
+        raise ValueError(
+            f"{out} holds {foreign[0]} and is no feature cache: give a new or empty folder as out"
+        )

@@ -1,0 +1,83 @@
+"""What stands behind every block of Context-LSTM (paper, sections 3.4 and 4.4): ReLU, BatchNorm, MaxPool.
+
+Shape letters: B clips, T frames, W width of a block's output (2H for two directions).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctxlstm.models.layers import SizedByData
+from ctxlstm.models.shared_batch_norm import BatchNorm1d
+
+POOLS: dict[str | None, Callable[[Tensor], Tensor]] = {
+    "feature": lambda y: F.max_pool1d(y, 2),  # (B, T, W) -> (B, T, W/2)
+    "time": lambda y: F.max_pool1d(y.transpose(1, 2), 2).transpose(1, 2),  # (B, T, W) -> (B, T/2, W)
+    None: lambda y: y,
+}
+
+
+class FeatureBatchNorm(BatchNorm1d):
+    """BatchNorm of each feature over clips and frames, (B, T, W) -> (B, T, W)."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Normalise every feature over clips and frames, (B, T, W) -> (B, T, W)."""
+        return super().forward(y.transpose(1, 2)).transpose(1, 2)  # (B, T, W)
+
+
+class TimeBatchNorm(SizedByData, BatchNorm1d):
+    """BatchNorm of each frame over clips and features, (B, T, W) -> (B, T, W): BatchNorm1d(T), not transposed.
+
+    T is known only when the first clips arrive. Until then weight, bias and statistics have length 0 (so they
+    can be counted, saved and given to an optimizer, unlike those of `nn.LazyBatchNorm1d`); then, or on loading
+    a `state_dict`, they get length T, which is fixed from there on. A model that several processes share must
+    have seen a clip before (`training.fit` sees to it).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Normalise every time step over clips and features, (B, T, W) -> (B, T, W)."""
+        if len(self.weight) == 0:
+            self._grow(y.shape[1])
+        if len(self.weight) != y.shape[1]:
+            raise ValueError(
+                f"batch_norm='time' was set up for {len(self.weight)} frames at this block; got {y.shape[1]}. "
+                "Give clips of one length, or use batch_norm='feature'"
+            )
+        self.num_features = y.shape[1]
+        return super().forward(y)  # (B, T, W)
+
+    @torch.inference_mode(False)
+    def _grow(self, frames: int) -> None:
+        for tensor, value in (
+            (self.weight, 1.0),
+            (self.bias, 0.0),
+            (self.running_mean, 0.0),
+            (self.running_var, 1.0),
+        ):
+            tensor.data = tensor.new_full((frames,), value)
+
+
+class Stage(nn.Module):
+    """ReLU, BatchNorm and MaxPool behind a block (section 3.4); it sees outputs only, never states.
+
+    (B, T, W) -> (B, T, W/2) with pool "feature", (B, T//2, W) with "time", (B, T, W) with None. Pooling comes
+    last in both orders, "relu-bn" and "bn-relu" (section 4.4).
+    """
+
+    def __init__(self, width: int, pool: str | None, order: str, batch_norm: str) -> None:
+        super().__init__()
+        self.pool, self.order = pool, order
+        self.bn = FeatureBatchNorm(width) if batch_norm == "feature" else TimeBatchNorm()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """ReLU and BatchNorm in the chosen order, then the pool, of outputs y (B, T, W)."""
+        y = self.bn(F.relu(y)) if self.order == "relu-bn" else F.relu(self.bn(y))  # (B, T, W)
+        return POOLS[self.pool](y)
+
+    def extra_repr(self) -> str:
+        return f"pool={self.pool!r}, order={self.order!r}"

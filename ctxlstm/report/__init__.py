@@ -1,0 +1,21 @@
+"""The account: every table, figure and claim of the paper beside ours, from run records (sections 4.3 to 6).
+
+studies        what the runs of a study say together: what may be compared, intervals, paired tests
+paper_tables   Tables 1 and 2, Fig. 4, related work
+study_tables   our own tables
+text           tables as people read them
+figures        pictures of many runs
+rules, claims  each claim of the paper, the rule that decides it, and what became of it
+page           all of it as files
+"""
+
+from importlib import import_module
+
+MODULES = ("claims", "figures", "page", "paper_tables", "rules", "studies", "study_tables", "text")
+
+
+def __getattr__(name: str):
+    """The modules of this room, imported when they are first asked for."""
+    if name in MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

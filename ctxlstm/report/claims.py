@@ -1,0 +1,343 @@
+"""The ledger: every claim of the paper, the rule that decides it, and what the records say (sections 3 and 4).
+
+The rules stand in `CLAIMS` and were written before any run of the whole UCF101. `judge` applies them. A claim is
+decided by the paper's own printed numbers where these contradict it, else by runs of the whole UCF101 in the
+paper's setting or by a cost record at the paper's sizes; without those it "cannot be told yet". Smaller studies
+(stick figures, four real classes) are shown as an indication and never decide. Where several sets of runs or several
+machines could decide, they must not contradict each other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from ctxlstm import paper
+from ctxlstm.report import rules, studies
+from ctxlstm.report.rules import Finding, Study
+
+STATUSES = {1: "holds", -1: "fails", 0: "cannot be told yet"}
+COLUMNS = [
+    "claim", "section", "says", "test", "rule", "status", "evidence", "seen_here", "records", "would_settle",
+]  # fmt: skip
+# A study's runs share these, and their features (by digest where one cache serves all splits).
+# What tells studies apart: as for the tables, but features and groups, which follow from these or are asked below.
+SETTING = [name for name in studies.SETTING if name not in ("features_digest", "groups")]
+SETTING += ["batch_norm", "classes", "clips"]
+NEEDED = [name for name in SETTING if name != "clips"] + [
+    "run", "model", "protocol", "seed", "batch_size", "top1_best", "features_digest", "train_clips",
+    "validation_clips", "test_clips", "seconds_per_epoch",
+]  # fmt: skip
+NEEDED_COSTS = [
+    *rules.PAPER_SIZES, "record", "model", "way", "device", "step_tflops", "weight_bytes", "gradient_bytes",
+    "adam_bytes", "saved_bytes", "step_seconds", "measured_bytes", "epoch_seconds",
+]  # fmt: skip
+
+SWEEP = (
+    "papermill papermill_runs/sweep.ipynb out.ipynb -p config ucf101_paper -p root /data/UCF101 "
+    "-p results papermill_runs/results/ucf101_paper"
+)
+OFFICIAL = SWEEP.replace("ucf101_paper", "ucf101_official")
+ABLATION = SWEEP.replace("sweep", "ablation")
+BATCHES = SWEEP.replace("sweep", "batch_size")
+COST = "papermill papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost"
+CONTEXT, BASELINE = ("context_lstm", ""), ("cnn_lstm", "")
+
+_PAIRED = (
+    "On the paper's split of the whole UCF101, paired over at least {seeds} common seeds: holds if the 95 % interval of "
+    "{what} lies above 0; fails if it lies below 0, or holds 0 and is inside +-{tie} points; else cannot be told."
+)
+_COST = (
+    "At hidden 512, 28 frames, batch 80: holds if {b} takes over {percent:.0f} % more than {a}, fails if {a} takes over "
+    "{percent:.0f} % more than {b}, else cannot be told. First counts the paper's own way, online on a GPU; where that is "
+    "not measured, or within the margin, the head by itself (cached), which is all that differs between the models: on a "
+    "GPU where there is one, and on a CPU only if the {count} show the same sign."
+)
+BEST = "best top-1 of all epochs, %"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: where it stands, what it says in our words, how it is tested, and the functions that decide."""
+
+    id: str
+    section: str
+    says: str
+    test: str
+    rule: str
+    command: str
+    from_paper: Callable[[], Finding] | None = None
+    from_runs: Callable[[Study], Finding] | None = None
+    from_costs: Callable[[pd.DataFrame], Finding] | None = None
+    indication: Callable[[Study], Finding] | None = None  # what smaller studies show; never decides
+
+
+def _compared(id_, section, says, what, a, b, measure, command, *, gain=1, tie=rules.TIE) -> Claim:
+    """A claim that one side is better than another in a measure of its runs."""
+    names = [" ".join(part for part in side if part) for side in (a, b)]
+    compare = partial(rules.compare, a=a, b=b, measure=measure, what=what, gain=gain, tie=tie)
+    difference = f"{names[0]} minus {names[1]}" if gain == 1 else f"{names[1]} minus {names[0]}"
+    rule = _PAIRED.format(seeds=rules.SEEDS, what=difference, tie=tie)
+    test = f"{what}: {names[0]} against {names[1]}, same seeds and splits"
+    return Claim(id_, section, says, test, rule, command, from_runs=compare, indication=compare)
+
+
+def _cheaper(id_, section, says, what, column, a, b) -> Claim:
+    """A claim that model a costs less than model b."""
+    memory = column == "measured_bytes"
+    margin = rules.MEMORY_MARGIN if memory else rules.TIME_MARGIN
+    count = "predicted bytes of the head" if memory else "counted FLOPs"
+    rule = _COST.format(a=a, b=b, percent=100 * margin, count=count)
+    test = f"{what} of {a} and {b} on one machine; the direction is judged, the paper's hours and GB are its machine's"
+    printed = paper.table2().set_index("model")["memory_gb" if memory else "hours"]
+    costs = partial(rules.cheaper, a=a, b=b, column=column, what=what, margin=margin)
+    if b in printed:
+        costs.keywords["printed"] = printed[a] / printed[b]
+    seen = None if memory else partial(rules.seconds_ratio, a=a, b=b)
+    return Claim(id_, section, says, test, rule, COST, from_costs=costs, indication=seen)
+
+
+def _stays(id_, section, says, after) -> Claim:
+    rule = (
+        f"Fails if fewer cells of Table 1 reach 91.0 % than there are epochs after {after} in it, in any order. Else by "
+        f"runs of at least {rules.SEEDS} seeds: holds if all seeds are above 91 % in at least {100 * rules.STAY:.0f} % of "
+        f"the epochs {after + 1} to 300, fails if no seed is, else cannot be told."
+    )
+    test = f"Table 1 after epoch {after}; then test top-1 of context_lstm, every epoch, whole UCF101, the paper's split"
+    table, runs = (
+        partial(rules.table1_allows, 91.0, after),
+        partial(rules.stays_above, level=91.0, after=after),
+    )
+    return Claim(id_, section, says, test, rule, SWEEP, from_paper=table, from_runs=runs)
+
+
+_LEVEL = paper.RESULTS["best_top1"].value - rules.LEVEL_SLACK
+_DECLINE = partial(
+    rules.above_threshold,
+    side=CONTEXT,
+    measure=rules.late_slope,
+    what="trend of the test top-1 over the last third of the epochs, points per 100 epochs",
+    threshold=rules.DECLINE,
+)
+
+CLAIMS = (
+    _compared(
+        "accuracy_above_baseline", "4.3 a, Table 1", "Context-LSTM classifies better than ResNet-50 with a plain LSTM.",
+        BEST, CONTEXT, BASELINE, rules.best, SWEEP,
+    ),
+    Claim(
+        "best_92_2", "4.3, Tables 1 and 2", "The highest test accuracy of 300 epochs is 92.2 %.",
+        "best-of-epochs top-1 of context_lstm on the paper's split of the whole UCF101",
+        f"With at least {rules.SEEDS} seeds: holds if the 95 % interval of the mean lies above {_LEVEL:.1f} % (the printed "
+        f"value less {rules.LEVEL_SLACK:.0f} point, two binomial standard errors of one run), fails if it lies below, else "
+        "cannot be told.",
+        SWEEP,
+        from_runs=partial(rules.above_threshold, side=CONTEXT, measure=rules.best, what=BEST, threshold=_LEVEL),
+    ),
+    _stays("stable_after_200", "4.3, Fig. 5", "After epoch 200 the accuracy stays above 91 %.", 200),
+    _stays("stable_after_150", "4.3, text", "After epoch 150 already the accuracy stays above 91 %.", 150),
+    Claim(
+        "no_overfitting", "4.3 d, 6", "The model does not over-fit.",
+        "the gap: loss and top-1 of the training part beside those of the test part, in the log of Fig. 4, then in runs (whether "
+        "the test accuracy falls late is the claim no_late_decline)",
+        f"Fails (over-fitted) if the mean test loss is more than {rules.LOSS_RATIO:.0f} times the mean training loss and the "
+        f"training top-1 more than {rules.TOP1_GAP:.0f} points above the test top-1; holds if neither; cannot be told if one. "
+        f"The paper's log decides where it can, else at least {rules.SEEDS} seeds that agree. The log was in print, and "
+        "known, when these limits were set.",
+        SWEEP, from_paper=rules.log_overfits, from_runs=rules.no_overfitting, indication=rules.no_overfitting,
+    ),
+    Claim(
+        "no_late_decline", "4.3 d", "Many more epochs do not harm the test accuracy.",
+        "slope of the test top-1 of context_lstm over epochs 201 to 300, whole UCF101, the paper's split",
+        f"With at least {rules.SEEDS} seeds: holds if the 95 % interval of the mean slope lies above {rules.DECLINE} points "
+        "per 100 epochs (about one binomial standard error), fails if it lies below, else cannot be told.",
+        SWEEP, from_runs=_DECLINE,
+    ),
+    _compared(
+        "rises_faster", "3.2, Fig. 6", "The accuracy rises faster than the baseline's.",
+        "test top-1 after a tenth of the epochs (at full size epoch 30), %", CONTEXT, BASELINE,
+        partial(rules.at_share, share=0.1), SWEEP,
+    ),
+    _compared(
+        "steadier", "4.3, Fig. 6", "The accuracy jitters less than the baseline's.",
+        "standard deviation of the test top-1 over the last third of the epochs, points", CONTEXT, BASELINE,
+        rules.late_spread, SWEEP, gain=-1, tie=rules.SPREAD_TIE,
+    ),
+    _cheaper(
+        "training_time", "4.3 b, Table 2", "Training takes less time than the baseline (55 instead of 93 hours).",
+        "time of an epoch", "epoch_seconds", "context_lstm", "cnn_lstm",
+    ),
+    _cheaper(
+        "memory", "4.3 c, Table 2", "Training takes less GPU memory than the baseline (3.6 instead of 5.5 GB).",
+        "memory grown by training", "measured_bytes", "context_lstm", "cnn_lstm",
+    ),
+    _cheaper(
+        "more_layers_yet_faster", "4.3", "There are more LSTM layers, and still each iteration is faster.",
+        "time of a training step", "step_seconds", "context_lstm", "cnn_lstm",
+    ),
+    _compared(
+        "max_pool_accuracy", "4.4, Table 2", "MaxPool is crucial: it raises the accuracy (91.0 to 92.2 %).",
+        BEST, CONTEXT, ("context_lstm_no_pool", ""), rules.best, ABLATION,
+    ),
+    _cheaper(
+        "max_pool_time", "4.4, Table 2", "MaxPool shortens the training (70 to 55 hours).",
+        "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_no_pool",
+    ),
+    _cheaper(
+        "max_pool_memory", "4.4, Table 2", "MaxPool saves GPU memory (4.5 to 3.6 GB).",
+        "memory grown by training", "measured_bytes", "context_lstm", "context_lstm_no_pool",
+    ),
+    _compared(
+        "relu_bn_accuracy", "4.4", "ReLU before BatchNorm is more accurate than after it.",
+        BEST, CONTEXT, ("context_lstm_bn_relu", ""), rules.best, ABLATION,
+    ),
+    _cheaper(
+        "relu_bn_time", "4.4", "ReLU before BatchNorm trains faster than after it.",
+        "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_bn_relu",
+    ),
+    _compared(
+        "handover", "3.3, 3.4", "Handing the states (h, c) from block to block helps.",
+        BEST, CONTEXT, ("context_lstm", "handover=none"), rules.best, ABLATION,
+    ),
+    Claim(
+        "larger_batch", "4.2", "A larger batch raises the test accuracy.",
+        "best-of-epochs top-1 of context_lstm at three or more batch sizes, a straight line over log2(batch) for every seed",
+        _PAIRED.format(
+            seeds=rules.SEEDS, what="the fitted change from the smallest to the largest batch", tie=rules.TIE
+        ),
+        BATCHES, from_runs=rules.batch_trend, indication=rules.batch_trend,
+    ),
+    Claim(
+        "state_of_the_art", "Abstract, 4.3 a, 6", "The accuracy is the highest published on the whole validation part.",
+        "the printed 92.2 % beside earlier publications, at face value, although protocols differ",
+        f"Holds if no earlier number is as high, fails if one is more than {rules.TIE:.0f} point higher, else cannot be told.",
+        OFFICIAL, from_paper=rules.beside_earlier,
+    ),
+    Claim(
+        "whole_validation_set", "4.3, Table 1", "All of the validation part is tested, not chosen clips or frames.",
+        "what the paper prints about test clips and frames of a clip",
+        "Holds if it prints that all test clips and all their frames are read, fails if it prints fewer of either, cannot be "
+        "told where one is not stated.",
+        "no run can: the authors' number of frames a clip would", from_paper=rules.whole_clips,
+    ),
+)  # fmt: skip
+
+
+def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Decide every claim from these records: one row a claim, in the order of `CLAIMS`.
+
+    Args:
+        records: runs as `runs.load` gives them, of any number of studies; empty: none.
+        costs: cost records as `costrecord.load` gives them; empty: none.
+
+    Returns:
+        Columns claim, section, says, test, rule, status (holds, fails, cannot be told yet), evidence, seen_here (what
+        smaller studies indicate), records (what the verdict rests on), would_settle (a command; empty if decided).
+
+    Raises:
+        ValueError: a column is missing, or two different records claim to be the same run.
+    """
+    _check("run", records, NEEDED)
+    _check("cost", costs, NEEDED_COSTS)
+    sets = _studies(records)
+    rows = []
+    for claim in CLAIMS:
+        finding = _decide(claim, [study for study in sets if study.full], costs)
+        seen = _indication(claim, [study for study in sets if not study.full])
+        rows.append(
+            {
+                "claim": claim.id,
+                "section": claim.section,
+                "says": claim.says,
+                "test": claim.test,
+                "rule": claim.rule,
+                "status": STATUSES[finding.sign],
+                "evidence": f"{finding.text[0].upper()}{finding.text[1:]}.",
+                "seen_here": seen,
+                "records": list(finding.records),
+                "would_settle": "" if finding.sign else claim.command,
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _check(kind: str, table: pd.DataFrame, needed: list[str]) -> None:
+    if table.empty:
+        return
+    if missing := [name for name in needed if name not in table.columns]:
+        raise ValueError(
+            f"the {kind} records lack {', '.join(missing)}: make them with this version of the notebooks"
+        )
+    if kind == "run" and (gaps := table[needed].isna()).any(axis=None):
+        row = gaps.any(axis=1).to_numpy().argmax()
+        names = ", ".join(gaps.columns[gaps.iloc[row]])
+        raise ValueError(f"the run record {table['run'].iloc[row]} lacks {names}: remove it and run again")
+
+
+def _decide(claim: Claim, full: list[Study], costs: pd.DataFrame) -> Finding:
+    """The paper's own numbers first, then runs or costs; several studies must agree."""
+    printed = claim.from_paper() if claim.from_paper else None
+    if claim.from_costs:
+        return claim.from_costs(costs)
+    if not claim.from_runs:
+        return printed
+    if full:
+        found = [claim.from_runs(study) for study in full]
+        signs = {finding.sign for finding in found if finding.records}  # a study without the runs has no say
+        texts = [f"{study.name}: {finding.text}" for study, finding in zip(full, found, strict=True)]
+        if len(full) > 1:
+            texts.insert(0, f"{len(full)} sets of runs with unlike features or settings, judged apart")
+        used = sorted({run for finding in found for run in finding.records})
+        runs = Finding(signs.pop() if len(signs) == 1 else 0, "; ".join(texts), tuple(used))
+    else:
+        runs = Finding(0, "there is no run of the whole UCF101 in the paper's setting")
+    if printed is None:
+        return runs
+    if printed.sign:
+        text = f"{printed.text}; {runs.text}" if full else printed.text
+        return Finding(printed.sign, text, printed.records)
+    return Finding(runs.sign, f"{printed.text}; {runs.text}", (*printed.records, *runs.records))
+
+
+def _indication(claim: Claim, small: list[Study]) -> str:
+    if claim.indication is None:
+        return ""
+    found = [(study, claim.indication(study)) for study in small]
+    texts = [f"{study.name}: {finding.text}" for study, finding in found if finding.records]
+    return f"An indication only: {'; '.join(texts)}." if texts else ""
+
+
+def _studies(records: pd.DataFrame) -> list[Study]:
+    """The records by features and setting, ordered by their names; a copy of a record is counted once."""
+    if records.empty:
+        return []
+    table = records.sort_values("run", kind="stable").drop_duplicates("run")
+    table = table.assign(
+        clips=table[["train_clips", "validation_clips", "test_clips"]].sum(axis=1),
+        embedding=table["embedding"].map(str),
+        variant=table["variant"].fillna("") if "variant" in table else "",
+        # the BatchNorm modes other than imagenet depend on the training part: every split has its own features
+        features=table["features_digest"].where(~table["batch_norm"].isin(studies.OWN_FEATURES), ""),
+    )
+    groups = [rows for _, rows in table.groupby([*SETTING, "features"], dropna=False)]
+    return sorted(
+        (_study(rows) for rows in groups), key=lambda study: (study.name, study.rows["run"].iloc[0])
+    )
+
+
+def _study(rows: pd.DataFrame) -> Study:
+    first = rows.iloc[0]
+    full = all(first[name] == value for name, value in rules.FULL.items())
+    if full:
+        name = f"the whole UCF101 ({first['batch_norm']} BatchNorm, {first['frames']} frames)"
+        return Study(name, full, rows)
+    if first["dataset"] == "stickfigures":
+        data = "stick figures (synthetic"
+    elif first["classes"] < rules.FULL["classes"] or first["clips"] < rules.FULL["clips"]:
+        data = "a subset of UCF101 (real"
+    else:
+        data = "the whole UCF101 in another setting (real"
+    setting = f"{first['batch_norm']} BatchNorm, {first['frames']} frames, hidden {first['hidden_size']}"
+    size = f"{first['classes']} classes, {first['clips']:,} clips, {first['epochs']} epochs"
+    return Study(f"{data}, {size}, {first['backbone']}, {setting})", full, rows)

@@ -1,0 +1,315 @@
+"""The figures of the report, from run records alone (paper Figs 3, 5 and 6, and those that the paper lacks).
+
+As in `figures`: pure functions, data in, a closed `matplotlib.figure.Figure` out, one style, colours by head.
+Records of different features or settings are refused (`studies.one_study`). What a band or a bar shows is written
+in the figure.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from ctxlstm import evaluation, figures, paper
+from ctxlstm.experiments import runs
+from ctxlstm.figures import GREY, HEAD_COLOURS, PROTOCOL_NAMES, _figure, _strips
+from ctxlstm.report import studies, study_tables
+
+STYLES = {studies.OURS: "-", studies.NO_POOL: "--", studies.BASELINE: "-."}
+RIGHT, WRONG = "#0072B2", "#D55E00"
+
+
+def _curves(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column of the histories, (epochs, seeds): official folds of a seed averaged."""
+    rows = studies.whole(rows)
+    table = pd.DataFrame(
+        {index: runs.history(row).set_index("epoch")[column] for index, row in rows.iterrows()}
+    )
+    return table.T.groupby(rows["seed"]).mean().T
+
+
+def _band(axes: Axes, rows: pd.DataFrame, column: str, model: str, scale: float = 1) -> None:
+    """The mean over seeds as a line, and the range from the lowest to the highest seed as a band."""
+    curves = scale * _curves(rows, column)  # (epochs, seeds)
+    line = {"color": HEAD_COLOURS[model], "linestyle": STYLES[model]}
+    axes.plot(curves.index, curves.mean(axis=1), linewidth=1.8 if len(curves) <= 100 else 1.2, **line)
+    axes.fill_between(
+        curves.index,
+        curves.min(axis=1),
+        curves.max(axis=1),
+        color=HEAD_COLOURS[model],
+        alpha=0.16,
+        linewidth=0,
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def _line_legend(heads: dict[str, pd.DataFrame]) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = []
+    for model, rows in heads.items():
+        seeds = studies.whole(rows)["seed"].nunique()
+        label = f"{model}, {seeds} seed{'s' * (seeds > 1)}"
+        handles.append(Line2D([], [], color=HEAD_COLOURS[model], linestyle=STYLES[model], label=label))
+    if any(rows["seed"].nunique() > 1 for rows in heads.values()):
+        handles.append(Patch(color=GREY, alpha=0.25, linewidth=0, label="lowest to highest seed"))
+    return handles
+
+
+def _heads(records: pd.DataFrame, protocol: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    rows = studies.usual(records)
+    heads = {name: studies.of(rows, name, protocol) for name in names}
+    heads = {name: own for name, own in heads.items() if len(own)}
+    if not heads:
+        raise ValueError(f"no run of {', '.join(names)} under protocol {protocol}: nothing to draw")
+    return heads
+
+
+def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figure:
+    """Fig. 5: test top-1 over epochs of Context-LSTM and CNN-LSTM, mean over seeds and the range of the seeds.
+
+    The paper's cells of Table 1 are grey: at their epoch where training took 300, else at the same share of the
+    training, with the paper's epochs on a second scale. Open marks: cells whose epoch is our reading.
+    """
+    heads = _heads(records, protocol, (studies.OURS, studies.BASELINE))
+    epochs = int(next(iter(heads.values()))["epochs"].iloc[0])
+    factor, printed = epochs / paper.EPOCHS[-1], paper.table1().dropna(subset=["epoch"])
+    with _figure(9, 5.4) as figure:
+        axes = figure.subplots()
+        handles = _line_legend(heads)
+        for model, rows in heads.items():
+            _band(axes, rows, "test_top1", model, 100)
+        for model, marker, name in ((studies.OURS, "o", "Context-LSTM"), (studies.BASELINE, "s", "CNN-LSTM")):
+            own = printed[printed["model"] == model]
+            open_mark = (own["status"] == "reconstructed").all()
+            mark = {"color": GREY, "linestyle": "none", "marker": marker, "markersize": 6, "zorder": 4}
+            mark |= {"markerfacecolor": "white" if open_mark else GREY}
+            axes.plot(own["epoch"].astype(float) * factor, own["top1"], **mark)
+            note = ", epoch as we read it" if open_mark else ""
+            handles.append(Line2D([], [], label=f"paper, full UCF101: {name}{note}", **mark))
+        axes.set(xlabel="epoch", ylabel="test top-1 (%)", xlim=(0, 1.02 * epochs), ylim=(None, 101))
+        if epochs != paper.EPOCHS[-1]:
+            scale = (lambda x: x / factor, lambda x: x * factor)
+            above = axes.secondary_xaxis("top", functions=scale)
+            above.set_xlabel("epoch of the paper (same share of its 300)", color=GREY)
+            above.tick_params(colors=GREY)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        figure.suptitle(
+            f"Top-1 on the test part, {PROTOCOL_NAMES[protocol]}", x=0.01, ha="left", weight="bold"
+        )
+    return figure
+
+
+def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
+    """Fig. 6: training loss and test top-1 of the three models of Table 2, mean and range over seeds."""
+    heads = _heads(records, protocol, studies.TABLE2)
+    with _figure(11, 4.9) as figure:
+        loss, top1 = figure.subplots(1, 2)
+        for model, rows in heads.items():
+            _band(loss, rows, "train_loss", model)
+            _band(top1, rows, "test_top1", model, 100)
+        loss.set(
+            yscale="log", xlabel="epoch", ylabel="training loss (nats, log scale)", title="Training loss"
+        )
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        loss.yaxis.set_major_formatter("{x:g}")
+        loss.yaxis.set_minor_locator(NullLocator())
+        top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test part")
+        figure.legend(handles=_line_legend(heads), loc="outside lower center", ncols=4, frameon=False)
+        figure.suptitle(
+            f"The three models of Table 2, {PROTOCOL_NAMES[protocol]}", x=0.01, ha="left", weight="bold"
+        )
+    return figure
+
+
+def leak(records: pd.DataFrame) -> Figure:
+    """Top-1 of every head (last epoch) under every protocol, with the intervals of `study_tables.leak`."""
+    figure = figures.heads_by_protocol(study_tables.leak(records))
+    figure.axes[0].set_xlabel("test top-1 after the last epoch (%), with 95 % intervals")
+    return figure
+
+
+def batch_size(records: pd.DataFrame) -> Figure:
+    """Top-1 over the batch size, a panel a protocol, and the seconds of an epoch; bars are 95 % intervals."""
+    table = study_tables.batch_size_curve(records)
+    if table.empty:
+        raise ValueError("no head ran with several batch sizes: run papermill_runs/batch_size first")
+    protocols = [name for name in studies.PROTOCOLS if name in set(table["protocol"])]
+    names, sizes = list(dict.fromkeys(table["model"])), sorted(set(table["batch_size"]))
+    with _figure(4.2 * (len(protocols) + 1), 4.8) as figure:
+        panels = figure.subplots(1, len(protocols) + 1)
+        for axes, protocol in zip(panels, protocols, strict=False):
+            axes.sharey(panels[0])
+            for i, name in enumerate(names):
+                own = studies.of(table, name, protocol)
+                x = own["batch_size"] * 2 ** (0.1 * (i - (len(names) - 1) / 2))  # bars side by side
+                line = {"color": HEAD_COLOURS[name], "marker": "osD^v"[i % 5]}
+                axes.plot(x, 100 * own["last"], **line)
+                axes.vlines(
+                    x, 100 * own["last_low"], 100 * own["last_high"], color=line["color"], linewidth=1.3
+                )
+                axes.plot(
+                    x, 100 * own["chosen"], linestyle=":", linewidth=1.2, markersize=4, alpha=0.75, **line
+                )
+            axes.set(title=PROTOCOL_NAMES[protocol].replace(" (", "\n("), ylabel="test top-1 (%)")
+        for i, name in enumerate(names):
+            own = table[table["model"] == name].groupby("batch_size")["seconds_per_epoch"].mean()
+            panels[-1].plot(own.index, own, color=HEAD_COLOURS[name], marker="osD^v"[i % 5])
+        panels[-1].set(
+            title=f"time of an epoch\n({', '.join(sorted(set(table['device'])))})",
+            ylabel="seconds",
+            ylim=(0, None),
+        )
+        for axes in panels:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_xlabel("batch size (clips)")
+        handles = [
+            Line2D([], [], color=HEAD_COLOURS[name], marker="osD^v"[i % 5], label=name)
+            for i, name in enumerate(names)
+        ]
+        handles.append(Line2D([], [], color=GREY, label="last epoch, with 95 % interval"))
+        handles.append(Line2D([], [], color=GREY, linestyle=":", label="chosen by validation"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
+    """Every reading of Context-LSTM, and the paper's other models, as its difference to the default reading.
+
+    Dots are mean paired differences over common seeds (last epoch), bars their 95 % t-intervals; without a bar
+    there is no interval (one seed, or the same difference in every seed).
+    """
+    table = study_tables.readings(records, protocol)
+    default = table.iloc[0]
+    table = table.iloc[1:].iloc[::-1].reset_index(drop=True)
+    if table.empty:
+        raise ValueError(
+            f"there is no other reading or model under protocol {protocol}: run papermill_runs/ablation"
+        )
+    with _figure(9, 1.9 + 0.36 * len(table)) as figure:
+        axes = figure.subplots()
+        axes.axvline(0, color=GREY, linewidth=1.2)
+        for y, row in table.iterrows():
+            colour = HEAD_COLOURS[row["model"]]
+            axes.hlines(
+                y, 100 * row["difference_low"], 100 * row["difference_high"], color=colour, linewidth=1.6
+            )
+            axes.plot(100 * row["difference"], y, "o", color=colour, markersize=8, markeredgecolor="white")
+        labels = [f"{row['reading']}  ({row['parameters'] / 1e6:.2f} M)" for _, row in table.iterrows()]
+        axes.set_yticks(range(len(table)), labels)
+        axes.grid(visible=False, axis="y")
+        seeds = sorted(set(table["compared_seeds"]))
+        over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+        axes.set(
+            ylim=(-0.6, len(table) - 0.4),
+            xlabel=f"difference in test top-1 to the default reading (points), paired over {over}",
+        )
+        figure.suptitle(
+            f"Readings of Context-LSTM, {PROTOCOL_NAMES[protocol]}\n"
+            f"default: {100 * default['last']:.1f} %, {default['parameters'] / 1e6:.2f} M parameters",
+            x=0.01,
+            ha="left",
+            weight="bold",
+        )
+    return figure
+
+
+def pick_examples(table: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
+    """Which test clips `examples` shows, by rule and not by hand: at most n of a kind, one a true class.
+
+    Kinds are "right, most confident", "wrong, most confident" and "least confident" of what is left; ties go by
+    clip name. A kind may be empty.
+    """
+    right = table["label"] == table["predicted"]
+    order = table.sort_values(["probability", "name"], ascending=[False, True])
+    kinds = {
+        "right, most confident": order[right[order.index]],
+        "wrong, most confident": order[~right[order.index]],
+    }
+    kinds = {name: rows.drop_duplicates("label").head(n) for name, rows in kinds.items()}
+    used = set().union(*(rows["name"] for rows in kinds.values()))
+    rest = order[~order["name"].isin(used)].sort_values(["probability", "name"])
+    return kinds | {"least confident": rest.drop_duplicates("label").head(n)}
+
+
+def examples(row: pd.Series, frames: Callable[[str], np.ndarray], n: int = 4) -> Figure:
+    """Fig. 3: test clips of one run with the predicted class and its probability, and the true class when wrong.
+
+    Each clip is shown by its first, middle and last frame; which clips: `pick_examples`.
+
+    Args:
+        row: a run.
+        frames: gives a clip's frames, uint8 (T, H, W, 3), for its name.
+        n: clips of each kind.
+    """
+    kinds = {name: rows for name, rows in pick_examples(runs.predictions(row), n).items() if len(rows)}
+    height = max(len(rows) for rows in kinds.values())
+    with _figure(3.9 * len(kinds), 0.9 + 1.35 * height) as figure:
+        grid = figure.subplots(height, len(kinds), squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for k, (kind, rows) in enumerate(kinds.items()):
+            for i, clip in enumerate(rows.itertuples()):
+                axes, ok = grid[i, k], clip.label == clip.predicted
+                axes.imshow(_strips([frames(clip.name)], 3)[0])
+                text = f"{'✓' if ok else '✗'} {clip.predicted} {100 * clip.probability:.1f} %"
+                text += "" if ok else f"\n    true: {clip.label}"
+                axes.set_title(text, size="small", color=RIGHT if ok else WRONG, weight="normal")
+            grid[0, k].annotate(
+                kind, (0, 1), (0, 34), xycoords="axes fraction", textcoords="offset points", weight="bold"
+            )
+        figure.suptitle(
+            f"{row['model']}, {PROTOCOL_NAMES[row['protocol']]}, seed {row['seed']}", x=0.01, ha="left"
+        )
+    return figure
+
+
+def reliability_by_head(records: pd.DataFrame, protocol: str = "paper") -> Figure:
+    """Calibration of the models of Table 2: top-1 against predicted probability, test clips of all seeds pooled.
+
+    The titles give the expected calibration error of the pooled clips and the range of single runs, mostly
+    higher, since few clips make rough bins.
+    """
+    heads = _heads(records, protocol, studies.TABLE2)
+    with _figure(3.9 * len(heads), 5.4) as figure:
+        panels = figure.subplots(
+            2, len(heads), sharex=True, sharey="row", height_ratios=[3, 1], squeeze=False
+        )
+        for (model, rows), (upper, lower) in zip(heads.items(), panels.T, strict=True):
+            single = [runs.predictions(row) for _, row in studies.whole(rows).iterrows()]
+            errors = [evaluation.calibration(table)[0] for table in single]
+            pooled = pd.concat(single, ignore_index=True)
+            # A clip is tested with several seeds: it is a new observation each time.
+            error, bins = evaluation.calibration(pooled.assign(name=pooled.index.astype(str)))
+            middle, width = (bins["low"] + bins["high"]) / 2, 0.92 * (bins["high"] - bins["low"])
+            colour = HEAD_COLOURS[model]
+            upper.bar(middle, bins["top1"], width, color=colour, alpha=0.3)
+            upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1.2)
+            upper.plot(bins["probability"], bins["top1"], "o", color=colour, markersize=5)
+            runs_text = (
+                f"single runs {min(errors):.3f} to {max(errors):.3f}" if len(errors) > 1 else "one run"
+            )
+            upper.set_title(f"{model}\nerror {error:.3f}\n({runs_text})", size="medium")
+            lower.bar(middle, bins["clips"], width, color=GREY)
+            lower.set(xlabel="probability of the predicted class", xlim=(0, 1))
+        panels[0, 0].set(ylabel="share of clips that are right", ylim=(0, 1.03))
+        panels[1, 0].set(ylabel="clips")
+        handles = [
+            Line2D([], [], color=GREY, linestyle="--", label="perfectly calibrated"),
+            Line2D(
+                [],
+                [],
+                color=GREY,
+                marker="o",
+                linestyle="none",
+                label="top-1 of a bin at its mean probability",
+            ),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure

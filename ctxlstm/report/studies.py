@@ -1,0 +1,288 @@
+"""Run records of one study, and what its seeds say together: the statistics under every table of the report.
+
+A study is the table of `runs.load` for one results folder: runs on the same features with the same setting, that
+differ in head, reading, split, seed and batch size. Its main runs have the default reading and the usual batch
+size. Seeds are the independent repetitions: for the protocols paper and grouped a seed also draws the split, for
+official it does not, so intervals over seeds of an official split do not hold the doubt about its test clips.
+All accuracies are fractions (paper section 4.3 prints per cent).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ctxlstm import evaluation
+from ctxlstm.experiments import runs
+
+SETTING = (
+    "dataset",
+    "groups",
+    "backbone",
+    "rule",
+    "size",
+    "frames",
+    "hidden_size",
+    "embedding",
+    "epochs",
+    "learning_rate",
+    "validation",
+    "features_digest",
+)
+RUN = ["model", "variant", "batch_size", "batch_norm", "protocol", "fold", "seed"]  # what tells runs apart
+OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features follow the training part
+METRICS = {"last": "top1_last", "chosen": "top1_validation_chosen", "best": "top1_best"}
+PROTOCOLS = ("paper", "grouped", "official")
+
+
+def one_study(records: pd.DataFrame) -> pd.DataFrame:
+    """The records themselves, once they are known to share features and setting and to hold no run twice.
+
+    What a run may differ in by its nature is let through: the features of an adapted or drifting BatchNorm, the
+    epochs of a head that is not trained, the embedding of the reading that changes it.
+
+    Raises:
+        ValueError: there are no records, a column is missing, or two records differ; the sentence names the
+            column, both values and a run of each.
+    """
+    if records.empty:
+        raise ValueError("there are no run records to make a table of: run the sweep of this study first")
+    needed = [*RUN, *SETTING, "run", "parameters", *METRICS.values()]
+    if missing := [column for column in needed if column not in records.columns]:
+        raise ValueError(f"the run records lack the column {missing[0]}: load them with runs.load")
+    exempt = {
+        "features_digest": records["batch_norm"].isin(OWN_FEATURES),
+        "epochs": records["parameters"] == 0,
+        "embedding": records["variant"].str.contains("embedding="),
+    }
+    for column in SETTING:
+        rows = records[~exempt[column]] if column in exempt else records
+        first = rows.assign(text=rows[column].map(str)).drop_duplicates("text")
+        if len(first) > 1:
+            (a, b), (run_a, run_b) = first["text"].iloc[:2], first["run"].iloc[:2]
+            raise ValueError(
+                f"records of different studies cannot share a table: {column} is {a} in {run_a} and {b} in {run_b}; "
+                "give the records of one features file and one setting"
+            )
+    if (again := records.duplicated(RUN, keep=False)).any():
+        a, b = records.loc[again].sort_values(RUN)["run"].iloc[:2]
+        raise ValueError(
+            f"the runs {a} and {b} repeat one another (same head, split, seed): remove one of them"
+        )
+    return records
+
+
+def protocols(records: pd.DataFrame) -> list[str]:
+    """The protocols that the records have, from the paper's to the strictest."""
+    return [name for name in PROTOCOLS if (records["protocol"] == name).any()]
+
+
+def usual_size(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the batch size and the BatchNorm mode that most main runs have (on a tie the smaller size)."""
+    main = records[records["variant"] == ""]
+    mode = main["batch_norm"].mode().iloc[0]
+    size = main.loc[main["batch_norm"] == mode, "batch_size"].mode().iloc[0]
+    return records[(records["batch_norm"] == mode) & (records["batch_size"] == size)]
+
+
+def usual(records: pd.DataFrame) -> pd.DataFrame:
+    """The main runs of a study: default reading, usual batch size and BatchNorm mode. Checked by `one_study`."""
+    rows = one_study(records)
+    if not (rows["variant"] == "").any():
+        raise ValueError("the records hold no main run (all have options): run the sweep of this study first")
+    rows = usual_size(rows)
+    return rows[rows["variant"] == ""]
+
+
+class Interval(NamedTuple):
+    """A mean, its 95 % interval (NaN where there is none), and in words what the interval rests on."""
+
+    mean: float
+    low: float
+    high: float
+    kind: str
+
+
+def mean_interval(
+    values: Sequence[float], predictions: Sequence[pd.DataFrame] = (), level: float = 0.95
+) -> Interval:
+    """Mean of one value a seed, with its t-interval over seeds, cut to 0..1.
+
+    With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
+    the doubt: then the interval is that of `evaluation.interval`, clustered by group, of `predictions` (tables of
+    one seed, one a fold), and without them there is none.
+    """
+    values = np.asarray(values, dtype=float)
+    if not len(values) or np.isnan(values).any():
+        return Interval(np.nan, np.nan, np.nan, "")
+    mean, n = float(values.mean()), len(values)
+    if n > 1 and np.ptp(values) > 1e-12:
+        half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+        return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), f"t, {n} seeds")
+    why = "one seed" if n == 1 else f"{n} seeds equal"
+    if not predictions:
+        return Interval(mean, np.nan, np.nan, f"none, {why}")
+    try:
+        low, high = evaluation.interval(pd.concat(predictions, ignore_index=True), level)
+    except ValueError:  # one group only
+        return Interval(mean, np.nan, np.nan, f"none, {why}, one group")
+    return Interval(mean, low, high, f"groups, {why}")
+
+
+def whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of one head's rows under one protocol, those that make seeds alike.
+
+    Official splits: the seeds that have all three folds, if there are any; else the lowest fold alone.
+    """
+    if rows.empty or rows["protocol"].iloc[0] != "official":
+        return rows
+    count = rows.groupby("seed")["fold"].transform("nunique")  # (rows,)
+    return rows[count == 3] if (count == 3).any() else rows[rows["fold"] == rows["fold"].min()]
+
+
+def by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
+    """A column of one head's rows under one protocol as one value a seed: folds of a seed are averaged first."""
+    return pd.to_numeric(rows[column]).groupby(rows["seed"]).mean()
+
+
+def folds(rows: pd.DataFrame) -> str:
+    """The official folds behind a mean, as text ("1-3", "1"); empty for other protocols."""
+    if rows.empty or rows["protocol"].iloc[0] != "official":
+        return ""
+    return "1-3" if rows["fold"].nunique() == 3 else str(rows["fold"].iloc[0])
+
+
+def predictions_of_one_seed(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Predictions of the first seed, one table a fold; empty where the rows do not say where their files lie."""
+    if "folder" not in rows.columns or rows.empty:
+        return []
+    return [runs.predictions(row) for _, row in rows[rows["seed"] == rows["seed"].min()].iterrows()]
+
+
+def scores(rows: pd.DataFrame) -> dict:
+    """Top-1 of one head under one protocol, mean and interval: last epoch, validation-chosen, best on the test part.
+
+    Keys last, last_low, last_high, likewise chosen and best, then seeds (number), folds and interval (what that
+    of `last` rests on). Predictions are of the last epoch, so with one seed only `last` has an interval.
+    """
+    rows = whole(rows)
+    cells, kind = {}, ""
+    for name, column in METRICS.items():
+        values = by_seed(rows, column)
+        same = len(values) == 1 or np.ptp(values) <= 1e-12
+        tables = predictions_of_one_seed(rows) if name == "last" and same else []
+        found = mean_interval(values, tables)
+        kind = kind or found.kind
+        cells |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+    return cells | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": kind}
+
+
+def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.DataFrame], str]:
+    """Rows of several heads under one protocol, cut to the seeds (and folds) that all have, and what was cut off.
+
+    `names` are for the second value, which is empty, or says such as "without seed 3 (missing from cnn_lstm)".
+    """
+    keys = [set(zip(rows["seed"], rows["fold"], strict=True)) for rows in heads]
+    shared, every = set.intersection(*keys), set.union(*keys)
+    official = any((rows["protocol"] == "official").any() for rows in heads)
+    names = names or [_name(rows, i) for i, rows in enumerate(heads)]
+    notes = []
+    for seed, fold in sorted(every - shared):
+        lacking = [name for name, own in zip(names, keys, strict=True) if (seed, fold) not in own]
+        where = f"seed {seed}" + (f" fold {fold}" if official else "")
+        notes.append(f"{where} (missing from {', '.join(lacking)})")
+    cut = [
+        whole(rows[[pair in shared for pair in zip(rows["seed"], rows["fold"], strict=True)]])
+        for rows in heads
+    ]
+    return cut, "without " + "; ".join(notes) if notes else ""
+
+
+def _name(rows: pd.DataFrame, number: int) -> str:
+    if rows.empty:
+        return f"head {number + 1}"
+    row = rows.iloc[0]
+    return " ".join(filter(None, (row["model"], row["variant"])))
+
+
+def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
+    """Difference a minus b of two heads under one protocol over their common seeds (`evaluation.paired_over_seeds`).
+
+    Keys difference, difference_low, difference_high, p, compared_seeds, note. The note names seeds that one head
+    lacks. Interval and p are NaN with fewer than two common seeds, and where every seed gives the same
+    difference: a t-test knows nothing then.
+    """
+    (a, b), note = common(a, b)
+    mine, other = by_seed(a, column), by_seed(b, column)
+    cells = {"difference": float((mine - other).mean()) if len(mine) else np.nan}
+    cells |= {"difference_low": np.nan, "difference_high": np.nan, "p": np.nan}
+    if len(mine) < 2 or mine.isna().any() or other.isna().any():
+        why = f"{len(mine) or 'no'} common seed{'s' * (len(mine) > 1)}: no test"
+    else:
+        test = evaluation.paired_over_seeds(mine.to_dict(), other.to_dict())
+        why = "all differences equal: no test" if test.low == test.high else ""
+        if not why:
+            cells |= {"difference_low": test.low, "difference_high": test.high, "p": test.p}
+    return cells | {"compared_seeds": len(mine), "note": "; ".join(filter(None, (note, why)))}
+
+
+def pooled_mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
+    """McNemar's exact test on the discordant clips of all common seeds together: only_this, only_other, mcnemar_p.
+
+    It takes clips as independent, though groups go together and seeds test the same clips again: p is too small.
+    """
+    (a, b), _ = common(a, b)
+    key = ["seed", "fold"]
+    tests = [
+        evaluation.mcnemar(runs.predictions(row), runs.predictions(other))
+        for (_, row), (_, other) in zip(
+            a.sort_values(key).iterrows(), b.sort_values(key).iterrows(), strict=True
+        )
+    ]
+    mine, other = sum(test.only_a for test in tests), sum(test.only_b for test in tests)
+    p = float(stats.binomtest(mine, mine + other).pvalue) if mine + other else 1.0 if tests else np.nan
+    return {"only_this": mine, "only_other": other, "mcnemar_p": p}
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's correction of several p-values, in their order; NaN stays NaN and does not count."""
+    p = np.asarray(p, dtype=float)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return corrected
+
+
+BASELINE, NO_POOL, OURS = "cnn_lstm", "context_lstm_no_pool", "context_lstm"
+TABLE2 = (BASELINE, NO_POOL, OURS)  # in the order of the paper's Table 2
+ORDERS = "context_lstm_bn_relu"  # the paper compares it in words only (section 4.4)
+
+INTERVALS = (
+    "Intervals are 95 %; the column `interval` says what they rest on: t over seeds, or groups of the test clips. Seeds "
+    "draw splits of the same clips, and official splits do not change with the seed: the t-intervals are somewhat narrow."
+)
+BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."
+
+
+def finished(rows: Iterable[dict], columns: list[str], *legend: str) -> pd.DataFrame:
+    """Rows as a table with at least these columns, in this order where there is no row, and its legend."""
+    rows = list(rows)
+    table = pd.DataFrame(rows, columns=None if rows else columns)
+    table.attrs["legend"] = [line for line in legend if line]
+    return table
+
+
+def of(rows: pd.DataFrame, model: str, protocol: str) -> pd.DataFrame:
+    """The rows of one model under one protocol; empty where there are none."""
+    return rows[(rows["model"] == model) & (rows["protocol"] == protocol)]
+
+
+def study(rows: pd.DataFrame) -> str:
+    """What the rows of a study share, in words: data, backbone, frames, hidden size, epochs."""
+    row = rows.iloc[0]
+    trained = rows.loc[rows["parameters"] > 0, "epochs"]
+    length = f", {int(trained.iloc[0])} epochs" if len(trained) else ""
+    return f"{row['dataset']}, {row['backbone']}, {row['frames']} frames, hidden {row['hidden_size']}{length}"

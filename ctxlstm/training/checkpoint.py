@@ -1,0 +1,99 @@
+"""Checkpoints of a training: one file that is whole at any moment, and that no other training can be resumed from.
+
+Weights, optimizer, history and seconds lie in one safetensors file with a checksum. It is written aside and renamed.
+"""
+
+import json
+import os
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ctxlstm.support.files import disk_full_is_told
+
+
+def save(
+    path: Path, model: nn.Module, optimizer, identity: dict, rows: list[dict], seconds: list[float]
+) -> None:
+    """Write the checkpoint, and history.csv beside it for people who want to look while it runs.
+
+    Args:
+        path: the file; model, optimizer: as they are after the epoch.
+        identity: what tells this training from others; rows: the history so far; seconds: of each epoch.
+    """
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
+    metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
+    metadata["checksum"] = _checksum(tensors)
+    part = path.with_name(path.name + ".part")
+    with disk_full_is_told(f"saving {path}"), _removed_on_error(part):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata)
+        os.replace(part, path)
+        table = path.with_name("history.csv.part")
+        pd.DataFrame(rows).to_csv(table, index=False)
+        os.replace(table, path.with_name("history.csv"))
+
+
+@contextmanager
+def _removed_on_error(part: Path):
+    try:
+        yield
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over all tensors: a file that was damaged on disk must not be trained on."""
+    value = 0
+    for key in sorted(tensors):
+        value = zlib.crc32(tensors[key].detach().cpu().numpy().tobytes(), value)
+    return f"{value:08x}"
+
+
+def resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tuple[list[dict], list[float]]:
+    """Load the checkpoint at `path` into model and optimizer; returns the rows and seconds of its epochs.
+
+    Both are empty where there is no file. Raises ValueError for a damaged one, or one of another training or model.
+    """
+    path = Path(path)
+    if not path.exists():
+        return [], []
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: a tensor mapped onto the file would forbid Windows to replace it.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+        found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
+        if metadata["checksum"] != _checksum(tensors):
+            raise ValueError("its checksum does not fit, it was damaged")
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of a training ({error}): remove it to start anew"
+        ) from error
+    for name, wanted in identity.items():
+        if found.get(name) != wanted:
+            raise ValueError(
+                f"{path} is of another training ({name}: {found.get(name)} there, {wanted} here): remove it to start anew"
+            )
+    weights = {
+        key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is of another model: remove it to start anew") from error
+    state: dict[int, dict] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return rows, seconds
