@@ -10,8 +10,6 @@ script in a minute, on a CPU where there is no GPU; its numbers mean nothing and
 
 import statistics
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,7 +22,7 @@ from benchmarks import harness
 from benchmarks.harness import Row, row
 from ctxlstm import cost, models, training, ucf101
 from ctxlstm.features import Features
-from ctxlstm.training import device, loop
+from ctxlstm.training import device
 
 MODELS = ("cnn_lstm", "context_lstm", "context_lstm_no_pool")
 MINUTES_300, MINUTES_900 = 10, 25  # limits: 300 epochs of context_lstm, 300 of each of the three
@@ -42,7 +40,9 @@ class Size:
     hidden_size: int = 512
     embedding: tuple[int, ...] = (1024, 768, 512)
     batch_size: int = 80
-    epochs: int = 6  # of each measurement; the first ones, in which steps are recorded, do not count
+    epochs: int = (
+        6  # of each measurement; the first two, in which libraries choose their kernels, do not count
+    )
     learning: int = 20  # epochs after which accuracy is compared
     matrix: int = 8192  # side of the products that give the matrix rate
     copied: int = 2**32  # bytes of the copy that gives the bandwidth
@@ -200,7 +200,6 @@ def tried(size: Size, features: Features, split) -> tuple[list[Row], dict]:
         ours, reference = (statistics.median(seconds[2:] or seconds) for seconds in (fast, slow))
         rows.append(row(work, ours, reference, "s", ours / reference, note="seconds of an epoch"))
 
-    compare("steps replayed as a CUDA graph, over started one by one", (loop, "GRAPHS"), False)
     compare("evaluation of 1024 clips at once, over 320", (training, "EVALUATED_ON_GPU"), 0)
     compare("Adam as one kernel, over one a kind of operation", (device, "adam"), _several_kernels)
     return rows, raw
@@ -208,36 +207,7 @@ def tried(size: Size, features: Features, split) -> tuple[list[Row], dict]:
 
 def _several_kernels(model, learning_rate: float, _: float) -> torch.optim.Adam:
     weights = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(weights, lr=learning_rate, capturable=weights[0].is_cuda)
-
-
-def together(size: Size, features: Features, split, most: int = 4) -> tuple[list[Row], dict]:
-    """Trainings of context_lstm side by side in threads, each on a stream of its own, over one after another."""
-    rows, raw = [], {}
-
-    def wall(count: int) -> float:
-        start = time.perf_counter()
-        with ThreadPoolExecutor(count) as pool:
-            work = [
-                pool.submit(fit, "context_lstm", size, features, split, seed=seed, precision="tf32")
-                for seed in range(count)
-            ]
-            for each in work:
-                each.result()
-        return time.perf_counter() - start
-
-    wall(1)
-    alone = wall(1)
-    for count in (2, most):
-        seconds = wall(count)
-        gain = count * alone / seconds
-        work = f"{count} trainings at once, throughput over one after another"
-        raw[work] = {"ours": [seconds], "reference": [alone]}
-        limits = {"at_least": 2.5} if count == most else {}
-        rows.append(
-            row(work, seconds, count * alone, "s", gain, **limits, note="start and recording included")
-        )
-    return rows, raw
+    return torch.optim.Adam(weights, lr=learning_rate)
 
 
 def memory(size: Size) -> tuple[list[Row], dict]:
@@ -297,7 +267,6 @@ def main(arguments: list[str] | None = None) -> int:
         speed(size, features, split, rates),
         accuracy(size, features, split),
         tried(size, features, split),
-        together(size, features, split),
         memory(size),
     ):
         rows += measured[0]

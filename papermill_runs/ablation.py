@@ -31,7 +31,6 @@ weights: str = ""  # resnet50: file with weights (default: torchvision's, cached
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
 workers: int = 2  # processes
-at_once: int = 1  # trainings side by side in each process; for a GPU, which one training does not fill
 scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of so many workers)
 cpu: bool = False  # do not use a GPU
 
@@ -41,7 +40,7 @@ from dataclasses import replace
 from ctxlstm import models
 from ctxlstm.experiments.settings import Settings
 
-settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
+settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
 TABLE2 = ("cnn_lstm", "context_lstm_no_pool", "context_lstm_bn_relu", "context_lstm")
 readings = settings.readings or tuple(models.READINGS)
 jobs = replace(settings, models=TABLE2).jobs()
@@ -56,7 +55,7 @@ from IPython.display import display
 from ctxlstm.experiments import runs, sweep
 from ctxlstm.report import figures, paper_tables, study_tables, text
 
-done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
+done = sweep.run(jobs, workers=workers, scheduler=scheduler)
 failed = done[done["status"] == "failed"]
 display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 

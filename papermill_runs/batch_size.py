@@ -28,7 +28,6 @@ weights: str = ""  # resnet50: file with weights (default: torchvision's, cached
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
 workers: int = 2  # processes
-at_once: int = 1  # trainings side by side in each process; for a GPU, which one training does not fill
 scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of so many workers)
 cpu: bool = False  # do not use a GPU
 
@@ -37,7 +36,7 @@ from dataclasses import replace
 
 from ctxlstm.experiments.settings import Settings
 
-settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
+settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
 both = replace(settings, models=("cnn_lstm", "context_lstm"))
 jobs = [job for size in settings.batch_sizes for job in replace(both, batch_size=size).jobs()]
 print(f"{len(jobs)} runs: two models, batch sizes {', '.join(map(str, settings.batch_sizes))}")
@@ -48,7 +47,7 @@ from IPython.display import display
 from ctxlstm.experiments import runs, sweep
 from ctxlstm.report import figures, study_tables, text
 
-done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
+done = sweep.run(jobs, workers=workers, scheduler=scheduler)
 failed = done[done["status"] == "failed"]
 display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 

@@ -142,9 +142,8 @@ print(f"largest difference between {processes} processes and one: {difference:.2
 
 # %% [markdown]
 # Whether it pays depends on the batch: what is sent in every step is the gradient of every weight, whatever the number of
-# clips, and the steps of an LSTM wait for each other. A batch of 80 in eight parts leaves 10 clips to a GPU, and a step of
-# several processes is not recorded as a CUDA graph, so a small head may well be slower on eight GPUs than on one; nobody
-# has measured it yet. Fine-tuning the backbone, with seconds of work in a step, is what has to gain. Seconds of an epoch,
+# clips, and the steps of an LSTM wait for each other. A batch of 80 in eight parts leaves 10 clips to a GPU, so a
+# small head may well be slower on eight GPUs than on one; nobody has measured it yet. Fine-tuning the backbone, with seconds of work in a step, is what has to gain. Seconds of an epoch,
 # as recorded:
 
 # %%

@@ -27,7 +27,7 @@
 # ```
 #
 # with one worker a GPU (`CUDA_VISIBLE_DEVICES=0 dask worker ...`), or dask-jobqueue under Slurm, and give `-p scheduler
-# tcp://host:8786`. A worker does as many trainings side by side as it has threads. What is missing of the features is
+# tcp://host:8786`. A worker trains one model at a time. What is missing of the features is
 # extracted by this notebook's own process: on a cluster run `extract_features.ipynb` with the same scheduler first.
 
 # %% tags=["parameters"]
@@ -38,14 +38,13 @@ weights: str = ""  # resnet50: file with weights (default: torchvision's, cached
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
 workers: int = 2  # processes; several GPUs are dealt out among them
-at_once: int = 1  # trainings side by side in each process; for a GPU, which one training does not fill
 scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of so many workers)
 cpu: bool = False  # do not use a GPU
 
 # %%
 from ctxlstm.experiments.settings import Settings
 
-settings = Settings.from_notebook(globals(), besides=("workers", "at_once", "scheduler"))
+settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
 jobs = settings.jobs()
 print(f"{len(jobs)} runs: {len(settings.models)} models, protocols {', '.join(settings.protocols)}")
 
@@ -60,7 +59,7 @@ from IPython.display import display
 from ctxlstm.experiments import runs, sweep
 from ctxlstm.report import figures, study_tables, text
 
-done = sweep.run(jobs, workers=workers, at_once=at_once, scheduler=scheduler)
+done = sweep.run(jobs, workers=workers, scheduler=scheduler)
 done.groupby(["status", "protocol"]).size().unstack(fill_value=0)
 
 # %%

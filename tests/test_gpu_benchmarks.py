@@ -14,7 +14,7 @@ def test_training_at_a_small_size(capsys):
     for name in gpu_training.MODELS:
         for precision in ("no", "tf32", "bf16"):
             assert f"epoch, {name}, {precision}" in printed
-    for work in ("300 epochs of all three", "CUDA graph", "4 trainings at once", "memory of context_lstm"):
+    for work in ("300 epochs of all three", "Adam as one kernel", "memory of context_lstm"):
         assert work in printed
 
 

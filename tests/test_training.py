@@ -1,6 +1,5 @@
 """The training loop: it learns, it resumes exactly, and it says what is wrong."""
 
-import copy
 import errno
 import gc
 import math
@@ -9,8 +8,6 @@ import subprocess
 import sys
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -399,27 +396,14 @@ def test_features_on_disk_give_what_features_in_memory_give(data, split):
     pd.testing.assert_frame_equal(found.table, training.fit(build(), data, split, config(epochs=2)).table)
 
 
-def test_the_processs_arithmetic_is_put_back_after_the_last_training():
+def test_the_processs_arithmetic_is_put_back_after_a_training():
     flags = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [flag.allow_tf32 for flag in flags]
     with device.arithmetic("no"):
         assert not any(flag.allow_tf32 for flag in flags)
-        with device.arithmetic("tf32"):
-            assert all(flag.allow_tf32 for flag in flags)
-        assert all(flag.allow_tf32 for flag in flags), "another training still runs"
+    with device.arithmetic("tf32"):
+        assert all(flag.allow_tf32 for flag in flags)
     assert [flag.allow_tf32 for flag in flags] == before
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "expected"),
-    [
-        ("context_lstm", {"dropout": 0.0}, True),
-        ("context_lstm", {}, False),
-        ("shuffled_lstm", {"dropout": 0.0}, False),
-    ],
-)
-def test_what_draws_random_numbers_is_not_recorded(name, options, expected):
-    assert loop.repeatable(build(name, **options)) is expected
 
 
 def test_bf16_learns_too(data, split):
@@ -427,53 +411,6 @@ def test_bf16_learns_too(data, split):
         build(dropout=0.0), data, split, config(epochs=30, learning_rate=0.01, precision="bf16")
     ).table
     assert table["test_top1"].iloc[-1] > 0.8
-
-
-def test_a_step_is_recorded_after_two_that_ran_and_never_beside_another_recording(monkeypatch):
-    """A recorder of ours stands in for the GPU's: who records holds the lock that all random draws need."""
-    inside, held = [], []
-
-    class Graph:
-        def replay(self):
-            steps.append("replayed")
-
-        def pool(self):
-            return "pool"
-
-    @contextmanager
-    def record(graph, *, pool, stream, capture_error_mode):
-        assert not inside, "two recordings at once"
-        inside.append(graph)
-        time.sleep(0.02)
-        yield
-        inside.remove(graph)
-
-    for name, value in (("CUDAGraph", Graph), ("graph", record), ("current_stream", lambda: None)):
-        monkeypatch.setattr(torch.cuda, name, value)
-    steps = []
-
-    def step(rows):
-        with ThreadPoolExecutor(1) as other:
-            held.append(not other.submit(device.RANDOM.acquire, blocking=False).result())
-        steps.append("recorded" if inside else "ran")
-        return rows.sum(), rows.sum()
-
-    def train(_):
-        optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
-        run = loop._Graphs(optimizer)
-        return [run(step, torch.tensor(rows))[0].item() for rows in ([1, 2], [3, 4], [5], [6, 7], [8, 9])]
-
-    assert train(0) == [
-        3,
-        7,
-        5,
-        13,
-        13,
-    ]  # the stand-in replays nothing: its results stay those of the recording
-    assert steps == ["ran", "ran", "ran", "recorded", "replayed", "replayed"]
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(train, range(4))) == [[3, 7, 5, 13, 13]] * 4
-    assert held == [True] * 4 * 5
 
 
 def test_a_training_that_has_ended_leaves_its_data_at_once(data, split):
@@ -509,56 +446,3 @@ def test_under_autocast_the_cells_stay_in_float32(name):
         logits = net(x)
     assert kinds == {torch.float32}
     torch.testing.assert_close(logits.float(), net(x), rtol=0.05, atol=0.05)
-
-
-def test_no_two_trainings_have_the_same_stream(monkeypatch):
-    """Streams of ours stand in for the GPU's."""
-
-    class Stream:
-        def wait_stream(self, other):
-            pass
-
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    used = []
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: used.append(stream) or nullcontext())
-    monkeypatch.setattr(device, "_FREE", {})
-    gpu = torch.device("cuda")
-    with device.own_stream(gpu), device.own_stream(gpu):
-        pass
-    with pytest.raises(RuntimeError, match="on purpose"), device.own_stream(gpu):
-        raise RuntimeError("on purpose")
-    assert used[0] is not used[1]
-    assert used[2] in used[:2], "it is used again"
-    assert len(device._FREE[gpu]) == 2
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("precision", ["no", "tf32", "bf16"])
-def test_recorded_steps_give_what_steps_one_by_one_give(data, split, monkeypatch, precision):
-    settings = config(epochs=6, precision=precision, cpu=False)
-    recorded = training.fit(build(dropout=0.0), data, split, settings).table
-    monkeypatch.setattr(loop, "GRAPHS", False)
-    pd.testing.assert_frame_equal(
-        recorded, training.fit(build(dropout=0.0), data, split, settings).table, rtol=1e-3
-    )
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_trainings_side_by_side_on_a_gpu_give_what_they_give_one_after_another(data, split):
-    names = [
-        "context_lstm",
-        "context_lstm",
-        "shuffled_lstm",
-        "context_lstm",
-    ]  # the third draws random numbers
-    nets = [build(name, dropout=0.0) for name in names]
-
-    def train(seed):
-        net = copy.deepcopy(nets[seed])
-        return training.fit(net, data, split, config(epochs=5, seed=seed, cpu=False)).table
-
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(train, range(4)))
-    for seed, table in enumerate(together):
-        pd.testing.assert_frame_equal(table, train(seed), rtol=1e-3)

@@ -19,7 +19,6 @@ from ctxlstm.experiments.settings import Settings
 from ctxlstm.features import Features, frames
 from ctxlstm.models import online
 from ctxlstm.support.files import disk_full_is_told, locked
-from ctxlstm.training.device import RANDOM
 
 
 def clips(settings: Settings) -> pd.DataFrame:
@@ -114,9 +113,8 @@ def train(
         done = read(folder)  # refuses to go on beside a damaged record
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
-    with RANDOM:  # trainings in other threads seed too
-        torch.manual_seed(settings.seed)
-        net = network(settings, model, features)
+    torch.manual_seed(settings.seed)
+    net = network(settings, model, features)
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
     main = training.is_main_process()
     with locked(lock, f"training {folder}") if main else nullcontext():

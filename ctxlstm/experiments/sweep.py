@@ -13,13 +13,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-import torch
 from distributed import Client, as_completed
 
 from ctxlstm import features as feature_cache
@@ -29,8 +27,8 @@ from ctxlstm.features import Features
 from ctxlstm.support import dask_client
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
-# A worker may have several threads. On a CPU torch's threads and random numbers belong to all of them: one training at
-# once. On a GPU each training has a stream of its own (`device.own_stream`).
+# A worker may have several threads, but torch's threads and random numbers belong to the whole process: one training at
+# a time in each.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -38,7 +36,6 @@ def run(
     jobs: Sequence[Settings],
     *,
     workers: int = 2,
-    at_once: int = 1,
     scheduler: str = "",
     on_done: Callable[[str], None] = print,
 ) -> pd.DataFrame:
@@ -47,8 +44,6 @@ def run(
     Args:
         jobs: one Settings a run (`Settings.jobs`), all on the same data and features.
         workers: processes of the local cluster.
-        at_once: trainings side by side in each of them, worth while on a GPU, which one training leaves idle for most
-            of the time; on a CPU they wait for each other. A scheduler's workers do as many as they have threads.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
         on_done: gets a line after every job: how many are done, how long the rest may take.
 
@@ -60,13 +55,12 @@ def run(
         ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
             finished stays, and the next call goes on.
     """
-    for name, count in (("workers", workers), ("at_once", at_once)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}: give at least 1")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}: give at least 1")
     jobs, results = _one_place(jobs)
     todo, rows = _plan(jobs, results)
     if todo:
-        with dask_client.client(workers, scheduler, threads=at_once) as client:
+        with dask_client.client(workers, scheduler) as client:
             rows += _work(client, todo, len(rows), results, on_done)
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values(["protocol", "fold", "model", "variant", "seed"], ignore_index=True)
@@ -155,7 +149,7 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
 
 def _one(job: Settings, clips: pd.DataFrame, folder: Path) -> str:
     """One run, on a worker."""
-    with nullcontext() if torch.cuda.is_available() and not job.cpu else _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME:
         split = steps.split(job, clips)
         features = steps.load(job, clips, folder) if job.on_frames else _features(folder)
         part = feature_cache.align(split, clips, features)

@@ -134,7 +134,7 @@ def fit(
     config = config or Config()
     parts = _parts(features, split, config)
     accelerator = device.accelerator(config.precision, config.cpu)
-    with device.arithmetic(config.precision), device.own_stream(accelerator.device):
+    with device.arithmetic(config.precision):
         return _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch)
 
 

@@ -1,14 +1,12 @@
 """The steps of a training (paper, section 4.2): batches, one step, one epoch, predictions; in one process or several.
 
-Nothing in an epoch waits for the device: losses and hits stay there until its end. On a GPU a step is recorded once
-as a CUDA graph and then replayed, because the hundreds of small kernels of an LSTM take longer to start than to run.
+Nothing in an epoch waits for the device: losses and hits stay there until its end.
 
 Several processes share every batch: each computes its part of it, BatchNorm (`parts.BatchNorm1d`) and the gradients see
 the whole. Shape letters: B clips, T frames, D features, K classes, N clips of a data set.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -17,13 +15,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-
-from ctxlstm.models.cnn_lstm import ShuffledLSTM
-from ctxlstm.training.device import RANDOM
-
-WARM = 2  # steps of a batch size before it is recorded: libraries choose their kernels, Adam makes its state
-Step = Callable[[Tensor], tuple[Tensor, ...]]  # of the clips of a batch (B,): losses () and hits ()
-GRAPHS = True  # benchmarks/gpu_training.py turns it off to measure what it is worth
 
 
 class Loop:
@@ -49,10 +40,6 @@ class Loop:
         self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
         self.raw = accelerator.unwrap_model(model)
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
-        # Frames are too many to stay on the device, and their backbone keeps it busy without a recording.
-        recordable = y.is_cuda and x.device == y.device and x.dtype != torch.uint8
-        graphed = GRAPHS and recordable and self.processes == 1 and repeatable(self.raw)
-        self.graphs = _Graphs(optimizer) if graphed else None
 
     def epoch(self, number: int, rows: Tensor) -> tuple[float, float]:
         """Train on the clips `rows` (N,) once, in random order; returns mean loss (nats) and top-1 over the epoch."""
@@ -63,7 +50,7 @@ class Loop:
         with self._random(seed) as generator:
             order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
             for batch in batches(order, self.batch_size, self.x.shape[1]):
-                done.append(self.graphs(self.step, batch) if self.graphs else self.step(batch))
+                done.append(self.step(batch))
         losses, hits = (torch.stack(column) for column in zip(*done, strict=True))  # (batches,) each
         totals = torch.stack([(losses.sum() / len(rows)).double(), hits.sum().double()])  # (2,)
         totals = self.accelerator.reduce(totals, "sum") if self.processes > 1 else totals
@@ -95,54 +82,12 @@ class Loop:
     @contextmanager
     def _random(self, seed: int) -> Iterator[torch.Generator]:
         """The generator of an epoch's order; whatever else the model draws follows from the same seed."""
-        if self.graphs:  # draws nothing else, so other threads may train beside it
-            yield torch.Generator().manual_seed(seed)
-            return
-        with RANDOM, torch.random.fork_rng(devices=[self.y.device] if self.y.is_cuda else []):
+        with torch.random.fork_rng(devices=[self.y.device] if self.y.is_cuda else []):
             # torch.manual_seed would seed every kind of device, and takes a millisecond where there is no GPU.
             torch.default_generator.manual_seed(seed)
             if self.y.is_cuda:
                 torch.cuda.manual_seed(seed)
             yield torch.default_generator
-
-
-class _Graphs:
-    """A step recorded as one CUDA graph for each size of batch, and replayed.
-
-    An epoch has two sizes of batch at most. The first steps of each run as they are: they are steps of the training
-    too, so recording changes no result. Memory is shared between the graphs, which never run at the same time.
-
-    In other threads there may be trainings of their own. While a step is recorded, no other may be recorded, which
-    begins by waiting for the whole GPU; none may run unrecorded, as all backward passes share a thread and its handle
-    of cuDNN; and nobody may draw random numbers there, as PyTorch has one generator, and one note of whether it is
-    being recorded, for all. All of these happen under the lock `RANDOM`. To replay a graph, or to copy, is free.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        self.seen, self.graphs, self.pool = Counter(), {}, None
-
-    def __call__(self, step: Step, batch: Tensor) -> tuple[Tensor, ...]:
-        size = len(batch)
-        if size not in self.graphs:
-            self.seen[size] += 1
-            with RANDOM:
-                if self.seen[size] <= WARM:
-                    return step(batch)
-                self.graphs[size] = self._record(step, batch)
-        graph, rows, results = self.graphs[size]
-        rows.copy_(batch)  # (B,)
-        graph.replay()
-        return tuple(result.clone() for result in results)  # the next replay writes over them
-
-    def _record(self, step: Step, batch: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, ...]]:
-        graph, rows = torch.cuda.CUDAGraph(), batch.clone()
-        self.optimizer.zero_grad(set_to_none=True)  # so that gradients get their memory inside the graph
-        how = {"pool": self.pool, "stream": torch.cuda.current_stream()}
-        with torch.cuda.graph(graph, capture_error_mode="thread_local", **how):
-            results = step(rows)
-        self.pool = graph.pool()
-        return graph, rows, results
 
 
 def batches(order: Tensor, batch_size: int, frames: int) -> list[Tensor]:
@@ -155,14 +100,6 @@ def batches(order: Tensor, batch_size: int, frames: int) -> list[Tensor]:
     if frames == 1 and len(cut) > 1 and len(cut[-1]) == 1:
         cut[-2:] = [torch.cat(cut[-2:])]  # BatchNorm cannot work on a single frame
     return cut
-
-
-def repeatable(model: nn.Module) -> bool:
-    """Whether every step does the same on the device: nothing random, which a recorded step could not draw anew."""
-    return not any(
-        isinstance(module, ShuffledLSTM) or getattr(module, "p", 0) or getattr(module, "dropout", 0)
-        for module in model.modules()
-    )
 
 
 @torch.no_grad()
