@@ -6,6 +6,8 @@ Everything starts from the predictions table of a run, one row a test clip: `nam
 
 Clips of one UCF101 group are cut from one long video, so they are right or wrong together; intervals here
 count groups, not clips, as the independent observations.
+
+SciPy and scikit-learn take seconds to import, and most of a run needs neither: the functions that do import them.
 """
 
 import math
@@ -15,8 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
-from sklearn import metrics
 
 from ctxlstm.ucf101 import parse
 
@@ -84,7 +84,7 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
 def top1(table: pd.DataFrame) -> float:
     """Share of test clips whose most probable class is the true one (the paper's accuracy, section 4.2)."""
     _checked(table)
-    return float(metrics.accuracy_score(table["label"], table["predicted"]))
+    return float((table["label"] == table["predicted"]).mean())
 
 
 def nll(table: pd.DataFrame) -> float:
@@ -99,6 +99,8 @@ def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.D
     test clip keeps its row of zeros and is listed in `matrix.attrs["absent"]`. Raises ValueError when the
     table holds a class that `classes` does not.
     """
+    from sklearn.metrics import confusion_matrix
+
     _checked(table)
     seen = set(table["label"]) | set(table["predicted"])
     classes = sorted(seen) if classes is None else list(classes)
@@ -106,7 +108,7 @@ def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.D
         raise ValueError(
             f"The predictions hold classes that are not among the {len(classes)} given: {unknown}."
         )
-    counts = metrics.confusion_matrix(table["label"], table["predicted"], labels=classes)  # (K, K)
+    counts = confusion_matrix(table["label"], table["predicted"], labels=classes)  # (K, K)
     matrix = pd.DataFrame(
         counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted")
     )
@@ -165,6 +167,8 @@ def interval(
     cluster stands in, so that a perfect score does not look certain. With few clusters the interval is
     somewhat too narrow. Raises ValueError with fewer than two clusters.
     """
+    from scipy import stats
+
     _checked(table)
     clusters = [parse(name)[:2] for name in table["name"]]  # (label, group) of each clip
     right = (table["label"] == table["predicted"]).to_numpy()
@@ -212,6 +216,8 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
     The test takes clips as independent; where clips of a group go together, p is too small. Raises
     ValueError when the tables do not hold the same clips with the same labels.
     """
+    from scipy import stats
+
     a, b = _checked(a).set_index("name"), _checked(b).set_index("name")
     if different := sorted(set(a.index) ^ set(b.index)):
         raise ValueError(
@@ -247,6 +253,8 @@ def paired_over_seeds(a: Mapping[int, float], b: Mapping[int, float], level: flo
     differences are equal the interval is a point and p is 0, or 1 when they are all zero. Raises ValueError
     when a seed is missing from one side or when there are fewer than two.
     """
+    from scipy import stats
+
     a, b = dict(a), dict(b)
     for side, mine, other in (("first", set(a), set(b)), ("second", set(b), set(a))):
         if missing := sorted(other - mine):
@@ -306,6 +314,8 @@ def overfitting(history: pd.DataFrame, after_epoch: int, level: float = 0.95) ->
     The trend is a straight line (least squares) with its t-interval, which takes epochs as independent and
     is therefore a lower bound of the doubt. Raises ValueError with fewer than three epochs after the given.
     """
+    from scipy import stats
+
     late = history[history["epoch"] > after_epoch]
     if len(late) < 3:
         raise ValueError(

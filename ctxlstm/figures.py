@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -53,8 +53,10 @@ GREY = "#6E6E6E"
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 
-def style() -> dict[str, object]:
+def style() -> dict[Any, Any]:
     """matplotlib settings of the book, for `with plt.rc_context(style())` around a drawing of your own."""
+    import seaborn as sns  # brings SciPy, which takes seconds: who wants a colour only does not wait for it
+
     return {
         **sns.axes_style("whitegrid"),
         **sns.plotting_context("notebook", font_scale=0.95),
@@ -189,6 +191,8 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
 
     With more than 20 classes the text is left out. A class without test clips has a grey row.
     """
+    import seaborn as sns
+
     k, total = len(matrix), matrix.sum(axis=1)
     share = 100 * matrix.div(total.where(total > 0), axis=0)  # (K, K), NaN rows for absent classes
     small = k <= 20
@@ -399,6 +403,8 @@ def siblings(features: torch.Tensor, clips: pd.DataFrame) -> Figure:
         features: one vector a clip, (N, D).
         clips: their table, columns label and group.
     """
+    import seaborn as sns
+
     x = torch.nn.functional.normalize(features.float(), dim=1)  # (N, D)
     label, group = (
         torch.as_tensor(pd.factorize(clips[name])[0]) for name in ("label", "group")

@@ -3,6 +3,8 @@
 Which frames a clip gives is decided by frame number alone, never by time: UCF101 holds 25 and 29.97 frames a
 second, and the rate may go with the class. Numbers count from 0 in presentation order. No result rests on a frame
 count in a header: such a count is a guess at most, and where decoding finds another, the frames are chosen again.
+
+PyAV and torchvision are imported by the functions that decode: whoever trains on features waits for neither.
 """
 
 import os
@@ -12,15 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
+
+if TYPE_CHECKING:
+    import av
 
 RULES = ("first", "uniform", "all")
 
-_PYAV = int(av.__version__.split(".")[0])
+_PYAV = int(version("av").split(".")[0])
 # Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
 # to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
 _TO_RGB = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
@@ -88,6 +92,8 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
     Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video,
     or gives no intact frame; for a frame folder with gaps, a corrupt JPEG or pictures of several sizes.
     """
+    import av
+
     _check(rule, frames)  # before any file is touched
     path = Path(path)
     try:
@@ -114,6 +120,8 @@ def decoder_version(kind: str = "video") -> str:
     """What decoded the pictures, for a cache key; `kind` is the clip table's: "video" or "frames" (JPEG folders)."""
     if kind == "frames":
         return f"torchvision {version('torchvision')} decode_image"
+    import av
+
     libraries = (
         f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavcodec", "libswscale")
     )
@@ -173,7 +181,9 @@ def _once(index: np.ndarray) -> list[int]:
     return list(dict.fromkeys(index.tolist()))
 
 
-def _open(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
+def _open(path: Path) -> "tuple[av.container.InputContainer, av.video.VideoStream]":
+    import av
+
     # "file:" keeps FFmpeg from taking a colon or a per cent sign in a name for a protocol or a pattern.
     container = av.open(f"file:{path}", **_OPEN)
     stream = next(iter(container.streams.video), None)
@@ -191,6 +201,8 @@ def _guess_count(path: Path, rule: str) -> int:
     "uniform" takes the header's number where there is one, right for a healthy clip and free. "all" must know how much
     room to make, and a damaged header may say anything, so it counts the packets, which it need not decode.
     """
+    import av
+
     container, stream = _open(path)
     with container:
         if rule == "uniform" and stream.frames > 0:
@@ -206,6 +218,8 @@ def _guess_count(path: Path, rule: str) -> int:
 
 def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
     """Decode to the last wanted frame, or to the end, and convert the wanted frames (sorted numbers) to RGB."""
+    from av.video.reformatter import VideoReformatter
+
     container, stream = _open(path)
     with container:
         clip = _Decoded(pictures=None)
@@ -244,9 +258,11 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
 
 
 def _frames(
-    container: av.container.InputContainer, stream: av.video.VideoStream, clip: _Decoded
-) -> Iterator[av.VideoFrame]:
+    container: "av.container.InputContainer", stream: "av.video.VideoStream", clip: _Decoded
+) -> "Iterator[av.VideoFrame]":
     """Yield decoded frames in presentation order to the end of the file; note lost packets and an early end."""
+    import av
+
     packets = iter(container.demux(stream))
     taken, first, end, length = 0, None, 0, 1  # packets and, in the stream's ticks, the times they span
     while True:
@@ -285,7 +301,6 @@ def _frames(
 
 
 def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
-    # Imported here because it takes seconds, which every process that decodes video files would wait.
     from torchvision.io import ImageReadMode, decode_image, read_file
 
     files = _numbered_jpegs(folder)

@@ -212,17 +212,17 @@ def test_real_clips_equal_a_bare_loop(real):
 
 
 def test_only_frames_asked_for_are_converted(clip, monkeypatch):
-    converted = []
+    converted, original = [], av.video.reformatter.VideoReformatter
 
     class Counting:
         def __init__(self):
-            self.real = av.video.reformatter.VideoReformatter()
+            self.real = original()
 
         def reformat(self, frame, **options):
             converted.append(frame)
             return self.real.reformat(frame, **options)
 
-    monkeypatch.setattr(video, "VideoReformatter", Counting)
+    monkeypatch.setattr(av.video.reformatter, "VideoReformatter", Counting)
     read_frames(clip, 4, "uniform")
     assert len(converted) == 4
 

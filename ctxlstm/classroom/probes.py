@@ -12,14 +12,14 @@ may read it more easily.
 Shape letters: N rows (clips, frames or positions), D columns.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+if TYPE_CHECKING:  # scikit-learn takes seconds to import, and the ranks need none of it
+    from sklearn.pipeline import Pipeline
 
 
 def effective_rank(x: Tensor) -> float:
@@ -65,6 +65,9 @@ def reconstruction_error(
     Raises:
         ValueError: unequal rows, values that are not finite, fewer groups than folds, a constant target.
     """
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GroupKFold
+
     source, target = _rows(source, groups), _rows(target, groups)
     _check_folds(groups, folds)
     missed = total = 0.0
@@ -98,6 +101,8 @@ def linear_probe(
     Raises:
         ValueError: unequal rows, values that are not finite, fewer groups than folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     rows, labels = _rows(x, groups), np.asarray(labels)
     if len(labels) != len(rows):
         raise ValueError(f"labels must name a class for each of the {len(rows)} rows; got {len(labels)}")
@@ -108,7 +113,11 @@ def linear_probe(
     )
 
 
-def _probe(strength: float) -> BaseEstimator:
+def _probe(strength: float) -> "Pipeline":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), LogisticRegression(C=1 / strength, max_iter=2000))
 
 

@@ -25,7 +25,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -241,6 +240,8 @@ def _check(classes: Sequence[str], seed: int, **counts: int) -> None:
 
 def _encode(film: np.ndarray) -> bytes:
     """Frames (T, 240, 320, 3) as an AVI file: MPEG-4 Part 2 with the code XVID, as UCF101 has it."""
+    import av
+
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="avi") as container:
         options = {
