@@ -60,6 +60,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
 
 from ctxlstm import classroom, figures, models, training, ucf101, video
 
@@ -328,7 +329,7 @@ plt.show()
 def swatches(axes, title, colours):
     """A column of coloured squares with their names."""
     for position, (name, colour) in enumerate(colours.items()):
-        axes.add_patch(plt.Rectangle((0, position), 0.16, 0.8, color=colour))
+        axes.add_patch(Rectangle((0, position), 0.16, 0.8, color=colour))
         axes.text(0.22, position + 0.4, name, va="center", fontsize=10)
     axes.set(title=title, xlim=(0, 1.6), ylim=(12, -0.3))
     axes.axis("off")

@@ -187,7 +187,7 @@ for gap, pair in (
 # %%
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 bins = 100 / 3330 * (np.arange(-82, 83, 4) + 0.5)  # four clips wide
-axes.hist(difference, bins=bins, color="#BBBBBB", density=True, label="equally good models")
+axes.hist(difference, bins=bins.tolist(), color="#BBBBBB", density=True, label="equally good models")
 for points, height, name in ((1.5, 0.45, "Context-LSTM"), (0.3, 0.62, "no MaxPool")):
     axes.axvline(points, color="#0072B2", linestyle="--")
     axes.text(points + 0.05, height, f"the paper: {name}\nminus baseline", fontsize=9, color="#0072B2")
@@ -251,7 +251,7 @@ for model, row in late.iterrows():
     axes.plot(300, row["best"], "*", color=colour, markersize=15, label=f"{model}, the paper's best")
 axes.set(title="The best of many looks grows although nothing is learned", ylabel="best test top-1 (%)")
 axes.set(xscale="log", xlabel="looks at the test part (epochs)", ylim=(88, 94.5))
-axes.set_xticks(looks, looks, minor=False)
+axes.set_xticks(looks, map(str, looks), minor=False)
 axes.legend(fontsize=9, ncols=2, loc="upper left")
 plt.show()
 

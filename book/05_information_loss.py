@@ -59,6 +59,7 @@ from torchvision.models.resnet import Bottleneck
 
 from ctxlstm import classroom, figures, models, training, ucf101, video, widgets
 from ctxlstm.classroom import probes
+from ctxlstm.models.stage import Stage
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -276,7 +277,7 @@ plt.show()
 # %%
 states = [relu]  # what each block reads; the last one is the output of block 16
 with torch.no_grad():
-    for block in cnn._blocks:
+    for block in cnn._blocks.children():
         states.append(block(states[-1]))  # (B, C, H, W)
     last = cnn._swish(cnn._bn1(cnn._conv_head(states[-1]))).mean(dim=(2, 3))  # (B, 1280)
 torch.testing.assert_close(last[:24], backbone(frames[:24]), atol=1e-2, rtol=1e-2)  # as in Chapter 4
@@ -584,7 +585,7 @@ assert probes.effective_rank(sample) <= probes.numerical_rank(sample) <= min(sam
 three = torch.randn(50, 3) @ torch.randn(3, 10)  # (50, 10) of rank 3
 assert probes.numerical_rank(three) == torch.linalg.matrix_rank(three - three.mean(dim=0)) == 3
 
-stage = models.stage.Stage(1024, "feature", "relu-bn", "feature").train()
+stage = Stage(1024, "feature", "relu-bn", "feature").train()
 with torch.no_grad():
     torch.testing.assert_close(stage(out), ways["max of feature pairs"], atol=1e-2, rtol=1e-3)
 print("our effective rank, torch's rank and the package's stage agree")

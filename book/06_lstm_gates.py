@@ -74,6 +74,7 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.patches import Rectangle
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.testing import assert_close
@@ -210,12 +211,13 @@ print(f"parameters: {ours} in the paper's notation, {theirs} in PyTorch's (its s
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 4.2))
-matrix = torch.cat([lstm.weight_hh_l0, lstm.weight_ih_l0], dim=1).detach()  # (4H, H + D)
+w_ih, w_hh, *_ = lstm.parameters()  # in PyTorch's order
+matrix = torch.cat([w_hh, w_ih], dim=1).detach()  # (4H, H + D)
 picture = axes.imshow(matrix, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
 figure.colorbar(picture, label="weight")
 for row, gate in enumerate("ifgo"):
     box = (-0.46, row * H - 0.44), H + D - 0.08, H - 0.12
-    axes.add_patch(plt.Rectangle(*box, fill=False, edgecolor=COLOURS[gate], linewidth=3))
+    axes.add_patch(Rectangle(*box, fill=False, edgecolor=COLOURS[gate], linewidth=3))
 axes.axvline(H - 0.5, color="black", linewidth=2)
 axes.set_yticks([row * H + 1.5 for row in range(4)], [f"{NAMES[gate]}\n({H} rows)" for gate in "ifgo"])
 axes.set_xticks([1.5, 6], ["from h: weight_hh\n(H = 4 columns)", "from x: weight_ih\n(D = 5 columns)"])
@@ -622,7 +624,7 @@ torch.manual_seed(1)
 one = nn.LSTM(10, 6, batch_first=True).double()
 x, h, c = (torch.randn(4, size, dtype=torch.float64) for size in (10, 6, 6))  # (B, D), (B, H), (B, H)
 ours = cell(x, h, c, *paper_weights(one))
-step = gates.lstm_step(x, h, c, one.weight_ih_l0, one.weight_hh_l0, one.bias_ih_l0, one.bias_hh_l0)
+step = gates.lstm_step(x, h, c, *one.parameters())  # w_ih, w_hh, b_ih, b_hh
 for name in "figoch":
     assert_close(ours[name], getattr(step, name), atol=1e-9, rtol=0)
 print("our cell and gates.lstm_step agree in f, i, g, o, c and h")

@@ -379,7 +379,7 @@ print("three segments with hand-over = one pass over the whole clip")
 def changes_at_last_frame(**options):
     """By how much the forward and the backward half of the last block's output change (means over units)."""
     torch.manual_seed(0)
-    model = models.ContextLSTM(**classroom.SMALL | {"embedding": ()} | options).eval()
+    model = models.build("context_lstm", **classroom.SMALL | {"embedding": ()} | options).eval()
     seen = []
     model.blocks[-1].register_forward_hook(lambda m, i, o: seen.append(o[0][0, -1]))  # (2H,)
     other = torch.as_tensor(features.x[200]).float()  # (T, D)  a clip of another class

@@ -309,7 +309,9 @@ print(f"{len(norms)} BatchNorm layers, frames {tuple(frames.shape)}")
 
 # %%
 weights = [weight.clone() for weight in net.parameters()]
-start = torch.cat([norm.running_var for norm in norms]).clamp(min=1e-6)  # (channels of all layers,)
+start = torch.cat([norm.get_buffer("running_var") for norm in norms]).clamp(
+    min=1e-6
+)  # (channels of all layers,)
 ratios, alike = [torch.ones_like(start)], [1.0]
 with torch.no_grad():
     before = net.eval()(frames[:, 4])  # (B, D), the features as they should be
@@ -317,7 +319,7 @@ with torch.no_grad():
         net.train()(frames[:, t])  # the result is thrown away; the statistics stay
         now = net.eval()(frames[:, 4])  # (B, D)
         alike.append(F.cosine_similarity(now, before).mean().item())
-        ratios.append(torch.cat([norm.running_var for norm in norms]) / start)
+        ratios.append(torch.cat([norm.get_buffer("running_var") for norm in norms]) / start)
 assert all(torch.equal(a, b) for a, b in zip(weights, net.parameters(), strict=True))
 print("every weight is unchanged; the features of the same frames are not")
 

@@ -268,7 +268,7 @@ print(f"if tests were unrelated: {1 - 0.95**tests:.0%}")
 
 # %%
 fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
-bins = np.linspace(0, 1, 41)
+bins = np.linspace(0, 1, 41).tolist()
 ax.hist(p[:, 0], bins, density=True, color=figures.GREY, alpha=0.5, label="p of one fixed reading")
 ax.hist(p.min(axis=1), bins, density=True, histtype="step", linewidth=2, label="smallest p of 15")
 ax.axvline(0.05, color="black", linestyle="--", linewidth=1, label="0.05")

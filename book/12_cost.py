@@ -293,8 +293,10 @@ plt.show()
 small = {"hidden_size": 192, "embedding": (192,)}
 before = torch.get_num_threads()
 torch.set_num_threads(1)  # one thread: other programs on this machine disturb it less
-how = {"batch_size": 16, "steps": 5, "warmup": 1}
-found = {name: measured.measure(models.build(name, **small), (T, D), **how) for name in NAMES}
+found = {
+    name: measured.measure(models.build(name, **small), (T, D), batch_size=16, steps=5, warmup=1)
+    for name in NAMES
+}
 torch.set_num_threads(before)
 work = {name: cost.predict(name, batch_size=16, **small).step_flops for name in NAMES}
 ratio = found["context_lstm"].step_seconds / found["cnn_lstm"].step_seconds
@@ -358,7 +360,7 @@ def memory_figure(h=512, blocks=3, batch=80):
     bars = {"baseline, H = 512": memory(0, 512, batch), f"{blocks} blocks, H = {h}": memory(blocks, h, batch)}
     colours = {"weights": "#0072B2", "gradients": "#56B4E9", "Adam": "#009E73", "activations": "#E69F00"}
     with panel.drawing(7.5, 3.0) as figure:
-        axes = figure.add_axes([0.22, 0.2, 0.75, 0.55])
+        axes = figure.add_axes((0.22, 0.2, 0.75, 0.55))
         for y, parts in enumerate(bars.values()):
             start = 0
             for part, size in parts.items():

@@ -31,7 +31,7 @@ Shape letters are the same everywhere: B clips, T frames, D features, H hidden u
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -73,7 +73,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from ctxlstm.video import read_frames as read_frames
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _FACE:
         raise AttributeError(f"module 'ctxlstm' has no attribute {name!r}")
     module, attribute = _FACE[name]

@@ -7,11 +7,12 @@ records      both, side by side, as records on disk
 """
 
 from importlib import import_module
+from typing import Any
 
 MODULES = ("finetuning", "measured", "predicted", "records")
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """The modules of this room, imported when they are first asked for."""
     if name in MODULES:
         return import_module(f"{__name__}.{name}")

@@ -9,12 +9,14 @@ the embedding, W width of an output (2H for two directions).
 
 import inspect
 from functools import partial
+from typing import Any, Literal, overload
 
 from torch import nn
 
 from ctxlstm.models.cnn_lstm import CNNLSTM, ShuffledLSTM, count_parameters, wide_lstm
 from ctxlstm.models.context_lstm import CELLS, HANDOVERS, READOUTS, ContextLSTM, State, swap_directions
 from ctxlstm.models.references import MeanLinear, NearestNeighbour, SingleFrame, Transformer
+from ctxlstm.support.names import variant
 
 __all__ = [
     "CELLS",
@@ -78,14 +80,6 @@ _READINGS: tuple[dict, ...] = (
     {"dropout": 0.3},  # the paper uses dropout and does not say how much; its code base's classes have 0.3
 )
 
-
-def variant(options: dict) -> str:
-    """Options as a short text, "" for none: {"pool": None} is "pool=none"."""
-    return ", ".join(
-        f"{name}={'none' if value in (None, [], ()) else value}" for name, value in sorted(options.items())
-    )
-
-
 READINGS = {variant(options) or "default": options for options in _READINGS}
 
 # Every name takes these, so that one set of options serves a whole comparison; a head that has no use for one
@@ -93,7 +87,17 @@ READINGS = {variant(options) or "default": options for options in _READINGS}
 COMMON = ("input_size", "num_classes", "hidden_size", "num_layers", "num_blocks", "embedding", "dropout")
 
 
-def build(name: str, **options) -> nn.Module:
+@overload
+def build(
+    name: Literal["context_lstm", "context_lstm_no_pool", "context_lstm_bn_relu"], **options: Any
+) -> ContextLSTM: ...
+@overload
+def build(
+    name: Literal["cnn_lstm", "shuffled_lstm", "gru", "bilstm", "wide_lstm"], **options: Any
+) -> CNNLSTM: ...
+@overload
+def build(name: str, **options: Any) -> nn.Module: ...
+def build(name: str, **options: Any) -> nn.Module:
     """Make the model `name`, one of `NAMES`, with its own options and any of `COMMON`.
 
     Raises:

@@ -10,11 +10,12 @@ page           all of it as files
 """
 
 from importlib import import_module
+from typing import Any
 
 MODULES = ("claims", "figures", "page", "paper_tables", "rules", "studies", "study_tables", "text")
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """The modules of this room, imported when they are first asked for."""
     if name in MODULES:
         return import_module(f"{__name__}.{name}")
