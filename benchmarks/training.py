@@ -177,7 +177,7 @@ class Bare:
         y, state = self._embedded(x), None
         for lstm, stage in zip(self.model.blocks, self.model.stages, strict=True):
             y, state = lstm(y, state)  # (B, T, 2H)
-            y = stage.bn(F.relu(y))  # (B, T, 2H)
+            y = stage.normalise(F.relu(y))  # (B, T, 2H)
             y = F.max_pool1d(y, 2)  # (B, T, H)
         return self.model.head(y[:, -1])
 

@@ -10,8 +10,10 @@
 # # One training in several processes (paper, section 4.2, past one GPU)
 #
 # A sweep gives every run a worker of its own. When a single run is too slow or too large for one GPU, several processes
-# share each of its batches: every process computes its part, gradients are averaged, and BatchNorm takes the statistics
-# of the whole batch. The result is that of one process up to the rounding of sums, and so are the checkpoints.
+# share each of its batches: every process computes its part, and gradients are averaged. On GPUs BatchNorm takes the
+# statistics of the whole batch (`torch.nn.SyncBatchNorm`), so the result is close to that of one process. On a CPU every
+# process's BatchNorm sees its own clips, half of the batch with two processes: **the result is not that of one process
+# to the digit**. Checkpoints are the same files either way.
 #
 # This notebook compares three ways and so trains three times; the command for a single one is below.
 #
@@ -126,7 +128,8 @@ _ = signal.signal(
 alone = launch.train(replace(job, results=str(folder / "alone")))
 
 # %% [markdown]
-# Each row is an epoch; losses of the three trainings agree to the digits in which sums are rounded.
+# Each row is an epoch. The two launchers give the same losses; those of one process are close to them on GPUs, and on a
+# CPU as far away as BatchNorm over fewer clips takes them.
 
 # %%
 import pandas as pd
@@ -137,14 +140,15 @@ table.index = pd.Index(histories["alone"]["epoch"], name="epoch")
 table.rename(columns={"shell": "accelerate launch", "cell": "notebook_launcher", "alone": "one process"})
 
 # %%
-difference = (table["shell"] - table["alone"]).abs().max()
-print(f"largest difference between {processes} processes and one: {difference:.2g} nats of training loss")
+launchers, one = ((table["shell"] - table[way]).abs().max() for way in ("cell", "alone"))
+print(f"largest difference in training loss between the two launchers: {launchers:.2g} nats")
+print(f"largest difference in training loss between {processes} processes and one: {one:.2g} nats")
 
 # %% [markdown]
-# Whether it pays depends on the batch: what is sent in every step is the gradient of every weight, whatever the number of
-# clips, and the steps of an LSTM wait for each other. A batch of 80 in eight parts leaves 10 clips to a GPU, so a
-# small head may well be slower on eight GPUs than on one; nobody has measured it yet. Fine-tuning the backbone, with seconds of work in a step, is what has to gain. Seconds of an epoch,
-# as recorded:
+# Whether it pays depends on the batch: what is sent in every step is the gradient of every weight, whatever the number
+# of clips, and the steps of an LSTM wait for each other. A batch of 80 in eight parts leaves 10 clips to a GPU, so a
+# small head may well be slower on eight GPUs than on one; nobody has measured it yet. Fine-tuning the backbone, with
+# seconds of work in a step, is what has to gain. Seconds of an epoch, as recorded:
 
 # %%
 seconds = {

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctxlstm import models
-from ctxlstm.models import shared_batch_norm
 
 
 def context_lstm(seed: int = 0, **options) -> models.ContextLSTM:
@@ -118,19 +117,3 @@ def test_batch_norm_over_time_goes_through_a_state_dict():
         other.load_state_dict(trained.state_dict())
         assert torch.equal(other.eval()(x), trained.eval()(x))
         assert models.count_parameters(other) == models.count_parameters(trained)
-
-
-def test_shared_batch_norm_counts_right_in_bfloat16(monkeypatch):
-    """In a training of processes that, as here, add nothing to each other's sums, it is the ordinary one."""
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: None)
-    y = torch.randn(
-        39 * 28, 6, generator=torch.Generator().manual_seed(0)
-    ).bfloat16()  # 1,092 is not a bfloat16
-    found = shared_batch_norm.BatchNorm1d(6)(y)
-    assert found.dtype == y.dtype
-    torch.testing.assert_close(found, nn.BatchNorm1d(6)(y.float()).bfloat16())
-    shared, plain = shared_batch_norm.BatchNorm1d(6), nn.BatchNorm1d(6)
-    shared(y), plain(y.float())
-    torch.testing.assert_close(shared.running_var, plain.running_var, rtol=1e-5, atol=1e-6)

@@ -20,7 +20,7 @@ from torch import nn
 
 from ctxlstm import models, training, ucf101
 from ctxlstm.features import Features
-from ctxlstm.training import device, loop
+from ctxlstm.training import device, processes
 
 
 def make_features(
@@ -415,22 +415,36 @@ def test_bf16_learns_too(data, split):
 
 def test_a_training_that_has_ended_leaves_its_data_at_once(data, split):
     """A GPU's memory is not to wait for Python's collector."""
-    net = build(dropout=0.0)
-    adam = torch.optim.Adam(net.parameters())
-    x = data.x.clone()
-    gone = [
-        weakref.ref(loop.Loop(net, adam, device.accelerator("no", cpu=True), x, data.y, 8, 0)),
-        weakref.ref(x),
-    ]
+    x, net = data.x.clone(), build()
+    gone = weakref.ref(x)
     gc.disable()
     try:
-        one = loop.Loop(net, adam, device.accelerator("no", cpu=True), x, data.y, 8, 0)
-        one.epoch(1, torch.as_tensor(split.train))
-        gone.append(weakref.ref(one))
-        del one, x
-        assert [ref() for ref in gone] == [None] * 3
+        history = training.fit(net, replace(data, x=x), split, config(epochs=1))
+        del x
+        assert gone() is None
+        assert len(history.table) == 1
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "stray", [{"RANK": "1"}, {"LOCAL_RANK": "0"}, {"WORLD_SIZE": "4"}, {"RANK": "1", "WORLD_SIZE": "4"}]
+)
+def test_what_a_launcher_left_in_the_environment_changes_nothing(data, split, tmp_path, monkeypatch, stray):
+    for name in processes.GROUP:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in stray.items():
+        monkeypatch.setenv(name, value)
+    assert processes.join(cpu=True) is None
+    seen, model, twin = [], build(), build()
+    history = training.fit(
+        model, data, split, config(epochs=2), checkpoint=tmp_path / "c.safetensors", on_epoch=seen.append
+    )
+    assert (tmp_path / "c.safetensors").exists()
+    assert [row["epoch"] for row in seen] == [1, 2]
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(history.table, training.fit(twin, data, split, config(epochs=2)).table)
+    assert_same_weights(weights(model), weights(twin))
 
 
 @pytest.mark.parametrize("name", ["context_lstm", "gru"])

@@ -1,25 +1,26 @@
 """One training in several processes that share every batch: several GPUs, several machines, or a CPU's cores.
 
     accelerate launch --num_processes 2 -m ctxlstm.experiments.launch job.yaml      (a shell; --cpu without GPUs)
-    accelerate.notebook_launcher(distributed.train, (job,), num_processes=2)  (a notebook)
+    accelerate.notebook_launcher(launch.train, (job,), num_processes=2)                        (a notebook)
 
 Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); on several machines they all need
 the folders of data and results. `job` is a `Settings` of one model, protocol and seed, or a YAML file of its values
 (papermill_runs/data_parallel.ipynb writes one).
+
+Gradients are averaged over the processes. On GPUs BatchNorm sees the whole batch (`torch.nn.SyncBatchNorm`). With several
+processes on a CPU BatchNorm sees each process's own clips: the result is not that of one process to the digit
+(`training.processes`).
 """
 
-import os
 import sys
-from datetime import timedelta
+from contextlib import nullcontext
 from pathlib import Path
-
-import torch
-from accelerate import PartialState
 
 from ctxlstm import features as feature_cache
 from ctxlstm import training
 from ctxlstm.experiments import steps
 from ctxlstm.experiments.settings import Settings, read_config
+from ctxlstm.training import processes
 
 
 def train(job: Settings) -> Path:
@@ -37,12 +38,11 @@ def train(job: Settings) -> Path:
     job = job.jobs()[0]
     clips = steps.clips(job)
     split = steps.split(job, clips)
-    patience = timedelta(days=1)  # NCCL's own would end the others after ten minutes of extraction
-    cpu = job.cpu or not torch.cuda.is_available()
-    with PartialState(cpu=cpu, timeout=patience).main_process_first():
+    group = processes.join(job.cpu)
+    with group.main_process_first() if group else nullcontext():
         features = steps.features(job, clips, split)
     part = feature_cache.align(split, clips, features)
-    report = steps.progress(f"{job.models[0]} in {os.environ.get('WORLD_SIZE', 1)} processes", job.epochs)
+    report = steps.progress(f"{job.models[0]} in {processes.count()} processes", job.epochs)
     return steps.train(job, job.models[0], job.protocols[0], features, part, on_epoch=report)
 
 

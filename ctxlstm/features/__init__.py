@@ -62,6 +62,11 @@ class Features:
         )
 
     @property
+    def on_frames(self) -> bool:
+        """Whether `x` holds the frames themselves, (N, T, 3, s, s) uint8, for a model that has its own backbone."""
+        return len(self.x.shape) == 5
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the key and the clips' names: equal digests mean comparable runs."""
         text = json.dumps([self.key, list(self.clips["name"])], sort_keys=True)

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ctxlstm.models.shared_batch_norm import BatchNorm1d
-
 EMBEDDING = (1024, 768, 512)  # FC layers before the first block, as in the public code base
 HEAD_WIDTH = 256  # between the two FC layers behind the last block, section 4.2
 
@@ -29,7 +27,7 @@ class Embedding(nn.Sequential):
     def __init__(self, input_size: int, sizes: Sequence[int], dropout: float) -> None:
         layers: list[nn.Module] = []
         for size in sizes[:-1]:
-            layers += [nn.Linear(input_size, size), BatchNorm1d(size, momentum=0.01), nn.ReLU()]
+            layers += [nn.Linear(input_size, size), nn.BatchNorm1d(size, momentum=0.01), nn.ReLU()]
             input_size = size
         if sizes:
             layers += [nn.Dropout(dropout), nn.Linear(input_size, sizes[-1])]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctxlstm.models.layers import SizedByData
-from ctxlstm.models.shared_batch_norm import BatchNorm1d
 
 POOLS: dict[str | None, Callable[[Tensor], Tensor]] = {
     "feature": lambda y: F.max_pool1d(y, 2),  # (B, T, W) -> (B, T, W/2)
@@ -19,21 +18,12 @@ POOLS: dict[str | None, Callable[[Tensor], Tensor]] = {
 }
 
 
-class FeatureBatchNorm(BatchNorm1d):
-    """BatchNorm of each feature over clips and frames, (B, T, W) -> (B, T, W)."""
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Normalise every feature over clips and frames, (B, T, W) -> (B, T, W)."""
-        return super().forward(y.transpose(1, 2)).transpose(1, 2)  # (B, T, W)
-
-
-class TimeBatchNorm(SizedByData, BatchNorm1d):
-    """BatchNorm of each frame over clips and features, (B, T, W) -> (B, T, W): BatchNorm1d(T), not transposed.
+class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
+    """`nn.BatchNorm1d(T)` for a T that nobody has said: (B, T, W) -> (B, T, W), each frame over clips and features.
 
     T is known only when the first clips arrive. Until then weight, bias and statistics have length 0 (so they
     can be counted, saved and given to an optimizer, unlike those of `nn.LazyBatchNorm1d`); then, or on loading
-    a `state_dict`, they get length T, which is fixed from there on. A model that several processes share must
-    have seen a clip before (`training.fit` sees to it).
+    a `state_dict`, they get length T, which is fixed from there on.
     """
 
     def __init__(self) -> None:
@@ -71,13 +61,19 @@ class Stage(nn.Module):
 
     def __init__(self, width: int, pool: str | None, order: str, batch_norm: str) -> None:
         super().__init__()
-        self.pool, self.order = pool, order
-        self.bn = FeatureBatchNorm(width) if batch_norm == "feature" else TimeBatchNorm()
+        self.pool, self.order, self.batch_norm = pool, order, batch_norm
+        self.bn = nn.BatchNorm1d(width) if batch_norm == "feature" else TimeBatchNorm()
 
     def forward(self, y: Tensor) -> Tensor:
         """ReLU and BatchNorm in the chosen order, then the pool, of outputs y (B, T, W)."""
-        y = self.bn(F.relu(y)) if self.order == "relu-bn" else F.relu(self.bn(y))  # (B, T, W)
+        y = self.normalise(F.relu(y)) if self.order == "relu-bn" else F.relu(self.normalise(y))  # (B, T, W)
         return POOLS[self.pool](y)
 
+    def normalise(self, y: Tensor) -> Tensor:
+        """BatchNorm of y, (B, T, W) -> (B, T, W); torch's takes a mean and a variance for each index of axis 1."""
+        if self.batch_norm == "time":
+            return self.bn(y)  # for each frame t, over clips and features
+        return self.bn(y.transpose(1, 2)).transpose(1, 2)  # for each feature, over clips and frames
+
     def extra_repr(self) -> str:
-        return f"pool={self.pool!r}, order={self.order!r}"
+        return f"pool={self.pool!r}, order={self.order!r}, batch_norm={self.batch_norm!r}"

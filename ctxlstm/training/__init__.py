@@ -4,15 +4,14 @@ The features lie in memory (in GPU memory on a GPU), so a batch is one indexing 
 between the data and the loop (`training.loop`). Every random draw of an epoch follows from the seed and the epoch's
 number; a checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
 
-Started in several processes (`experiments.launch`), one training shares each batch among them and gives what one
-process gives, up to the rounding of sums; its checkpoints are the same files.
+In a group of several processes (`experiments.launch` makes one) a training shares each batch among them
+(`training.processes`); its checkpoints are the same files.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,13 @@ from torch import Tensor, nn
 
 from ctxlstm import evaluation, ucf101
 from ctxlstm.features import Features
-from ctxlstm.models.shared_batch_norm import BatchNorm1d
 from ctxlstm.support.threads import threads
 from ctxlstm.training import checkpoint as checkpoints
-from ctxlstm.training import device
-from ctxlstm.training.device import PRECISIONS
-from ctxlstm.training.loop import Loop, predict, read
+from ctxlstm.training import device, given, loop, processes
+from ctxlstm.training.loop import predict
+from ctxlstm.training.processes import is_main_process
+
+__all__ = ["COLUMNS", "VERSION", "Config", "History", "fit", "is_main_process", "predict"]
 
 # Below this many parameters a step on the CPU runs on one thread: its products are too small to share (with two
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
@@ -80,8 +80,9 @@ class Config:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}: it must be above 0 (the paper takes 0.001 for its head)"
                 )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.precision not in device.PRECISIONS:
+            names = ", ".join(device.PRECISIONS)
+            raise ValueError(f"unknown precision {self.precision!r}: choose one of {names}")
 
 
 @dataclass
@@ -132,188 +133,185 @@ def fit(
         FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
     """
     config = config or Config()
-    parts = _parts(features, split, config)
-    accelerator = device.accelerator(config.precision, config.cpu)
+    parts = given.parts(
+        features, split, share=config.validation, seed=config.seed, batch_size=config.batch_size
+    )
     with device.arithmetic(config.precision):
-        return _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch)
+        run = _prepare(model, features, split, config, parts)
+        if not run.parameters:
+            return _learn_at_once(run, features, split, on_epoch)
+        _resume(run, features, split, checkpoint)
+        _run_epochs(run, checkpoint, on_epoch)
+        return _history(run, features, split)
 
 
-def _fit(model, features, split, config, parts, accelerator, checkpoint, on_epoch) -> History:
-    where = accelerator.device
-    x, y = _at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
-    rows_of = {name: torch.as_tensor(rows, device=x.device) for name, rows in parts.items()}  # of x
+@dataclass
+class _Run:
+    """A training under way.
+
+    Attributes:
+        model: the caller's; trained: the same weights, as `workers` share them.
+        x, y: features (N, T, D) or frames (N, T, 3, s, s), and class numbers (N,); parts: rows of them, by part.
+        parameters: trainable ones; threads: of a step on the CPU; evaluated: clips at once in an evaluation.
+        identity: what tells this training from others; rows, seconds: of its epochs so far.
+        logits: of the test part after the last epoch, (N, K); peak: bytes.
+    """
+
+    config: Config
+    workers: processes.Alone
+    model: nn.Module
+    trained: nn.Module
+    optimizer: torch.optim.Optimizer | None
+    x: Tensor
+    y: Tensor
+    parts: dict[str, Tensor]
+    parameters: int
+    threads: int
+    evaluated: int
+    identity: dict = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    logits: Tensor | None = None
+    peak: int = 0
+
+
+def _prepare(
+    model: nn.Module, features: Features, split: ucf101.Split, config: Config, parts: dict[str, np.ndarray]
+) -> _Run:
+    """Model, data and optimizer where they belong."""
+    workers = processes.workers(config.cpu)
+    where = workers.device
+    x, y = given.at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
+    rows = {name: torch.as_tensor(part, device=x.device) for name, part in parts.items()}
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     model = model.to(where)
-    if not parameters:
-        return _learn_at_once(model, x, y, rows_of, features, split, on_epoch)
-    if accelerator.num_processes > 1:
-        _check_shared(model, parts["fit"], config, accelerator.num_processes)
-        predict(
-            model, x, rows=rows_of["fit"][:1]
-        )  # parameters that get their length from data have it before sharing
-    optimizer = device.adam(model, config.learning_rate, config.backbone_learning_rate)
-    model = accelerator.prepare_model(model)
-    raw = accelerator.unwrap_model(model)
-    identity = {
-        "version": VERSION,
-        "config": asdict(config) | {"epochs": None},
-        "features": features.digest,
-        "train": _digest(parts["fit"].tobytes()),
-        "test": _digest(split.test.tobytes()),
-        "model": _digest(_describe(raw).encode()),
-    }
-    rows, seconds = checkpoints.resume(checkpoint, raw, optimizer, identity) if checkpoint else ([], [])
-    if len(rows) > config.epochs:
-        raise ValueError(
-            f"{checkpoint} has {len(rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
-        )
+    # T frames of a clip take much more memory and work than T features.
+    small = parameters < ONE_THREAD_BELOW and not features.on_frames
+    evaluated = config.batch_size if features.on_frames else 4 * config.batch_size
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
-    loop = Loop(model, optimizer, accelerator, x, y, config.batch_size, config.seed)
-    on_frames = x.dtype == torch.uint8  # T frames of a clip take much more memory and work than T features
-    count = 1 if parameters < ONE_THREAD_BELOW and not on_frames else torch.get_num_threads()
-    evaluated = config.batch_size if on_frames else 4 * config.batch_size  # clips at once
-    if where.type == "cuda" and not on_frames:
-        evaluated = max(evaluated, EVALUATED_ON_GPU)
-    light = 12 * parameters < HEAVY  # weights and Adam's two means
-    peak, saved = 0, time.monotonic()
-    logits = None
-    for epoch in range(len(rows) + 1, config.epochs + 1):
-        start = time.perf_counter()
-        with threads(count):
-            loss, top1 = loop.epoch(epoch, rows_of["fit"])
-            row = {"epoch": epoch, "train_loss": loss, "train_top1": top1}
-            for name in ("validation", "test"):  # the test part's logits are kept
-                if len(rows_of[name]):
-                    logits = loop.predict(rows_of[name], evaluated)  # (N of the part, K)
-                row |= _measure(name, logits, y[rows_of[name]])
-        if not np.isfinite([row["train_loss"], row["test_loss"]]).all():
-            raise FloatingPointError(
-                f"the loss became not-a-number in epoch {epoch}: lower learning_rate (it is {config.learning_rate}) or "
-                "use precision='no'"
-                + (f"; {checkpoint} still holds epoch {epoch - 1}" if checkpoint and epoch > 1 else "")
-            )
-        rows.append(row)
-        seconds.append(time.perf_counter() - start)
-        peak = max(peak, _memory_now(where))
-        if not accelerator.is_main_process:
-            continue
-        if checkpoint and (light or epoch == config.epochs or time.monotonic() - saved > SELDOM):
-            saved = time.monotonic()
-            checkpoints.save(Path(checkpoint), raw, optimizer, identity, rows, seconds)
-        if on_epoch:
-            on_epoch(row)
-    if logits is None:  # resumed after the last epoch
-        with threads(count):
-            logits = loop.predict(rows_of["test"], evaluated)
-    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # takes the autocast off the caller's model
-    return History(
-        pd.DataFrame(rows, columns=COLUMNS),
-        _predictions(logits, features, split),
-        seconds,
-        max(peak, _memory_now(where)),
-        parameters,
-        _device_name(where),
+        evaluated = evaluated if features.on_frames else max(evaluated, EVALUATED_ON_GPU)
+    return _Run(
+        config=config if parameters else replace(config, precision="no"),  # neighbours are found in float32
+        workers=workers,
+        model=model,
+        trained=model,
+        optimizer=device.adam(model, config.learning_rate, config.backbone_learning_rate)
+        if parameters
+        else None,
+        x=x,
+        y=y,
+        parts=rows,
+        parameters=parameters,
+        threads=1 if small else torch.get_num_threads(),
+        evaluated=evaluated,
     )
 
 
-def is_main_process() -> bool:
-    """Whether this is the one process, or the first of several that share a training: it alone writes files."""
-    return os.environ.get("RANK", "0") == "0"
+def _resume(run: _Run, features: Features, split: ucf101.Split, checkpoint: str | Path | None) -> None:
+    """The state after the checkpoint's last epoch, where there is one; then the model as the processes share it."""
+    config, count = run.config, processes.count()
+    run.identity = {
+        "version": VERSION,
+        "config": asdict(config) | {"epochs": None},
+        "features": features.digest,
+        "train": _digest(run.parts["fit"].cpu().numpy().tobytes()),
+        "test": _digest(split.test.tobytes()),
+        "model": _digest(_describe(run.model).encode()),
+    }
+    if checkpoint:
+        run.rows, run.seconds = checkpoints.resume(checkpoint, run.model, run.optimizer, run.identity)
+    if len(run.rows) > config.epochs:
+        raise ValueError(
+            f"{checkpoint} has {len(run.rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
+        )
+    if count > 1:
+        given.check_shared(run.model, len(run.parts["fit"]), config.batch_size, count)
+        # Parameters that get their length from data must have it before they are shared.
+        predict(run.model, run.x, rows=run.parts["fit"][:1])
+    run.trained = run.workers.prepare(run.model)
 
 
-def _parts(features: Features, split: ucf101.Split, config: Config) -> dict[str, np.ndarray]:
-    """Rows to fit, to validate and to test on; refuses data and settings that do not suit each other."""
-    for part in ("train", "test"):
-        if len(getattr(split, part)) == 0:
-            raise ValueError(
-                f"the {part} part of the split is empty: were all of its clips left out as unusable?"
+def _run_epochs(run: _Run, checkpoint: str | Path | None, on_epoch: Callable[[dict], None] | None) -> None:
+    """The epochs that are left, each followed by a checkpoint and a call of `on_epoch`."""
+    config, saved = run.config, time.monotonic()
+    light = 12 * run.parameters < HEAVY  # weights and Adam's two means
+    for number in range(len(run.rows) + 1, config.epochs + 1):
+        start = time.perf_counter()
+        with threads(run.threads):
+            row = _epoch(run, number)
+        if not np.isfinite([row["train_loss"], row["test_loss"]]).all():
+            raise FloatingPointError(
+                f"the loss became not-a-number in epoch {number}: lower learning_rate (it is {config.learning_rate}) or "
+                "use precision='no'"
+                + (f"; {checkpoint} still holds epoch {number - 1}" if checkpoint and number > 1 else "")
             )
-    fit, validation = ucf101.validation(features.clips, split, share=config.validation, seed=config.seed)
-    _check(features, fit, config)
-    return {"fit": fit, "validation": validation, "test": split.test}
+        run.rows.append(row)
+        run.seconds.append(time.perf_counter() - start)
+        run.peak = max(run.peak, _memory_now(run.workers.device))
+        if not is_main_process():
+            continue
+        if checkpoint and (light or number == config.epochs or time.monotonic() - saved > SELDOM):
+            saved = time.monotonic()
+            checkpoints.save(Path(checkpoint), run.model, run.optimizer, run.identity, run.rows, run.seconds)
+        if on_epoch:
+            on_epoch(row)
 
 
-def _measure(name: str, logits: Tensor | None, y: Tensor) -> dict:
-    if len(y) == 0:
+def _epoch(run: _Run, number: int) -> dict:
+    """One epoch and its evaluation: a row of the history."""
+    config, workers, fit = run.config, run.workers, run.parts["fit"]
+    with device.seeded(config.seed, number, workers.device):
+        batches = workers.parts(loop.shuffled(fit, config.batch_size, run.x.shape[1]))  # (B,) each
+        means = loop.epoch(run.trained, run.optimizer, run.x, run.y, batches, config.precision)
+    loss, top1 = workers.mean(*means, sum(map(len, batches)))
+    row = {"epoch": number, "train_loss": loss, "train_top1": top1}
+    for name in ("validation", "test"):
+        row |= _measure(run, name)
+    return row
+
+
+def _measure(run: _Run, name: str) -> dict:
+    """Loss and top-1 on a part; its logits stay in `run`, which is asked for the test part last."""
+    rows = run.parts[name]
+    if len(rows) == 0:
         return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
-    right = (logits.argmax(1) == y).sum().item()
-    return {f"{name}_loss": F.cross_entropy(logits, y).item(), f"{name}_top1": right / len(y)}
+    run.logits = run.workers.predict(run.trained, run.x, rows, run.evaluated, run.config.precision)  # (N, K)
+    y = run.y[rows]  # (N,)
+    right = (run.logits.argmax(1) == y).sum().item()
+    return {f"{name}_loss": F.cross_entropy(run.logits, y).item(), f"{name}_top1": right / len(y)}
 
 
-def _learn_at_once(model, x, y, parts, features, split, on_epoch) -> History:
+def _history(run: _Run, features: Features, split: ucf101.Split) -> History:
+    """What the training leaves behind."""
+    if run.logits is None:  # resumed after the last epoch
+        with threads(run.threads):
+            _measure(run, "test")
+    names = features.clips["name"].iloc[split.test].tolist()
+    where = run.workers.device
+    return History(
+        table=pd.DataFrame(run.rows, columns=COLUMNS),
+        predictions=evaluation.predictions(run.logits.cpu(), features.y[split.test], names, features.classes),
+        seconds=run.seconds,
+        peak_memory_bytes=max(run.peak, _memory_now(where)),
+        parameters=run.parameters,
+        device=torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
+    )
+
+
+def _learn_at_once(
+    run: _Run, features: Features, split: ucf101.Split, on_epoch: Callable[[dict], None] | None
+) -> History:
     """A model without trainable parameters: it looks at the training part once."""
-    start = time.perf_counter()
-    if y.is_cuda:
-        torch.cuda.reset_peak_memory_stats(y.device)
-    model.learn(read(x, parts["fit"], y.device), y[parts["fit"]])
+    start, fit = time.perf_counter(), run.parts["fit"]
+    run.model.learn(loop.read(run.x, fit, run.y.device), run.y[fit])
     row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
     for name in ("validation", "test"):
-        logits = predict(model, x, rows=parts[name])
-        row |= _measure(name, logits, y[parts[name]])
-    if on_epoch:
+        row |= _measure(run, name)
+    if on_epoch and is_main_process():
         on_epoch(row)
-    seconds = [time.perf_counter() - start]
-    table = pd.DataFrame([row], columns=COLUMNS)
-    predictions = _predictions(logits, features, split)
-    return History(table, predictions, seconds, _memory_now(y.device), 0, _device_name(y.device))
-
-
-def _predictions(logits: Tensor, features: Features, split: ucf101.Split) -> pd.DataFrame:
-    names = features.clips["name"].iloc[split.test].tolist()
-    return evaluation.predictions(logits.cpu(), features.y[split.test], names, features.classes)
-
-
-def _check_shared(model: nn.Module, rows: np.ndarray, config: Config, processes: int) -> None:
-    """Refuse what several processes cannot share and give one process's result."""
-    if min(config.batch_size, len(rows) // -(-len(rows) // config.batch_size)) < processes:
-        raise ValueError(
-            f"batch_size {config.batch_size} leaves some of {processes} processes without a clip: start fewer processes"
-        )
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            if not isinstance(module, BatchNorm1d):
-                raise ValueError(
-                    "batch_norm drift normalises with the statistics of a whole batch in one process: start one process"
-                )
-
-
-def _check(features: Features, rows: np.ndarray, config: Config) -> None:
-    # A few clips at a time: the check of a whole data set at once would take its memory again. Features that stay on
-    # disk are not read twice: what is wrong with them shows in the loss.
-    in_memory = isinstance(features.x, Tensor) and features.x.dtype != torch.uint8
-    for start in range(0, len(features.x) if in_memory else 0, 64):
-        finite = torch.isfinite(features.x[start : start + 64]).flatten(1).all(1)  # (64,)
-        if not finite.all():
-            name = features.clips["name"].iloc[start + int((~finite).float().argmax())]
-            raise ValueError(
-                f"the features of {name} hold not-a-number or infinity: extract its features again"
-            )
-    if len(features.classes) < 2:
-        raise ValueError(
-            f"there is one class only ({features.classes[0]}): a classifier needs clips of two classes at least"
-        )
-    if config.batch_size == 1 and features.x.shape[1] == 1:
-        raise ValueError(
-            "batch_size 1 with one frame a clip leaves BatchNorm a single frame: choose batch_size 2 or more"
-        )
-    if config.batch_size > len(rows):
-        raise ValueError(
-            f"batch_size {config.batch_size} is larger than the training part ({len(rows)} clips): choose {len(rows)} or less"
-        )
-
-
-def _at_home(x: Tensor, device: torch.device) -> Tensor:
-    """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
-    if not isinstance(x, Tensor):  # on disk (`stored.Stored`), as they are larger than memory
-        return x
-    if device.type == "cuda":
-        # What PyTorch holds in reserve is free, too.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        if x.nbytes > 0.5 * (torch.cuda.mem_get_info(device)[0] + kept):
-            return x
-    return x.to(device)
+    run.rows, run.seconds = [row], [time.perf_counter() - start]
+    return _history(run, features, split)
 
 
 def _digest(data: bytes) -> str:
@@ -338,7 +336,3 @@ def _memory_now(device: torch.device) -> int:
         if device.type == "cuda"
         else psutil.Process().memory_info().rss
     )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -1,35 +1,13 @@
-"""Where and how a training computes: device, precision and processes."""
+"""What belongs to the whole process while a training runs: how products are rounded, and random numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 
-MIXED = {"no": "no", "tf32": "no", "bf16": "bf16"}  # our name of a precision: Accelerate's
-PRECISIONS = tuple(MIXED)
-
-
-def accelerator(precision: str, cpu: bool) -> Accelerator:
-    """Device, precision and processes. Accelerate keeps those of a process's first run unless it is told to forget."""
-    # Without CUDA Accelerate would choose a Mac's GPU, whose random numbers could not be restored.
-    cpu, precision = cpu or not torch.cuda.is_available(), MIXED[precision]
-    known = AcceleratorState._shared_state
-    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if known and not shared and (known["_cpu"], known["_mixed_precision"]) != (cpu, precision):
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=precision, cpu=cpu)
-
-
-def adam(model: nn.Module, learning_rate: float, backbone_learning_rate: float) -> torch.optim.Adam:
-    """Adam; on a GPU all of its updates are one kernel."""
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": learning_rate}]
-    if hasattr(model, "parameter_groups"):  # a backbone that learns too, at its own rate
-        groups = model.parameter_groups(learning_rate, backbone_learning_rate)
-    on_gpu = groups[0]["params"][0].is_cuda
-    return torch.optim.Adam(groups, fused=on_gpu or None)
+PRECISIONS = ("no", "tf32", "bf16")
 
 
 @contextmanager
@@ -44,3 +22,27 @@ def arithmetic(precision: str) -> Iterator[None]:
     finally:
         for flag, value in zip(flags, before, strict=True):
             flag.allow_tf32 = value
+
+
+@contextmanager
+def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """All random draws of an epoch follow from `seed` and its number; the caller's own are left as they were.
+
+    They depend on nothing that happened before, so a resumed training needs no generator's state.
+    """
+    seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # torch.manual_seed would seed every kind of device, and takes a millisecond where there is no GPU.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def adam(model: nn.Module, learning_rate: float, backbone_learning_rate: float) -> torch.optim.Adam:
+    """Adam (paper, section 4.2); on a GPU all of its updates are one kernel."""
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": learning_rate}]
+    if hasattr(model, "parameter_groups"):  # a backbone that learns too, at its own rate
+        groups = model.parameter_groups(learning_rate, backbone_learning_rate)
+    return torch.optim.Adam(groups, fused=groups[0]["params"][0].is_cuda or None)

@@ -34,11 +34,11 @@ def stage_steps(
     check_name("pool", pool, POOLS)
     check_name("batch_norm", batch_norm, ("feature", "time"))
     y = _tensor()  # (B, T, 2H)
-    bn = Stage(SIZES[2], pool, order, batch_norm).bn
+    stage = Stage(SIZES[2], pool, order, batch_norm)
     steps = [("outputs of a block", y)]
     with torch.no_grad():
         for name in order.split("-"):
-            y = F.relu(y) if name == "relu" else bn(y)  # (B, T, 2H)
+            y = F.relu(y) if name == "relu" else stage.normalise(y)  # (B, T, 2H)
             steps.append(("ReLU" if name == "relu" else "BatchNorm", y))
     return [*steps, ("no pooling" if pool is None else "MaxPool", POOLS[pool](y))]
 

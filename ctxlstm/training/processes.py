@@ -1,0 +1,117 @@
+"""One training in one process, or shared by several with Hugging Face Accelerate (`experiments.launch` starts them).
+
+Each of several processes takes its part of every batch; DistributedDataParallel averages their gradients, so all keep
+the same weights. On GPUs `torch.nn.SyncBatchNorm` normalises with the statistics of the whole batch. On a CPU there is
+no such layer: every process's BatchNorm sees its own clips, running statistics are those of the first process, and the
+result is not that of one process to the digit. Where a batch cannot be shared equally, a clip of a smaller part weighs a
+little more than one of a larger.
+"""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader
+
+from ctxlstm.training import loop
+
+# What every launcher sets for torch.distributed. Some of them alone, left over in a shell, start nothing.
+GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(days=1)  # NCCL's own would end the others after ten minutes of extraction
+
+
+def count() -> int:
+    """How many processes share the trainings of this one: those of the process group, 1 without one."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process, or the first of several that share a training: it alone writes files."""
+    return count() == 1 or distributed.get_rank() == 0
+
+
+def join(cpu: bool) -> PartialState | None:
+    """Join the process group of the launcher that started this process; None where none did.
+
+    From then on every training of this process is shared. Nothing else joins, so that a program that a launched one
+    starts, and that inherits its environment, trains alone.
+    """
+    if not all(name in os.environ for name in GROUP):
+        return None
+    return PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=PATIENCE)
+
+
+def workers(cpu: bool) -> "Alone | Together":
+    """Who trains: this process alone, or all of its group; on a CPU, or else on a GPU if there is one."""
+    cpu = cpu or not torch.cuda.is_available()
+    return Together(cpu) if count() > 1 else Alone(cpu)
+
+
+class Alone:
+    """One process, to which every batch belongs as a whole."""
+
+    def __init__(self, cpu: bool) -> None:
+        self.device = torch.device("cpu" if cpu else "cuda")
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model as it is trained."""
+        return model
+
+    def parts(self, batches: list[Tensor]) -> list[Tensor]:
+        """This process's clips of each batch (B,)."""
+        return batches
+
+    def mean(self, loss: float, top1: float, clips: int) -> tuple[float, float]:
+        """Loss and top-1 over the clips of all processes, from those over this one's."""
+        return loss, top1
+
+    def predict(self, model: nn.Module, x: Tensor, rows: Tensor, batch_size: int, precision: str) -> Tensor:
+        """Logits (N, K) float32 of the clips `rows` (N,), in every process."""
+        return loop.predict(model, x, rows=rows, batch_size=batch_size, precision=precision)
+
+
+class Together(Alone):
+    """One of several processes on one training; the methods are those of `Alone`."""
+
+    def __init__(self, cpu: bool) -> None:
+        # The precision of products is the loop's affair: Accelerate's own would hold for all trainings of the process.
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+        self.device = self.accelerator.device
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        if self.device.type == "cuda":
+            share_batch_norm(model)
+        return self.accelerator.prepare_model(model)
+
+    def parts(self, batches: list[Tensor]) -> list[Tensor]:
+        number, own = self.accelerator.num_processes, self.accelerator.process_index
+        return [batch.tensor_split(number)[own] for batch in batches]
+
+    def mean(self, loss: float, top1: float, clips: int) -> tuple[float, float]:
+        sums = torch.tensor([loss * clips, top1 * clips, clips], dtype=torch.float64, device=self.device)
+        loss, top1, clips = self.accelerator.reduce(sums, "sum").tolist()
+        return loss / clips, top1 / clips
+
+    def predict(self, model: nn.Module, x: Tensor, rows: Tensor, batch_size: int, precision: str) -> Tensor:
+        batch_size = min(batch_size, -(-len(rows) // self.accelerator.num_processes))
+        loader = self.accelerator.prepare_data_loader(DataLoader(rows, batch_size=batch_size))
+        # The loader fills its last batches up, so that all processes have as many; `gather_for_metrics` cuts that off.
+        return torch.cat(
+            [
+                self.accelerator.gather_for_metrics(loop.predict(model, x, rows=part, precision=precision))
+                for part in loader
+            ]
+        )
+
+
+def share_batch_norm(model: nn.Module) -> None:
+    """Replace every BatchNorm of a head by `torch.nn.SyncBatchNorm` with the same weights and statistics, in place.
+
+    The BatchNorms of a backbone (`BatchNorm2d`) keep their statistics while they train and have nothing to share.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm1d):
+                setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
