@@ -13,19 +13,22 @@ SciPy and scikit-learn take seconds to import, and most of a run needs neither: 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ctxlstm.ucf101 import parse
+
+if TYPE_CHECKING:  # whoever reads records needs no PyTorch
+    import torch
 
 COLUMNS = ["name", "label", "predicted", "probability", "nll"]
 
 
 def predictions(
-    logits: torch.Tensor | np.ndarray,
-    y: torch.Tensor | np.ndarray | Sequence[int],
+    logits: "torch.Tensor | np.ndarray",
+    y: "torch.Tensor | np.ndarray | Sequence[int]",
     names: Sequence[str],
     classes: Sequence[str],
 ) -> pd.DataFrame:
@@ -33,6 +36,8 @@ def predictions(
 
     Raises ValueError when the shapes disagree, when y is not in 0..K-1, or when a logit is NaN or infinite.
     """
+    import torch
+
     logits = torch.as_tensor(logits).detach().cpu().double()  # (B, K)
     y = torch.as_tensor(y).detach().cpu().long()  # (B,)
     names, classes = list(names), list(classes)

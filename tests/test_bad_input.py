@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from test_runs import settings
@@ -238,7 +239,7 @@ def test_interrupted_at_any_step_of_saving_a_run_goes_on(data, split, tmp_path, 
     owner = {
         "write_text": Path,
         "to_csv": pd.DataFrame,
-        "save_file": runs,
+        "save_file": safetensors.torch,
         "read_csv": runs.pd,
         "replace": None,
     }

@@ -1,32 +1,42 @@
 """Run records: every number of the book and of the README is read from one of these.
 
-A finished run is a folder with `params.yaml`, `metrics.json`, `history.csv` and `predictions.csv`, small enough for
-git, and `model.safetensors`, which git ignores. A folder is written aside and renamed when it is complete, so a
-folder without the ending `.part` is a finished run.
+A finished run is a folder with `params.yaml`, `metrics.json`, `history.csv` and `predictions.csv`, and
+`model.safetensors`, which git ignores. A folder is written aside and renamed when it is complete, so a folder without
+the ending `.part` is a finished run. For git the runs of a study are packed into a few files (`pack`); `results/NAME`
+names a run in either form, and where there are both, the folder is read.
 """
 
+import argparse
 import hashlib
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
-from safetensors.torch import save_file
-from torch import nn
 
-from ctxlstm import evaluation, models, ucf101
-from ctxlstm.features import Features
-from ctxlstm.training import History
+from ctxlstm import evaluation, ucf101
+from ctxlstm.experiments import packed
+from ctxlstm.support.files import locked
+from ctxlstm.support.names import variant
+
+if TYPE_CHECKING:  # records are read without PyTorch
+    from torch import nn
+
+    from ctxlstm.features import Features
+    from ctxlstm.training import History
 
 FILES = ("params.yaml", "history.csv", "predictions.csv")
 PACKAGES = ("ctxlstm", "torch", "torchvision", "av", "zarr", "numpy", "scikit-learn", "accelerate")
@@ -46,28 +56,37 @@ def run_id(params: dict) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
-    except (OSError, subprocess.TimeoutExpired):
+@cache
+def commit() -> str:
+    """The commit of the code that runs, with "-dirty" where files differ from it; "unknown" where git does not say.
+
+    A process asks once, when it starts something long (`prepare`, a training): the checkout may move on while a
+    sweep goes on with the code that it has loaded.
+    """
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:  # a copy of this file that git does not track may lie in a repository of something else
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10
+        )
+        describe = [*git, "describe", "--always", "--dirty", "--exclude", "*"]
+        return (
+            subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
+        )
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-COMMIT = (
-    _commit()
-)  # asked on import: the checkout may move on while a long sweep runs the code it started with
 
 
 def environment() -> dict:
     """Versions of Python, the system and the packages that shape numbers, and the commit of the code that runs."""
     versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    return versions | {name: version(name) for name in PACKAGES} | {"commit": COMMIT}
+    return versions | {name: version(name) for name in PACKAGES} | {"commit": commit()}
 
 
 def prepare(results: str | Path) -> Path:
     """Make the results folder and try it, so that a place that cannot be written to is told before the work."""
     results = Path(results or default_folder())
+    commit()  # before the work
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=results):
@@ -82,10 +101,10 @@ def prepare(results: str | Path) -> Path:
 def save(
     results: str | Path,
     params: dict,
-    history: History,
-    model: nn.Module,
+    history: "History",
+    model: "nn.Module",
     *,
-    features: Features,
+    features: "Features",
     split: ucf101.Split,
 ) -> Path:
     """Write the record of a finished run to `results/<run_id>/` and return that folder.
@@ -98,8 +117,10 @@ def save(
     Raises:
         FileExistsError: there is a finished run of that name already; it is left as it is.
     """
+    from safetensors.torch import save_file
+
     folder = Path(results) / run_id(params)
-    if folder.exists():
+    if folder.exists() or _is_packed(folder):
         raise FileExistsError(f"{folder} is a finished run already: remove it to write a new record")
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
@@ -115,7 +136,7 @@ def save(
         features.clips, split, share=params["validation"], seed=params["seed"]
     )
     # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
-    epochs = pd.read_csv(part / "history.csv")
+    epochs = packed.read_table((part / "history.csv").read_bytes())
     metrics = _scores(epochs, predictions(part)) | {
         "epochs": len(epochs),
         "chosen_epoch": evaluation.chosen_epoch(epochs),
@@ -154,42 +175,79 @@ def save(
 def read(folder: str | Path) -> dict:
     """Parameters and metrics of one run, checked against its own files.
 
-    With `run` (the folder's name), `folder` (where it lies) and `variant` (the head's options as text).
+    With `run` (the name), `folder` (`results/NAME`, there or packed) and `variant` (the head's options as text).
 
     Raises:
         ValueError: the record is incomplete, or its numbers do not follow from its files.
     """
     folder = Path(folder)
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-        for name in FILES:
-            if _sha256(folder / name) != metrics["sha256"][name]:
-                raise ValueError(f"{name} was changed after the run")
+        if _is_packed(folder):
+            run = packed.study(folder.parent).runs[folder.name]
+            params, metrics = run["params"], run["metrics"]
+        else:
+            params, metrics = _read_folder(folder)
         scores = _scores(history(folder), predictions(folder))
         changed = [name for name, value in scores.items() if not _same(metrics[name], value)]
         if changed:
-            raise ValueError(f"{changed[0]} in metrics.json does not follow from its history and predictions")
-        variant = models.variant(params.get("options", {}))
+            raise ValueError(f"{changed[0]} in its metrics does not follow from its history and predictions")
+        options = variant(params.get("options", {}))
     except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(
             f"the run record {folder} is not whole ({error}): remove it and run again"
         ) from error
-    return {"run": folder.name, "folder": str(folder), "variant": variant} | params | metrics
+    return {"run": folder.name, "folder": str(folder), "variant": options} | params | metrics
+
+
+def _read_folder(folder: Path) -> tuple[dict, dict]:
+    """Parameters and metrics of a run folder whose files are as the run left them."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    for name in FILES:
+        if _sha256(folder / name) != metrics["sha256"][name]:
+            raise ValueError(f"{name} was changed after the run")
+    return params, metrics
+
+
+def find(results: str | Path, name: str) -> dict | None:
+    """The finished run of that name in `results`, as `read` gives it, whether a folder or packed; None: there is none.
+
+    Raises:
+        ValueError: its record, or the packed study that may hold it, is not whole.
+    """
+    folder = Path(results) / name
+    return read(folder) if folder.exists() or _is_packed(folder) else None
 
 
 def history(run: Mapping | str | Path) -> pd.DataFrame:
-    """The history of a run, a row an epoch; `run` is its folder or its row in the table of `load`."""
-    return pd.read_csv(_folder(run) / "history.csv")
+    """The history of a run, a row an epoch; `run` is `results/NAME` or its row in the table of `load`."""
+    folder = _folder(run)
+    if _is_packed(folder):
+        return packed.study(folder.parent).histories[packed.key(folder.name)].copy()
+    return packed.read_table((folder / "history.csv").read_bytes())
 
 
 def predictions(run: Mapping | str | Path) -> pd.DataFrame:
-    """The predictions of a run, a row a test clip; `run` is its folder or its row in the table of `load`."""
-    return pd.read_csv(_folder(run) / "predictions.csv")
+    """The predictions of a run, a row a test clip; `run` is `results/NAME` or its row in the table of `load`."""
+    folder = _folder(run)
+    if _is_packed(folder):
+        return packed.study(folder.parent).predictions[packed.key(folder.name)].copy()
+    return packed.read_table((folder / "predictions.csv").read_bytes())
 
 
 def _folder(run: Mapping | str | Path) -> Path:
     return Path(run if isinstance(run, str | Path) else run["folder"])
+
+
+def _is_packed(folder: Path) -> bool:
+    """Whether the run `results/NAME` is not a folder and stands in the packed study `results`.
+
+    Raises:
+        ValueError: that study is not whole, so that nobody knows.
+    """
+    if folder.exists() or not packed.there(folder.parent):
+        return False
+    return folder.name in packed.study(folder.parent).runs
 
 
 def load(results: str | Path) -> pd.DataFrame:
@@ -202,9 +260,23 @@ def load(results: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"there is no results folder {results}: run papermill_runs/reproduce.ipynb, or check the path"
         )
-    return table(
-        path.parent for path in sorted(results.rglob("params.yaml")) if path.parent.suffix != ".part"
-    )
+    marks = {"params.yaml", *packed.MARKS}
+    places = {path.parent for path in results.rglob("*") if path.name in marks}
+    runs, problems = set(), []
+    for place in places:
+        if place.suffix == ".part" or place.name == packed.ASIDE:
+            continue
+        if not packed.there(place):
+            runs.add(place)
+            continue
+        try:
+            runs |= {place / name for name in packed.study(place).runs}
+        except ValueError as error:
+            problems.append(str(error))
+            warnings.warn(str(error), stacklevel=2)
+    records = table(sorted(runs))
+    records.attrs["left_out"] = problems + records.attrs["left_out"]
+    return records
 
 
 def table(folders: Iterable[str | Path]) -> pd.DataFrame:
@@ -219,6 +291,41 @@ def table(folders: Iterable[str | Path]) -> pd.DataFrame:
     records = pd.DataFrame(rows)
     records.attrs["left_out"] = problems
     return records
+
+
+def pack(results: str | Path, *, remove: bool = False) -> tuple[int, int]:
+    """Pack the run folders of a study into its few files (`experiments.packed`); those packed before stay packed.
+
+    Args:
+        results: the study: a folder of run folders. Folders further down are not its runs.
+        remove: remove the run folders that are packed, saved weights too.
+
+    Returns:
+        How many runs are packed there now, and how many run folders went in.
+
+    Raises:
+        ValueError: a record is not whole, or cannot be packed beside the others (`packed.write`); nothing was changed.
+    """
+    results = Path(results)
+    found = sorted(path.parent for path in results.glob("*/params.yaml") if path.parent.suffix != ".part")
+    if not found and not packed.there(results):
+        return 0, 0
+    with locked(results / ".pack.lock", f"packing {results}"):
+        packed.finish(results)
+        if found:
+            packed.write(results, [_whole(folder) for folder in found])
+        total = len(packed.read(results).runs)
+        for folder in found if remove else ():
+            shutil.rmtree(folder)
+    return total, len(found)
+
+
+def _whole(folder: Path) -> packed.Run:
+    """A run folder as packing takes it."""
+    read(folder)  # refuses what is not whole
+    params, metrics = _read_folder(folder)
+    contents = [(folder / name).read_bytes() for name in ("history.csv", "predictions.csv")]
+    return packed.Run(folder.name, params, metrics, *contents)
 
 
 def failures(results: str | Path) -> pd.DataFrame:
@@ -250,3 +357,24 @@ def _same(recorded: float | None, computed: float | None) -> bool:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m ctxlstm.experiments.runs pack FOLDER...`"""
+    parser = argparse.ArgumentParser(description="Run records.")
+    command = parser.add_subparsers(required=True).add_parser(
+        "pack", help="put a study's runs into a few files"
+    )
+    command.add_argument("folders", nargs="+", metavar="FOLDER", help="a study: a folder of run folders")
+    command.add_argument("--remove", action="store_true", help="remove packed run folders, their weights too")
+    given = parser.parse_args(arguments)
+    for folder in given.folders:
+        try:
+            total, new = pack(folder, remove=given.remove)
+        except (OSError, ValueError) as error:
+            parser.exit(1, f"{error}\n")
+        print(f"{folder}: {total} runs packed, {new} of them from run folders", flush=True)
+
+
+if __name__ == "__main__":
+    main()

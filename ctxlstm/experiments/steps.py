@@ -14,7 +14,7 @@ from torch import nn
 
 from ctxlstm import features as feature_cache
 from ctxlstm import stickfigures, training, ucf101
-from ctxlstm.experiments.runs import default_folder, read, run_id, save
+from ctxlstm.experiments.runs import commit, default_folder, find, run_id, save
 from ctxlstm.experiments.settings import Settings
 from ctxlstm.features import Features, frames
 from ctxlstm.models import online
@@ -109,10 +109,10 @@ def train(
     results = Path(results or settings.results or default_folder())
     params = settings.run(model, protocol, features.digest)
     folder = results / run_id(params)
-    if folder.exists():
-        done = read(folder)  # refuses to go on beside a damaged record
+    if done := find(results, folder.name):  # refuses to go on beside a damaged record
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
+    commit()  # of the code that trains, before it may change
     torch.manual_seed(settings.seed)
     net = network(settings, model, features)
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"

@@ -103,11 +103,10 @@ def _plan(jobs: Sequence[Settings], results: Path) -> tuple[dict[str, tuple], li
             extracted[own] = folder, steps.load(job, clips, folder).digest
         folder, digest = extracted[own]
         name = runs.run_id(job.run(job.models[0], job.protocols[0], digest))
-        if not (results / name).is_dir():
-            todo[name] = (job, clips, folder)
-            continue
         try:
-            runs.read(results / name)
+            if runs.find(results, name) is None:
+                todo[name] = (job, clips, folder)
+                continue
             rows.append(_row(job, name, "kept"))
             (results / f"{name}.failed.json").unlink(missing_ok=True)
         except ValueError as error:  # a damaged record is never passed over, and never written over

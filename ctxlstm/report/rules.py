@@ -8,7 +8,6 @@ points (per cent of the test clips).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,9 +103,11 @@ def best(row: pd.Series) -> float:
 
 
 def history(row: pd.Series) -> pd.DataFrame:
-    """The epochs of a run; empty where the record's folder is not at hand."""
-    there = "folder" in row and (Path(str(row["folder"])) / "history.csv").is_file()
-    return runs.history(row) if there else pd.DataFrame()
+    """The epochs of a run; empty where its record is not at hand."""
+    try:
+        return runs.history(row) if "folder" in row else pd.DataFrame()
+    except FileNotFoundError:
+        return pd.DataFrame()
 
 
 def at_share(row: pd.Series, share: float) -> float:

@@ -1,0 +1,343 @@
+"""A finished study in a few files, for git: what its runs share once, and a line for each thing that a run adds.
+
+    study.yaml       the number of this format, and what all runs share: configuration, features, versions
+    runs.jsonl       a line a run, sorted by name: its own parameters and metrics
+    history.csv      run, epoch, losses and top-1: a line an epoch
+    clips.csv        name, label: a line a test clip
+    predictions.csv  run, name, predicted, probability, nll: a line a test clip of a run
+    SHA256SUMS       of all these, as sha256sum writes and checks it
+
+`run` in a table is the digest at the end of a run's name. Predictions of more than `LARGEST` bytes are a file a
+protocol (predictions-paper.csv), and where that is still too large, a file a protocol and model. A run that is packed
+later adds lines and changes none: what differs from study.yaml stands in the run's own line.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from ctxlstm.support.files import written
+
+FORMAT = 1
+LARGEST = 1_000_000  # bytes of a file of predictions
+SUMS = "SHA256SUMS"
+TABLES = ("study.yaml", "runs.jsonl", "history.csv", "clips.csv")
+MARKS = (SUMS, "study.yaml", "runs.jsonl")  # a folder that holds one of these is a packed study
+ASIDE = "packing"
+_TEXT = {name: str for name in ("run", "name", "label", "predicted")}
+_HEAD = """\
+# What the runs of this study share; what is a run's own stands in runs.jsonl. Written by `make pack`, and checked by
+# SHA256SUMS: not to be edited by hand.
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as packing takes it: its name, parameters and metrics, and its two tables as CSV."""
+
+    name: str
+    params: dict
+    metrics: dict
+    history: bytes
+    predictions: bytes
+
+
+@dataclass(frozen=True)
+class Study:
+    """A packed study: by a run's name its parameters and metrics, and by its key (`key`) its tables."""
+
+    shared: dict
+    runs: dict[str, dict]
+    histories: dict[str, pd.DataFrame]
+    predictions: dict[str, pd.DataFrame]
+
+
+def key(name: str) -> str:
+    """What stands for a run in the tables: the digest at the end of its name, or a name that has none."""
+    found = re.search(r"-([0-9a-f]{8})$", name)
+    return found[1] if found else name
+
+
+def there(folder: Path) -> bool:
+    """Whether a study was packed in this folder, be it whole or not."""
+    return any((folder / name).exists() for name in MARKS)
+
+
+def read_table(content: bytes, *, text: bool = False) -> pd.DataFrame:
+    """A CSV of a record. Names are text, whatever they look like (None, 001, 1e5); the rest are numbers.
+
+    With `text` all columns are text, as they stand there.
+    """
+    if text:
+        return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
+    columns = content[: content.index(b"\n")].decode().split(",")
+    types = {name: _TEXT.get(name, int if name == "epoch" else float) for name in columns}
+    empty = {name: ["", "nan"] for name, kind in types.items() if kind is float}
+    return pd.read_csv(BytesIO(content), dtype=types, keep_default_na=False, na_values=empty)
+
+
+def study(folder: Path) -> Study:
+    """`read`, remembered until a file changes."""
+    try:
+        sums = (folder / SUMS).read_bytes()
+        state = [os.stat(folder / name) for name in _names(sums)]
+    except (OSError, ValueError):
+        return read(folder)  # which says what is wrong
+    return _remembered(folder, (sums, *((s.st_size, s.st_mtime_ns, s.st_ino) for s in state)))
+
+
+@lru_cache(maxsize=4)
+def _remembered(folder: Path, state: tuple) -> Study:
+    return read(folder)
+
+
+def read(folder: Path) -> Study:
+    """A packed study, every byte of it checked.
+
+    Raises:
+        ValueError: a file is missing or was changed, or the study is of another format.
+    """
+    return parse(folder, _contents(folder))
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The files of a packed study by name, as SHA256SUMS says they are."""
+    try:
+        sums = (folder / SUMS).read_bytes()
+        contents = {name: (folder / name).read_bytes() for name in _names(sums)}
+        for name, line in zip(contents, sums.decode().splitlines(keepends=True), strict=True):
+            if line != _sum(name, contents[name]):
+                raise ValueError(f"{name} is not what {SUMS} says")
+        found = yaml.safe_load(contents["study.yaml"])["format"] if "study.yaml" in contents else FORMAT
+    except FileNotFoundError as error:
+        raise _broken(folder, f"{Path(error.filename).name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise _broken(folder, str(error)) from error
+    if found != FORMAT:
+        raise ValueError(
+            f"the packed study {folder} is of format {found} and this code reads format {FORMAT}: "
+            "use the version of ctxlstm that packed it"
+        )
+    if missing := [name for name in TABLES if name not in contents]:
+        raise _broken(folder, f"{missing[0]} is not among {SUMS}")
+    return contents
+
+
+def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) -> Study:
+    """The study that these files hold; with `text` its tables' cells are text, as they stand there.
+
+    Raises:
+        ValueError: they do not hold one; `folder` is named in the sentence.
+    """
+    try:
+        shared = yaml.safe_load(contents["study.yaml"])
+        lines = [json.loads(line) for line in contents["runs.jsonl"].decode().splitlines()]
+        wholes = [line if line.get("whole") else _merged(shared, line) for line in lines]
+        runs = {whole["run"]: {part: whole[part] for part in ("params", "metrics")} for whole in wholes}
+        clips = read_table(contents["clips.csv"], text=True)
+        labels = dict(zip(clips["name"], clips["label"], strict=True))
+        tables = [
+            read_table(contents[name], text=text)
+            for name in sorted(contents)
+            if name.startswith("predictions")
+        ]
+        predictions = pd.concat(tables, ignore_index=True)
+        predictions.insert(2, "label", predictions["name"].map(labels))
+        if predictions["label"].isna().any():
+            raise ValueError("a clip of the predictions is not in clips.csv")
+        return Study(
+            shared, runs, _by_run(read_table(contents["history.csv"], text=text)), _by_run(predictions)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise _broken(folder, f"{type(error).__name__}: {error}") from error
+
+
+def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {
+        run: rows.drop(columns="run").reset_index(drop=True) for run, rows in table.groupby("run", sort=False)
+    }
+
+
+def _broken(folder: Path, what: str) -> ValueError:
+    again = (folder / ASIDE / SUMS).is_file()
+    remedy = "packing was interrupted: pack it again" if again else "bring it back from git or from a copy"
+    return ValueError(f"the packed study {folder} is not whole ({what}): {remedy}")
+
+
+def unpacked(folder: Path) -> list[Run]:
+    """The runs of a packed study as they were before they were packed, to the byte."""
+    whole = parse(folder, _contents(folder), text=True)
+    return [_run(whole, name) for name in whole.runs]
+
+
+def _run(study: Study, name: str) -> Run:
+    tables = study.histories[key(name)], study.predictions[key(name)]
+    return Run(name, **study.runs[name], history=_csv(tables[0]), predictions=_csv(tables[1]))
+
+
+def write(folder: Path, runs: Iterable[Run]) -> None:
+    """Pack these runs into `folder`, with those that are packed there; all is checked before a file is touched.
+
+    What runs share is settled by the first packing. Files are written aside and renamed, SHA256SUMS last; a packing
+    that was interrupted is finished by the next one.
+
+    Raises:
+        ValueError: a run is packed there with other content, two runs have the same key, a clip has two labels, or
+            the packed study is not whole.
+    """
+    finish(folder)
+    packed = {run.name: run for run in unpacked(folder)} if there(folder) else {}
+    shared = yaml.safe_load(_contents(folder)["study.yaml"]) if packed else None
+    for run in runs:
+        if _said(packed.setdefault(run.name, run)) != _said(run):
+            raise ValueError(
+                f"{folder / run.name} is packed there with other content: remove it or give it another name"
+            )
+    contents = _packed([packed[name] for name in sorted(packed)], shared)
+    back = parse(folder, contents, text=True)
+    for name, run in packed.items():
+        if _said(_run(back, name)) != _said(run):
+            raise ValueError(
+                f"{folder / name} cannot be packed without loss: its tables are not as runs.save writes them"
+            )
+    shutil.rmtree(folder / f"{ASIDE}.part", ignore_errors=True)
+    with written(folder / ASIDE) as aside:
+        aside.mkdir()
+        for name, content in contents.items():
+            (aside / name).write_bytes(content)
+        sums = "".join(_sum(name, contents[name]) for name in sorted(contents))
+        (aside / SUMS).write_bytes(sums.encode())
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Move what was written aside, complete, to its place, SHA256SUMS last; nothing to do but after `write`."""
+    aside = folder / ASIDE
+    if not (aside / SUMS).is_file():
+        return
+    listed = _names((aside / SUMS).read_bytes())
+    for name in listed:
+        if (aside / name).exists():  # the rest was moved before an interruption
+            os.replace(aside / name, folder / name)
+    for old in folder.glob("predictions*.csv"):  # of a smaller study, which had other files
+        if old.name not in listed:
+            old.unlink()
+    os.replace(aside / SUMS, folder / SUMS)
+    aside.rmdir()
+
+
+def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
+    """The files that hold these runs, by name; `shared` of the study that is there already, if one is."""
+    keys = [key(run.name) for run in runs]
+    if twice := [run.name for run in runs if keys.count(key(run.name)) > 1]:
+        raise ValueError(f"the runs {' and '.join(twice[:2])} end in the same digest: rename one")
+    shared = shared or {"format": FORMAT} | _common([_own(run) for run in runs])
+    lines = []
+    for run in runs:
+        less = _less(_own(run), shared)
+        if not _same(_merged(shared, less), {"format": FORMAT} | _own(run)):
+            less = _own(run) | {"whole": True}  # it lacks something that the others share
+        lines.append(json.dumps({"run": run.name} | less, sort_keys=True) + "\n")
+    history = _joined({key(run.name): run.history for run in runs})
+    predictions = _joined({key(run.name): run.predictions for run in runs})
+    clips = predictions[["name", "label"]].drop_duplicates().sort_values(["name", "label"])
+    if (twice := clips["name"].duplicated()).any():
+        name = clips.loc[twice, "name"].iloc[0]
+        raise ValueError(f"the runs give the clip {name} different labels: they are of different data")
+    parts = {key(run.name): [str(run.params["protocol"]), str(run.params["model"])] for run in runs}
+    return {
+        "study.yaml": (_HEAD + yaml.safe_dump(shared, sort_keys=False)).encode(),
+        "runs.jsonl": "".join(lines).encode(),
+        "history.csv": _csv(history),
+        "clips.csv": _csv(clips),
+    } | _files(predictions.drop(columns="label"), parts)
+
+
+def _own(run: Run) -> dict:
+    return {"params": run.params, "metrics": run.metrics}
+
+
+def _joined(tables: Mapping[str, bytes]) -> pd.DataFrame:
+    """The runs' tables as one, sorted by key; within a run the order is the run's own."""
+    every = {run: read_table(tables[run], text=True) for run in sorted(tables)}
+    return pd.concat(every, names=["run", None]).reset_index("run").reset_index(drop=True)
+
+
+def _files(table: pd.DataFrame, parts: Mapping[str, list[str]], depth: int = 0) -> dict[str, bytes]:
+    """Predictions in few files, none above `LARGEST` where a split by a run's `parts` can help."""
+    names = {
+        run: re.sub(r"[^\w.-]", "_", "-".join(["predictions", *of[:depth]])) for run, of in parts.items()
+    }
+    files: dict[str, bytes] = {}
+    for name, rows in table.groupby(table["run"].map(names)):
+        content = _csv(rows)
+        small = len(content) <= LARGEST or depth == 2
+        files |= {f"{name}.csv": content} if small else _files(rows, parts, depth + 1)
+    return files
+
+
+def _said(run: Run) -> str:
+    """All that a run says, as one text."""
+    tables = [hashlib.sha256(content).hexdigest() for content in (run.history, run.predictions)]
+    return json.dumps([run.name, run.params, run.metrics, *tables], sort_keys=True)
+
+
+def _common(dicts: list[dict]) -> dict:
+    """What all of these have, with the same value; dictionaries in them likewise."""
+    first, shared = dicts[0], {}
+    for name, value in first.items():
+        if not all(name in other for other in dicts):
+            continue
+        values = [other[name] for other in dicts]
+        if all(_same(value, other) for other in values):
+            shared[name] = value
+        elif all(isinstance(other, dict) for other in values) and (nested := _common(values)):
+            shared[name] = nested
+    return shared
+
+
+def _less(own: dict, shared: dict) -> dict:
+    """What is in `own` and not in `shared`."""
+    less = {}
+    for name, value in own.items():
+        if name not in shared or not _same(value, shared[name]):
+            nested = isinstance(value, dict) and isinstance(shared.get(name), dict)
+            less[name] = _less(value, shared[name]) if nested else value
+    return less
+
+
+def _merged(shared: dict, own: dict) -> dict:
+    """`shared` with what is `own`: undoes `_less`."""
+    merged = dict(shared)
+    for name, value in own.items():
+        nested = isinstance(value, dict) and isinstance(shared.get(name), dict)
+        merged[name] = _merged(shared[name], value) if nested else value
+    return merged
+
+
+def _same(a: object, b: object) -> bool:
+    """Equal as they are written: 1, 1.0 and true are three values."""
+    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+
+
+def _names(sums: bytes) -> list[str]:
+    """The files that SHA256SUMS lists: a line is 64 digits, two spaces and a name."""
+    return [line[66:] for line in sums.decode().splitlines()]
+
+
+def _sum(name: str, content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
