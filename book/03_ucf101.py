@@ -322,7 +322,7 @@ figures.film_strip(
 #
 # This is a run record: 300 real UCF101 clips of four classes (three clips from each of 25 groups), ResNet-50
 # features, three seeds. It was made by `papermill papermill_runs/sweep.ipynb out.ipynb -p config ucf101_subset -p
-# results papermill_runs/results/ucf101_subset` (README.md has the complete line). Test top-1 after the last epoch,
+# results papermill_runs/results/ucf101_subset` (papermill_runs/README.md has the complete line). Test top-1 after the last epoch,
 # in per cent, mean over seeds and official lists.
 #
 # The names are those of *heads*, the parts of a model that read the frames' features ([Chapter

@@ -454,7 +454,7 @@ means.set_axis(["best on test", "last epoch", "chosen on validation"], axis=1).r
 # %% [markdown]
 # Test top-1 in per cent, means over all trainings of the protocol. "paper" is the random split, "grouped" the split by
 # source video. The records were made by the notebook `papermill_runs/sweep.ipynb` with `-p config stickfigures`
-# (README).
+# (papermill_runs/README.md).
 #
 # *What you see:* "best" is the highest number of every row, and the bonus over "chosen" is not small here either. Nor
 # is "chosen" always better than "last": some 50 to 70 validation clips now and then pick an early epoch, above all for

@@ -380,7 +380,7 @@ plt.show()
 # and most of their errors are the reverse (guess 3). Both LSTM heads use the order. This is where a temporal
 # head earns its place on these synthetic clips. Whether real classes need the order is another question
 # ([Chapter 4](04_deep_temporal_features.ipynb)); on our four of UCF101 the shuffled head loses little (the
-# README's second table).
+# second table of papermill_runs/README.md).
 #
 # ## Try it: many runs
 #

@@ -166,7 +166,8 @@ for name, out in (("ReLU-BN", relu_bn), ("BN-ReLU", bn_relu)):
 # ## Step 4: the batch size
 #
 # The paper says that larger batches gave better accuracy. Ours: 20, 40, 80 and 160 clips, made by
-# `papermill_runs/batch_size.ipynb` with `-p config stickfigures -p protocols grouped -p seeds 0,1,2` (README).
+# `papermill_runs/batch_size.ipynb` with `-p config stickfigures -p protocols grouped -p seeds 0,1,2`
+# (papermill_runs/README.md).
 # **Predict** which end of the curve is higher.
 
 # %%

@@ -69,7 +69,8 @@ plt.rcParams.update(figures.style())
 # ## Step 1: the records
 #
 # Everything below is computed from records in this repository. `sweep.ipynb`, `ablation.ipynb` and `batch_size.ipynb`
-# wrote the runs, `cost.ipynb` the costs; README.md lists the commands, and `make report` makes the whole account of them.
+# wrote the runs, `cost.ipynb` the costs; papermill_runs/README.md lists
+# the commands, and `make report` makes the whole account of them.
 
 # %%
 results = Path("../papermill_runs/results")
@@ -206,7 +207,7 @@ assert sizes["context_lstm, blocks: 2"] > sizes["cnn_lstm, two-way"]
 # ## Step 4: claims that cannot be told yet
 #
 # Grouped by the command that would settle them. `/data/UCF101` stands for your copy, `papermill` is the one in
-# `.venv/bin`; README.md has the whole sequence, which starts with `extract_features.ipynb`.
+# `.venv/bin`; papermill_runs/README.md has the whole sequence, which starts with `extract_features.ipynb`.
 
 # %%
 still_open = judged[judged["status"] == "cannot be told yet"]

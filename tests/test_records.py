@@ -1,4 +1,4 @@
-"""The records in the repository are whole and complete, and the README says what they say."""
+"""The records in the repository are whole and complete, and the READMEs say what they say."""
 
 import json
 from functools import cache
@@ -15,7 +15,8 @@ from ctxlstm.report import claims, studies, study_tables
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
 STUDIES = ("stickfigures", "ucf101_subset")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+READMES = ("README.md", "papermill_runs/README.md", "benchmarks/README.md")
+README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in READMES)
 BENCHMARKS = ROOT / "benchmarks" / "results"
 # README's words: the benchmark, and how its rows begin
 BENCHED = {
