@@ -22,7 +22,7 @@ BOOK_TESTS := tests/test_book.py tests/test_exercises.py
 ALONE := $(addprefix tests/test_,sweep.py smoke.py reproduce.py browser.py)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report bench smoke test lab book html exercises grade-demo render lint lock clean
+.PHONY: help setup reproduce report pack bench smoke test lab book html exercises grade-demo render lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ report: $(READY)  ## every table, figure and claim of the paper beside ours, fro
 	$(BIN)/python -m papermill papermill_runs/report.ipynb papermill_runs/out/report.ipynb \
 		--kernel python3 --no-progress-bar $(ARGS)
 	@echo "The page: papermill_runs/out/report/index.html; tables and figures beside it."
+
+pack: $(READY)  ## put the run folders of each study in papermill_runs/results into a few files, for git
+	$(BIN)/python -m ctxlstm.experiments.runs pack papermill_runs/results/*/
 
 bench: $(READY)  ## how fast and how large, as ratios, one table (TOPICS="decoding cache": these alone)
 	$(BIN)/python -m benchmarks $(TOPICS)

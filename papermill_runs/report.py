@@ -16,8 +16,8 @@
 # papermill papermill_runs/report.ipynb out.ipynb -p results /my/results -p out /my/report
 # ```
 #
-# `results` holds one folder a study (stickfigures, ucf101_subset, ucf101_paper, ...) with the run folders that
-# `sweep.ipynb`, `ablation.ipynb` and `batch_size.ipynb` wrote, and a folder `cost` that `cost.ipynb` wrote.
+# `results` holds one folder a study (stickfigures, ucf101_subset, ucf101_paper, ...) with the runs that `sweep.ipynb`,
+# `ablation.ipynb` and `batch_size.ipynb` wrote, as folders or packed, and a folder `cost` that `cost.ipynb` wrote.
 #
 # How to read it: *stick figures* are generated, and so are their numbers synthetic; *ucf101_subset* is four real
 # classes. Neither can confirm or refute a claim about the whole of UCF101. What would is named in the ledger.
@@ -34,7 +34,7 @@ import pandas as pd
 from IPython.display import display
 
 from ctxlstm import cost, report
-from ctxlstm.experiments import runs
+from ctxlstm.experiments import packed, runs
 from ctxlstm.report import claims, figures, paper_tables, studies, study_tables
 
 results_folder = Path(results).expanduser() if results else runs.default_folder().parent / "results"
@@ -43,9 +43,9 @@ if not results_folder.is_dir():
         f"there is no results folder {results}: give the folder that holds the studies' folders"
     )
 out_folder = Path(out).expanduser() if out else runs.default_folder() / "report"
-if any((folder / "params.yaml").is_file() for folder in results_folder.iterdir()):
+if packed.there(results_folder) or any(results_folder.glob("*/params.yaml")):
     raise ValueError(
-        f"{results} holds run folders itself: give the folder above it, which has a folder for each study"
+        f"{results} holds runs itself: give the folder above it, which has a folder for each study"
     )
 page = report.page.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
 SYNTHETIC = {"stickfigures": "synthetic", "ucf101": "real"}

@@ -1,8 +1,13 @@
 """The records in the repository are whole and complete, and the READMEs say what they say."""
 
+import csv
 import json
+import subprocess
+import sys
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,7 +15,7 @@ import pytest
 from ctxlstm import cost, evaluation, models
 from ctxlstm.experiments import runs
 from ctxlstm.experiments.settings import Settings, read_config
-from ctxlstm.report import claims, studies, study_tables
+from ctxlstm.report import claims, paper_tables, studies, study_tables, text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
@@ -82,9 +87,59 @@ def test_every_run_of_the_config_is_there(name, tmp_path):
     assert set(asked.batch_sizes) <= set(load(name)["batch_size"]), "and the batch sizes"
 
 
-def test_the_records_are_small():
-    files = [path for path in RESULTS.rglob("*") if path.suffix in (".json", ".csv", ".yaml")]
-    assert sum(path.stat().st_size for path in files) < 5_000_000
+def test_the_records_are_few_and_small():
+    sizes = [path.stat().st_size for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert len(sizes) < 40
+    assert sum(sizes) < 5_000_000
+    assert max(sizes) < 1_000_000
+
+
+def test_records_are_read_without_what_trains():
+    """A look at a record table takes a second or two, not eight."""
+    heavy = ("torch", "accelerate", "av", "sklearn", "scipy", "zarr")
+    code = f"""
+import sys
+from ctxlstm.experiments import runs
+assert len(runs.load({str(RESULTS / "stickfigures")!r})) == 198
+print([name for name in {heavy} if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def shown(name: str, folder: Path) -> list[list[str]]:
+    """A table of the report as the cells of its CSV."""
+    if name == "verdicts":
+        every = pd.concat([load(study) for study in STUDIES], ignore_index=True)
+        judged = claims.judge(every, costs())
+        table: Any = judged[["claim", "status"]]
+    else:
+        study, kind = name.split(" ", 1)
+        make = {
+            "leak": study_tables.leak,
+            "table 1, paper": lambda records: paper_tables.table1(records, "paper"),
+            "best minus chosen": study_tables.selection_bonus,
+        }[kind]
+        table = make(load(study))
+    text.write(table, folder, "table")
+    return list(csv.reader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def test_the_main_figures_are_those_that_were_published(tmp_path):
+    """expected_tables.txt has the report's main tables as they were before the records were packed (commit c10f1ac).
+
+    A figure that changes on purpose is changed there too, by hand.
+    """
+    blocks = (Path(__file__).parent / "expected_tables.txt").read_text(encoding="utf-8").split("\n\n")
+    assert len(blocks) == 7
+    for block in blocks:
+        name, *lines = block.splitlines()
+        expected, found = list(csv.reader(lines)), shown(name, tmp_path)
+        assert [len(row) for row in found] == [len(row) for row in expected], name
+        for a, b in zip(chain(*found), chain(*expected), strict=True):
+            try:  # bootstraps and t quantiles may differ in the last digit between processors
+                assert float(a) == pytest.approx(float(b), rel=2e-6), name
+            except ValueError:
+                assert a == b, name
 
 
 def test_the_cost_record_is_of_the_papers_sizes():

@@ -3,6 +3,7 @@
 settings   what the papermill notebooks may be asked
 steps      one run from top to bottom: clips, split, features, training, record
 runs       run records, written and read
+packed     a finished study's records in a few files
 sweep      many runs on dask.distributed
 launch     one training in several processes
 """

@@ -114,6 +114,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
     """The files of a packed study by name, as SHA256SUMS says they are."""
     try:
         sums = (folder / SUMS).read_bytes()
+        if not re.fullmatch(rb"([0-9a-f]{64}  [^/\n]+\n)+", sums):
+            raise ValueError(f"{SUMS} is no list of checksums")
         contents = {name: (folder / name).read_bytes() for name in _names(sums)}
         for name, line in zip(contents, sums.decode().splitlines(keepends=True), strict=True):
             if line != _sum(name, contents[name]):
@@ -171,7 +173,7 @@ def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _broken(folder: Path, what: str) -> ValueError:
     again = (folder / ASIDE / SUMS).is_file()
     remedy = "packing was interrupted: pack it again" if again else "bring it back from git or from a copy"
-    return ValueError(f"the packed study {folder} is not whole ({what}): {remedy}")
+    return ValueError(f"the packed study {folder} is not whole ({' '.join(what.split())}): {remedy}")
 
 
 def unpacked(folder: Path) -> list[Run]:

@@ -181,8 +181,9 @@ def read(folder: str | Path) -> dict:
         ValueError: the record is incomplete, or its numbers do not follow from its files.
     """
     folder = Path(folder)
+    in_study = _is_packed(folder)
     try:
-        if _is_packed(folder):
+        if in_study:
             run = packed.study(folder.parent).runs[folder.name]
             params, metrics = run["params"], run["metrics"]
         else:
@@ -193,9 +194,8 @@ def read(folder: str | Path) -> dict:
             raise ValueError(f"{changed[0]} in its metrics does not follow from its history and predictions")
         options = variant(params.get("options", {}))
     except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"the run record {folder} is not whole ({error}): remove it and run again"
-        ) from error
+        remedy = "bring its study back from git or from a copy" if in_study else "remove it and run again"
+        raise ValueError(f"the run record {folder} is not whole ({error}): {remedy}") from error
     return {"run": folder.name, "folder": str(folder), "variant": options} | params | metrics
 
 
