@@ -33,7 +33,7 @@ Shape letters are the same everywhere: B clips, T frames, D features, H hidden u
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The public face: each name is imported when it is first asked for, so that `import ctxlstm` costs nothing (PEP 562).
 _FACE = {
