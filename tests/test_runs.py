@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 from test_training import make_features
 
 from ctxlstm import models, training, ucf101
-from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments import runs, steps, sweep
 from ctxlstm.experiments.settings import Settings
 
 DEFAULTS = {
@@ -160,6 +162,78 @@ def test_a_finished_run_is_never_overwritten(record, data, split):
     with pytest.raises(FileExistsError, match="finished run already"):
         runs.save(record.parent, params, history, net, features=data, split=split)
     assert (record / "metrics.json").read_bytes() == before
+
+
+def test_a_packed_run_is_finished_too(record, data, split, tmp_path):
+    runs.pack(tmp_path, remove=True)
+    assert not record.exists()
+    params = {
+        name: runs.read(record)[name] for name in settings().run("context_lstm", "grouped", data.digest)
+    }
+    epochs = []
+    again = steps.train(
+        settings(), "context_lstm", "grouped", data, split, results=tmp_path, on_epoch=epochs.append
+    )
+    assert (again, epochs) == (record, [])
+    history = training.History(runs.history(record), runs.predictions(record))
+    with pytest.raises(FileExistsError, match="finished run already"):
+        runs.save(tmp_path, params, history, models.build("mean_linear", input_size=12, num_classes=3),
+                  features=data, split=split)  # fmt: skip
+    other = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    assert other.is_dir()
+    assert len(runs.load(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_sweep_skips_packed_runs_and_never_passes_over_damaged_ones(
+    record, data, split, tmp_path, monkeypatch, damaged
+):
+    for name, value in {"clips": data.clips, "split": split, "extract": tmp_path, "load": data}.items():
+        monkeypatch.setattr(steps, name, lambda *args, value=value: value)
+    runs.pack(tmp_path, remove=True)
+    if damaged:
+        with (tmp_path / "history.csv").open("a") as file:
+            file.write("\n")
+    job = settings(models="context_lstm", protocols="grouped", results=str(tmp_path))
+    (row,) = sweep.run(job.jobs()).to_dict("records")
+    assert (row["run"], row["status"]) == (record.name, "failed" if damaged else "kept")
+    assert ("history.csv is not what SHA256SUMS says" in row["reason"]) == damaged
+
+
+def test_the_commit_is_that_of_the_codes_own_repository(tmp_path, monkeypatch):
+    """A package installed inside somebody's own repository has no commit there."""
+    code = tmp_path / "project" / "site-packages" / "runs.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("x = 1\n", encoding="utf-8")
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path / "project")]
+        return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "of something else")
+    monkeypatch.setattr(runs, "__file__", str(code))
+    assert runs.commit.__wrapped__() == "unknown"
+    git("add", "--all")
+    git("commit", "-m", "the code")
+    head = git("rev-parse", "--short", "HEAD").strip()
+    assert runs.commit.__wrapped__() == head
+    code.write_text("x = 2\n", encoding="utf-8")
+    assert runs.commit.__wrapped__() == f"{head}-dirty"
+
+
+def test_the_commit_is_asked_once_before_the_training(data, split, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runs, "commit", cache(lambda: asked.append("asked") or "c0ffee"))
+    monkeypatch.setattr(steps, "commit", runs.commit)
+    states = []
+    folder = steps.train(
+        settings(epochs=1), "mean_linear", "grouped", data, split,
+        results=tmp_path, on_epoch=lambda row: states.append(list(asked)),
+    )  # fmt: skip
+    assert states == [["asked"]]
+    assert asked == ["asked"]
+    assert runs.read(folder)["versions"]["commit"] == "c0ffee"
 
 
 def test_no_results_folder(tmp_path):
