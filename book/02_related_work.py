@@ -250,7 +250,7 @@ widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 # Our grouping against the package's table, and the numbers of the paper in it against those in `ctxlstm.paper`.
 
 # %%
-package = paper_tables.related_work()
+package = paper_tables.related_work().frame
 assert len(package) == len(work)
 np.testing.assert_allclose(
     package.groupby("protocol")["top1"].max() * 100, work.groupby("protocol")["top1"].max()

@@ -333,7 +333,7 @@ figures.film_strip(
 
 # %%
 records = runs.load("../papermill_runs/results/ucf101_subset")
-leak_table = study_tables.leak(records)
+leak_table = study_tables.leak(records).frame
 wide = 100 * leak_table.pivot(index="model", columns="protocol", values="top1")[["paper", "official"]]
 wide["drop"] = wide["paper"] - wide["official"]
 seen = leak_table.groupby("protocol")["siblings"].mean()

@@ -370,9 +370,8 @@ plt.show()
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
 shown = ["context_lstm", "cnn_lstm", "shuffled_lstm", "mean_linear"]  # the last two know no order
-by_class = pd.DataFrame(
-    {name: study_tables.per_class(records, name, "grouped").set_index("class")["top1"] for name in shown}
-)
+tables = {name: study_tables.per_class(records, name, "grouped").frame for name in shown}
+by_class = pd.DataFrame({name: table.set_index("class")["top1"] for name, table in tables.items()})
 (100 * by_class).round(0).astype(int)
 
 # %%
@@ -449,7 +448,7 @@ pd.DataFrame(rows).T.round(0).astype(int)
 real = runs.load("../papermill_runs/results/ucf101_subset")
 table = pd.DataFrame(
     {
-        name: study_tables.per_class(real, name, "official").set_index("class")["top1"]
+        name: study_tables.per_class(real, name, "official").frame.set_index("class")["top1"]
         for name in [*shown, "single_frame"]
     }
 )

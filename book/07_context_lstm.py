@@ -471,7 +471,7 @@ from ctxlstm.report import study_tables, text
 
 records = runs.load("../papermill_runs/results/ucf101_subset")
 ablation = study_tables.readings(records, protocol="paper")
-tested = ablation.dropna(subset=["difference_low"])
+tested = ablation.frame.dropna(subset=["difference_low"])
 clear = tested[(tested["difference_low"] > 0) | (tested["difference_high"] < 0)]
 print(f"{len(clear)} of {len(tested)} readings with an interval have one that leaves out zero")
 assert len(clear) == 0

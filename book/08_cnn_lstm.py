@@ -326,12 +326,12 @@ small.groupby("model", sort=False).agg(
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
 records = records[records["model"].isin(three)]
-leak = study_tables.leak(records)
+leak = study_tables.leak(records).frame
 figures.heads_by_protocol(leak)
 
 # %%
 compare = pd.concat(
-    [paper_tables.differences(records, "grouped", against=other) for other in ("cnn_lstm", "wide_lstm")]
+    [paper_tables.differences(records, "grouped", against=other).frame for other in ("cnn_lstm", "wide_lstm")]
 )
 compare = compare[(compare["epoch"] == "last") & (compare["model"] == "context_lstm")]
 columns = ["difference", "difference_low", "difference_high"]  # shares; in points, with their 95 % interval:

@@ -59,6 +59,7 @@ from scipy import stats
 from ctxlstm import evaluation, figures, paper, report
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies, study_tables, text
+from ctxlstm.report.table import Table
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -126,7 +127,7 @@ print(f"mean {100 * last.mean():.1f} +- {100 * half:.1f} %, worst to best {100 *
 # stands for a share of the training: the paper's epoch 30 of 300 is our epoch 3 of 30.
 
 # %%
-table1 = paper_tables.table1(records, PAPER)
+table1 = paper_tables.table1(records, PAPER).frame
 shown = ["row", "30", "90", "150", "210", "300", "best", "chosen"]
 table1[shown].style.hide(axis="index")
 
@@ -150,7 +151,7 @@ report.figures.accuracy_over_epochs(records, PAPER)
 # the last epochs of one of our runs (top-1 as a share of 1).
 
 # %%
-log = paper_tables.log_lines(own.iloc[0])
+log = paper_tables.log_lines(own.iloc[0]).frame
 log["source"] = np.where(log["source"] == "paper", "paper", "ours")
 means = log.groupby(["source", "part"])[["loss", "top1"]].mean().unstack("part")
 means["test / train loss"] = means["loss", "test"] / means["loss", "train"]
@@ -196,10 +197,9 @@ plt.show()
 # Now measured on our records: `best` minus `chosen`, where a validation part of whole groups chose the epoch.
 
 # %%
-bonus_table = study_tables.selection_bonus(records)
+bonus_table = study_tables.selection_bonus(records).frame
 bonus_table = bonus_table[bonus_table["model"].isin(studies.TABLE2)]
-bonus_table.attrs = {}
-text.readable(bonus_table).style.hide(axis="index")
+text.readable(Table.of(bonus_table)).style.hide(axis="index")
 
 # %% [markdown]
 # Our bonuses are large because our test parts are small (some 220 clips) and our validation parts smaller still
@@ -310,9 +310,9 @@ print(f"by seed:   p = {p_seed:.2g}")
 # %%
 parts = []
 for protocol in studies.PROTOCOLS:
-    part = paper_tables.differences(records, protocol).query("model == 'context_lstm'")
+    part = paper_tables.differences(records, protocol).frame.query("model == 'context_lstm'")
     parts.append(part.drop(columns=["model", "against", "note"]).assign(split=protocol))
-compared = text.readable(pd.concat(parts))
+compared = text.readable(Table.of(pd.concat(parts)))
 compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 
 # %% [markdown]
@@ -464,7 +464,7 @@ widgets.own_video_figure(predict, clips.iloc[split.test].query("label == 'WalkLe
 found = studies.mean_interval(last)
 torch.testing.assert_close([found.mean, found.low], [float(last.mean()), float(last.mean() - half)])
 paired = studies.paired(pair["context_lstm"], pair["cnn_lstm"])
-torch.testing.assert_close([paired["difference"], paired["p"]], [float(d.mean()), float(p_seed)])
+torch.testing.assert_close([paired["difference"].mean, paired["p"]], [float(d.mean()), float(p_seed)])
 mcnemar = evaluation.mcnemar(*(table.reset_index() for table in first.values()))
 assert (mcnemar.only_a, mcnemar.only_b, mcnemar.p) == (only_context, only_cnn, p_clip)
 torch.testing.assert_close(evaluation.calibration(rows)[0], ece)

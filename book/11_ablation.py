@@ -57,6 +57,7 @@ from scipy import stats
 from ctxlstm import figures, models, paper, report
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies, study_tables, text
+from ctxlstm.report.table import Table
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -135,13 +136,13 @@ report.figures.ablation_curves(stick, "paper")
 # %%
 parts = []
 for protocol in studies.PROTOCOLS:
-    part = paper_tables.differences(stick, protocol, against="context_lstm")
+    part = paper_tables.differences(stick, protocol, against="context_lstm").frame
     part = part[part["model"].isin((studies.NO_POOL, studies.ORDERS)) & (part["epoch"] == "last")]
     parts.append(
         part[["model", "difference", "difference_low", "difference_high", "p"]].assign(split=protocol)
     )
 parts = pd.concat(parts)
-text.readable(parts).style.hide(axis="index")
+text.readable(Table.of(parts)).style.hide(axis="index")
 
 # %% [markdown]
 # Negative: without the pool, or with BatchNorm before ReLU, the head does worse. Look at the intervals: most
@@ -174,9 +175,9 @@ for name, out in (("ReLU-BN", relu_bn), ("BN-ReLU", bn_relu)):
 report.figures.batch_size(stick)
 
 # %%
-curve = study_tables.batch_size_curve(stick)
+curve = study_tables.batch_size_curve(stick).frame
 shown = ["model", "batch_size", "last", "last_low", "last_high", "optimizer_steps", "seeds"]
-text.readable(curve[shown]).style.hide(axis="index")
+text.readable(Table.of(curve[shown])).style.hide(axis="index")
 
 # %% [markdown]
 # What you see: here the smallest batch is highest and the largest lowest, for both heads; most of the intervals
@@ -215,10 +216,10 @@ for number, name in enumerate(models.READINGS):
 
 # %%
 real = runs.load("../papermill_runs/results/ucf101_subset")
-readings = study_tables.readings(real, "paper")
+readings = study_tables.readings(real, "paper").frame
 shown = ["reading", "last", "last_low", "last_high"]
 shown += ["difference", "difference_low", "difference_high", "p", "p_holm"]
-text.readable(readings[shown]).style.hide(axis="index")
+text.readable(Table.of(readings[shown])).style.hide(axis="index")
 
 # %%
 report.figures.readings(real, "paper")

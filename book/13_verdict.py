@@ -240,7 +240,7 @@ for claim in ("accuracy_above_baseline", "max_pool_accuracy"):
 rivals = ["cnn_lstm", "wide_lstm", "context_lstm_no_pool", "context_lstm_bn_relu"]
 gaps = []
 for protocol in ("paper", "grouped", "official"):
-    table = paper_tables.differences(studies["stickfigures"], protocol, against="context_lstm")
+    table = paper_tables.differences(studies["stickfigures"], protocol, against="context_lstm").frame
     gaps.append(table[table["model"].isin(rivals)].assign(protocol=protocol))
 gaps = pd.concat(gaps, ignore_index=True)
 ends = ["difference", "difference_low", "difference_high"]

@@ -290,7 +290,7 @@ page.heading("Is a larger batch better?")
 for name, records in found.items():
     with page.partial(name):
         curve = study_tables.batch_size_curve(records)
-        if len(curve):
+        if len(curve.frame):
             display(page.table(curve, f"{name}-batch-size", f"{name}: top-1 over the batch size"))
             reading = "A line that rises to the right would be the paper's claim; bars are 95 % intervals."
             display(page.figure(figures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}"))
@@ -326,18 +326,8 @@ page.table(paper_tables.related_work(), "related-work", "Top-1 on UCF101 as publ
 
 # %%
 page.heading("The ledger of claims")
-details = [
-    "claim",
-    "status",
-    "says",
-    "section",
-    "test",
-    "rule",
-    "evidence",
-    "seen_here",
-    "records",
-    "would_settle",
-]
+details = ["claim", "status", "says", "section", "test", "rule", "evidence", "seen_here", "records",
+           "would_settle"]  # fmt: skip
 page.table(judged[details], "ledger", "Every claim of the paper")
 print(judged["status"].value_counts().to_string())
 
@@ -359,7 +349,7 @@ if len(failed):
     display(page.table(failed, "failed", "Runs that failed: they are not in the means above"))
 for name, records in found.items():
     missing = study_tables.seeds_missing(records)
-    if len(missing):
+    if len(missing.frame):
         display(page.table(missing, f"{name}-missing", f"{name}: missing seeds"))
     else:
         page.text(f"{name}: every head has all seeds of its kind.")

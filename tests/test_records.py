@@ -169,7 +169,7 @@ def test_readme_says_what_the_main_job_gave():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_readme_says_what_the_studies_gave(name):
-    table = study_tables.leak(load(name)).set_index(["model", "protocol"])
+    table = study_tables.leak(load(name)).frame.set_index(["model", "protocol"])
     protocols = [
         protocol for protocol in studies.PROTOCOLS if protocol in set(table.index.get_level_values(1))
     ]

@@ -68,7 +68,7 @@ def test_leak_marks_every_head_and_protocol(records):
 def test_batch_size_has_a_panel_a_protocol_and_one_of_time(records):
     figure = report.figures.batch_size(records)
     assert len(figure.axes) == 3
-    table = study_tables.batch_size_curve(records)
+    table = study_tables.batch_size_curve(records).frame
     own = studies.of(table, "cnn_lstm", "paper")
     assert figure.axes[0].lines[0].get_ydata() == pytest.approx(100 * own["last"].to_numpy())
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["20", "40", "80", "160"]
@@ -78,7 +78,7 @@ def test_batch_size_has_a_panel_a_protocol_and_one_of_time(records):
 
 def test_readings_are_dots_about_zero(records, tmp_path):
     figure = report.figures.readings(records)
-    axes, table = figure.axes[0], study_tables.readings(records)
+    axes, table = figure.axes[0], study_tables.readings(records).frame
     dots = [line.get_xdata()[0] for line in axes.lines[1:]]
     assert dots == pytest.approx(100 * table["difference"].iloc[:0:-1].to_numpy())
     assert axes.lines[0].get_xdata() == [0, 0]

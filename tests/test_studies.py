@@ -23,7 +23,7 @@ def test_what_may_differ_in_one_study(records, tmp_path):
     reading = mixed["variant"] == "embedding=none"
     mixed["embedding"] = [[] if other else [128] for other in reading]
     pd.testing.assert_frame_equal(
-        paper_tables.table1(mixed), paper_tables.table1(records)
+        paper_tables.table1(mixed).frame, paper_tables.table1(records).frame
     )  # the adapted runs are not averaged in
     mixed.loc[len(records), "frames"] = 28
     with pytest.raises(ValueError, match=r"frames is 12 in .* and 28 in"):
@@ -61,24 +61,24 @@ def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
     rows = studies.of(studies.usual(records), "cnn_lstm", "grouped")
     one_run = rows[rows["seed"] == 0]
     found = studies.scores(one_run)
-    assert (found["last_low"], found["last_high"]) == evaluation.interval(runs.predictions(one_run.iloc[0]))
+    assert found["last"][1:3] == evaluation.interval(runs.predictions(one_run.iloc[0]))
     assert found["interval"] == "groups, one seed"
-    assert np.isnan(found["best_low"])  # predictions are of the last epoch
+    assert np.isnan(found["best"].low)  # predictions are of the last epoch
     equal = studies.scores(rows.assign(top1_last=rows["top1_last"].iloc[0]))
     assert equal["interval"] == "groups, 3 seeds equal"
-    assert equal["last_low"] < equal["last"] < equal["last_high"]
-    assert studies.scores(one_run.drop(columns="folder"))["interval"] == "none, one seed"
+    assert equal["last"].low < equal["last"].mean < equal["last"].high
+    assert studies.mean_interval([0.8]).kind == "none, one seed"
 
 
 def test_official_folds_are_averaged_within_a_seed_and_only_whole_seeds_count(records):
     rows = studies.of(studies.usual(records), "cnn_lstm", "official")
     found = studies.scores(rows)
-    assert found["last"] == pytest.approx(rows["top1_last"].mean())
+    assert found["last"].mean == pytest.approx(rows["top1_last"].mean())
     assert (found["seeds"], found["folds"]) == (3, "1-3")
     broken = rows[~((rows["seed"] == 1) & (rows["fold"] == 2))]
     assert studies.scores(broken)["seeds"] == 2
     first = studies.scores(rows[rows["fold"] < 3])
-    assert first["last"] == pytest.approx(rows.loc[rows["fold"] == 1, "top1_last"].mean())
+    assert first["last"].mean == pytest.approx(rows.loc[rows["fold"] == 1, "top1_last"].mean())
     assert first["folds"] == "1"
 
 
@@ -89,10 +89,10 @@ def test_one_common_seed_or_equal_differences_give_no_p(records):
     assert np.isnan(alone["p"])
     assert "1 common seed: no test" in alone["note"]
     none = studies.paired(a[a["seed"] == 0], b[b["seed"] == 1])
-    assert np.isnan(none["difference"])
+    assert np.isnan(none["difference"].mean)
     assert "no common seed" in none["note"]
     same = studies.paired(a.assign(top1_last=0.9), b.assign(top1_last=0.8))
-    assert same["difference"] == pytest.approx(0.1)
+    assert same["difference"].mean == pytest.approx(0.1)
     assert np.isnan(same["p"])
     assert "all differences equal" in same["note"]
 

@@ -7,6 +7,7 @@ import pytest
 from ctxlstm import evaluation, paper, report
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies, study_tables
+from ctxlstm.report.table import Interval, Table
 
 CLASSES = ["Kick", "PickUp", "PutDown", "Wave"]
 SKILL = {
@@ -145,7 +146,7 @@ def test_records_of_two_studies_are_refused_with_column_and_both_values(records,
 
 
 def test_table1_has_the_paper_and_the_same_tenths_of_our_training(records):
-    table = paper_tables.table1(records).set_index("row")
+    table = paper_tables.table1(records).frame.set_index("row")
     assert table.loc["paper: Context-LSTM", "30"] == "85.3†"
     assert table.loc["paper: ResNet-50-LSTM", "best"] == "90.7"
     assert list(table.loc["our epoch", ["30", "150", "300"]]) == ["3", "15", "30"]
@@ -162,17 +163,17 @@ def test_table1_has_the_paper_and_the_same_tenths_of_our_training(records):
 def test_short_training_leaves_tenths_empty_and_300_epochs_are_the_papers(tmp_path):
     assert paper_tables.tenth_epochs(300) == list(paper.EPOCHS)
     assert paper_tables.tenth_epochs(4) == [None, None, 1, None, 2, None, None, 3, None, 4]
-    short = paper_tables.table1(pd.DataFrame([run(tmp_path, epochs=4)])).set_index("row")
+    short = paper_tables.table1(pd.DataFrame([run(tmp_path, epochs=4)])).frame.set_index("row")
     assert short.loc["ours: context_lstm", "30"] == ""
     assert short.loc["ours: context_lstm", "90"] != ""
     full = pd.DataFrame([run(tmp_path / "full", epochs=300)])
-    assert "our epoch" not in set(paper_tables.table1(full)["row"])
+    assert "our epoch" not in set(paper_tables.table1(full).frame["row"])
     nothing = pd.DataFrame([run(tmp_path / "none", "mean_linear")])
-    assert not paper_tables.table1(nothing)["row"].str.startswith("ours").any()
+    assert not paper_tables.table1(nothing).frame["row"].str.startswith("ours").any()
 
 
 def test_table2_shows_costs_where_there_are_some(records):
-    bare = paper_tables.table2(records).set_index("model")
+    bare = paper_tables.table2(records).frame.set_index("model")
     assert bare.loc["cnn_lstm", "paper_hours"] == 93
     assert np.isnan(bare.loc["cnn_lstm", "hours_online"])
     ways = [("cached", 0.5, 1e9, 80), ("online", 40.0, 5e9, 20)]
@@ -193,7 +194,8 @@ def test_table2_shows_costs_where_there_are_some(records):
     predicted = costs.assign(
         model="cnn_lstm", device="", hours_300=np.nan, measured_bytes=np.nan
     )  # not measured
-    table = paper_tables.table2(records, pd.concat([costs, predicted], ignore_index=True)).set_index("model")
+    costs = pd.concat([costs, predicted], ignore_index=True)
+    table = paper_tables.table2(records, costs).frame.set_index("model")
     ours = table.loc["context_lstm"]
     assert (ours["hours_cached"], ours["hours_online"], ours["gb_online"]) == (0.5, 40.0, 5.0)
     assert ours["process_gb_cached"] == 2.0
@@ -204,7 +206,7 @@ def test_table2_shows_costs_where_there_are_some(records):
 
 def test_a_seed_missing_from_one_head_is_named_and_the_others_are_compared(records):
     less = records[~((records["model"] == "cnn_lstm") & (records["seed"] == 1))]
-    row = one(paper_tables.differences(less), model="context_lstm", epoch="last")
+    row = one(paper_tables.differences(less).frame, model="context_lstm", epoch="last")
     assert row["note"] == "without seed 1 (missing from cnn_lstm)"
     assert row["compared_seeds"] == 2
     paired = {
@@ -213,14 +215,14 @@ def test_a_seed_missing_from_one_head_is_named_and_the_others_are_compared(recor
     }
     expected = evaluation.paired_over_seeds(paired["context_lstm"], paired["cnn_lstm"])
     assert (row["difference"], row["p"]) == (pytest.approx(expected.difference), pytest.approx(expected.p))
-    missing = study_tables.seeds_missing(less)
+    missing = study_tables.seeds_missing(less).frame
     assert set(missing["model"]) == {"cnn_lstm"}
     assert set(missing["missing"]) == {"1"}
-    assert study_tables.seeds_missing(records).empty
+    assert study_tables.seeds_missing(records).frame.empty
 
 
 def test_mcnemar_counts_the_clips_of_all_seeds(records):
-    row = one(paper_tables.differences(records, "official"), model="context_lstm", epoch="last")
+    row = one(paper_tables.differences(records, "official").frame, model="context_lstm", epoch="last")
     rows = studies.usual(records)
     a, b = (
         studies.of(rows, name, "official").set_index(["seed", "fold"])
@@ -235,7 +237,7 @@ def test_mcnemar_counts_the_clips_of_all_seeds(records):
 
 def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):
     row = records.iloc[0]
-    table = paper_tables.log_lines(row, epochs=2)
+    table = paper_tables.log_lines(row, epochs=2).frame
     ours = table[table["source"] != "paper"]
     assert list(ours["epoch"]) == [1, 1] or list(ours["epoch"]) == [29, 29, 30, 30]
     assert len(table) - len(ours) == len(paper.training_log())
@@ -244,7 +246,7 @@ def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):
 
 
 def test_leak_starts_with_the_nearest_neighbour_and_drops_from_the_papers_split(records):
-    table = study_tables.leak(records)
+    table = study_tables.leak(records).frame
     assert table["model"].iloc[0] == "nearest_neighbour"
     assert len(table) == 5 * 3
     paper_row, row = (one(table, model="cnn_lstm", protocol=p) for p in ("paper", "grouped"))
@@ -256,24 +258,24 @@ def test_leak_starts_with_the_nearest_neighbour_and_drops_from_the_papers_split(
 
 
 def test_batch_sizes_are_compared_over_the_same_seeds_only(records):
-    table = study_tables.batch_size_curve(records)
+    table = study_tables.batch_size_curve(records).frame
     assert list(one_size := table[(table["model"] == "cnn_lstm") & (table["protocol"] == "paper")]["batch_size"]) == [
         20, 40, 80, 160,
     ], one_size  # fmt: skip
     assert set(table["model"]) == {"cnn_lstm", "context_lstm"}
     less = records[~((records["batch_size"] == 160) & (records["seed"] == 2))]
-    row = one(study_tables.batch_size_curve(less), model="cnn_lstm", protocol="paper", batch_size=20)
+    row = one(study_tables.batch_size_curve(less).frame, model="cnn_lstm", protocol="paper", batch_size=20)
     assert row["seeds"] == 2
     assert row["note"] == "without seed 2 (missing from batch 160)"
     assert row["optimizer_steps"] == 30 * 11  # 216 clips in batches of 20
     assert row["mean_batch"] == 216 / 11
-    main = study_tables.batch_size_curve(studies.usual(records))
+    main = study_tables.batch_size_curve(studies.usual(records)).frame
     assert main.empty
     assert "batch_size" in main.columns
 
 
 def test_readings_are_paired_with_the_default_and_corrected(records):
-    table = study_tables.readings(records)
+    table = study_tables.readings(records).frame
     assert list(table["reading"]) == [
         "default", "pool=time", "handover=none", "num_blocks=2", "embedding=none", "context_lstm_no_pool", "cnn_lstm",
     ]  # fmt: skip
@@ -295,7 +297,7 @@ def test_a_class_absent_from_a_test_part_is_marked_and_not_zero(records, tmp_pat
         table = pd.read_csv(path)
         table.loc[table["name"].str.contains("PickUp_g"), "predicted"] = "Wave"  # so that the class is known
         table[~table["label"].isin(gone)].to_csv(path, index=False)
-    table = study_tables.per_class(rows).set_index("class")
+    table = study_tables.per_class(rows).frame.set_index("class")
     assert table.loc["Kick", "top1"] == 1.0
     assert (table.loc["Kick", "seeds"], table.loc["Kick", "absent"]) == (1, "seed 1")
     assert table.loc["Wave", "absent"] == "all"
@@ -307,7 +309,7 @@ def test_a_class_absent_from_a_test_part_is_marked_and_not_zero(records, tmp_pat
 
 
 def test_related_work_names_sources_and_holds_the_papers_numbers():
-    table = paper_tables.related_work()
+    table = paper_tables.related_work().frame
     assert (table["source"].str.len() > 3).all()
     assert table["top1"].between(0.3, 1).all()
     papers = table[table["source"] == "arXiv:2203.06610"].set_index("system")["top1"]
@@ -324,17 +326,11 @@ def test_related_work_names_sources_and_holds_the_papers_numbers():
 
 
 def test_tables_are_written_whole_and_read_well(records, tmp_path):
-    table = pd.DataFrame(
-        {
-            "model": ["a|b", "c"],
-            "top1": [0.8512, np.nan],
-            "low": [0.8, np.nan],
-            "high": [0.9, np.nan],
-            "p": [0.00002, 0.5],
-        }
-    )
-    table.attrs["legend"] = ["What it means."]
-    csv, markdown = report.text.write(table, tmp_path / "new", "t")
+    rows = [
+        {"model": "a|b", "top1": Interval(0.8512, 0.8, 0.9), "p": 0.00002},
+        {"model": "c", "top1": Interval(np.nan), "p": 0.5},
+    ]
+    csv, markdown = report.text.write(Table.of(rows, "What it means.", ""), tmp_path / "new", "t")
     assert markdown.read_text(encoding="utf-8").splitlines() == [
         "| model | top1 (%) | p |",
         "| --- | --: | --: |",
@@ -343,12 +339,40 @@ def test_tables_are_written_whole_and_read_well(records, tmp_path):
         "",
         "What it means.",
     ]
-    assert csv.read_text(encoding="utf-8").splitlines()[2] == "c,,,,0.5"
+    assert csv.read_text(encoding="utf-8").splitlines() == [
+        "model,top1,low,high,p",
+        "a|b,0.8512,0.8,0.9,2e-05",
+        "c,,,,0.5",
+    ]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["t.csv", "t.md"]
-    assert (
-        "nothing"
-        in report.text.to_markdown(study_tables.seeds_missing(records), tmp_path / "m.md").read_text()
+    nothing = report.text.to_markdown(study_tables.seeds_missing(records), tmp_path / "m.md")
+    assert "nothing" in nothing.read_text()
+
+
+def test_a_column_has_a_unit_only_where_its_table_gives_one(records):
+    """Elsewhere `last` may be seconds, and `low` a word."""
+    times = pd.DataFrame(
+        {"last": [0.5, 12345.0], "low": ["a", "b"], "p": [0.5, 0.25], "whole": [True, False]}
     )
+    shown = report.text.readable(times)
+    assert shown.to_dict("list") == {
+        "last": ["0.5", "12,345"], "low": ["a", "b"], "p": ["0.5", "0.25"], "whole": ["yes", "no"],
+    }  # fmt: skip
+    assert list(report.text.readable(Table.of(times))) == ["last (%)", "low", "p", "whole"]
+
+
+def test_chosen_columns_come_in_their_order_with_their_intervals(records):
+    rows = [{"note": "", "difference": Interval(0.1, -0.1, 0.3), "model": "a"}]
+    assert list(Table.of(rows, columns=["model", "difference"]).frame) == [
+        "model", "difference", "difference_low", "difference_high",
+    ]  # fmt: skip
+    assert list(Table.of([], columns=["model", "difference"]).frame) == ["model", "difference"]
+    with pytest.raises(KeyError, match="diference"):
+        Table.of(rows, columns=["model", "diference"])
+    for table in (paper_tables.table2(records), study_tables.leak(records), study_tables.readings(records)):
+        shown = report.text.readable(table)
+        assert not [name for name in shown if "low" in name or "high" in name]
+        assert table.legend[0].startswith(("Ours: stickfigures", "stickfigures"))
 
 
 def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
@@ -358,7 +382,7 @@ def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(report.text.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         report.text.to_markdown(pd.DataFrame({"a": [2]}), path)
     assert path.read_text(encoding="utf-8") == before

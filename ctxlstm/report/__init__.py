@@ -3,7 +3,7 @@
 studies        what the runs of a study say together: what may be compared, intervals, paired tests
 paper_tables   Tables 1 and 2, Fig. 4, related work
 study_tables   our own tables
-text           tables as people read them
+table, text    a table with its units and legend; tables as people read them
 figures        pictures of many runs
 rules, claims  each claim of the paper, the rule that decides it, and what became of it
 page           all of it as files
@@ -12,7 +12,7 @@ page           all of it as files
 from importlib import import_module
 from typing import Any
 
-MODULES = ("claims", "figures", "page", "paper_tables", "rules", "studies", "study_tables", "text")
+MODULES = ("claims", "figures", "page", "paper_tables", "rules", "studies", "study_tables", "table", "text")
 
 
 def __getattr__(name: str) -> Any:

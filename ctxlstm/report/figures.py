@@ -24,18 +24,9 @@ STYLES = {studies.OURS: "-", studies.NO_POOL: "--", studies.BASELINE: "-."}
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
 
-def _curves(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A column of the histories, (epochs, seeds): official folds of a seed averaged."""
-    rows = studies.whole(rows)
-    table = pd.DataFrame(
-        {index: runs.history(row).set_index("epoch")[column] for index, row in rows.iterrows()}
-    )
-    return table.T.groupby(rows["seed"]).mean().T
-
-
 def _band(axes: Axes, rows: pd.DataFrame, column: str, model: str, scale: float = 1) -> None:
     """The mean over seeds as a line, and the range from the lowest to the highest seed as a band."""
-    curves = scale * _curves(rows, column)  # (epochs, seeds)
+    curves = scale * studies.histories(rows, column)  # (epochs, seeds)
     line = {"color": HEAD_COLOURS[model], "linestyle": STYLES[model]}
     axes.plot(curves.index, curves.mean(axis=1), linewidth=1.8 if len(curves) <= 100 else 1.2, **line)
     axes.fill_between(
@@ -128,14 +119,14 @@ def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
 
 def leak(records: pd.DataFrame) -> Figure:
     """Top-1 of every head (last epoch) under every protocol, with the intervals of `study_tables.leak`."""
-    figure = figures.heads_by_protocol(study_tables.leak(records))
+    figure = figures.heads_by_protocol(study_tables.leak(records).frame)
     figure.axes[0].set_xlabel("test top-1 after the last epoch (%), with 95 % intervals")
     return figure
 
 
 def batch_size(records: pd.DataFrame) -> Figure:
     """Top-1 over the batch size, a panel a protocol, and the seconds of an epoch; bars are 95 % intervals."""
-    table = study_tables.batch_size_curve(records)
+    table = study_tables.batch_size_curve(records).frame
     if table.empty:
         raise ValueError("no head ran with several batch sizes: run papermill_runs/batch_size first")
     protocols = [name for name in studies.PROTOCOLS if name in set(table["protocol"])]
@@ -185,7 +176,7 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
     Dots are mean paired differences over common seeds (last epoch), bars their 95 % t-intervals; without a bar
     there is no interval (one seed, or the same difference in every seed).
     """
-    table = study_tables.readings(records, protocol)
+    table = study_tables.readings(records, protocol).frame
     default = table.iloc[0]
     table = table.iloc[1:].iloc[::-1].reset_index(drop=True)
     if table.empty:

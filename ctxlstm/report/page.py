@@ -5,7 +5,6 @@ index.html holds all of them in the order in which they came. Each call also ret
 """
 
 import html
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ctxlstm import figures
-from ctxlstm.report.text import readable, write
+from ctxlstm.report.table import Table
+from ctxlstm.report.text import as_table, readable, write
+from ctxlstm.support.files import written
 
 STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -64,13 +65,13 @@ class Report:
             print(f"{study}: {error}")
             self.text(f"{study}: {error}")
 
-    def table(self, table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
+    def table(self, table: Table | pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         """Write NAME.csv and NAME.md and return the table as people read it."""
         write(table, self.folder, name)
         shown = readable(table)
         self.parts.append(f"<h3>{html.escape(title)}</h3>")
         self.parts.append(shown.to_html(index=False, border=0, justify="left", escape=True))
-        self._legend([*table.attrs.get("legend", [])], [f"{name}.csv", f"{name}.md"])
+        self._legend(as_table(table).legend, [f"{name}.csv", f"{name}.md"])
         return shown
 
     def figure(self, figure: Figure, name: str, reading: str) -> Figure:
@@ -95,9 +96,9 @@ class Report:
             *self.parts,
             "</body></html>\n",
         ]
-        path, part = self.folder / "index.html", self.folder / "index.html.part"
-        part.write_text("\n".join(lines), encoding="utf-8")
-        os.replace(part, path)
+        path = self.folder / "index.html"
+        with written(path) as part:
+            part.write_text("\n".join(lines), encoding="utf-8")
         return path
 
     def _legend(self, lines: Iterable[str], files: Iterable[str]) -> None:

@@ -1,11 +1,11 @@
 """The tables of the report, from run records alone (paper sections 4.3 and 4.4, Tables 1 and 2, Fig. 4).
 
-Every function takes the table of `runs.load` for one study and gives a new one; records of different features or
-settings are refused (`studies.one_study`). Accuracies are fractions; `tabletext` shows them in per cent. Columns
-`x_low` and `x_high` are the 95 % interval of the column `x` before them. `table.attrs["legend"]` lists what a
-reader must know beside the numbers.
+Every function takes the table of `runs.load` for one study and gives a `Table`; records of different features or
+settings are refused (`studies.one_study`). Accuracies are fractions in the frame; `text.readable` shows them in per
+cent. Columns `x_low` and `x_high` are the 95 % interval of the column `x` before them.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import pandas as pd
 from ctxlstm import paper
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
-from ctxlstm.report.studies import BASELINE, BEST, INTERVALS, ORDERS, OURS, TABLE2, finished, of, study
+from ctxlstm.report.studies import BASELINE, BEST, INTERVALS, ORDERS, OURS, TABLE2, of, study
+from ctxlstm.report.table import Interval, Table
 
 RELATED_WORK = Path(__file__).with_name("related_work.csv")
 TENTHS = len(paper.EPOCHS)
@@ -30,13 +31,14 @@ def tenth_epochs(epochs: int) -> list[int | None]:
     return [end if end > before else None for before, end in pairwise(ends)]
 
 
-def _cell(mean: float, low: float = np.nan, high: float = np.nan) -> str:
-    if np.isnan(mean):
+def _cell(found: Interval) -> str:
+    if np.isnan(found.mean):
         return ""
-    return f"{100 * mean:.1f}" + ("" if np.isnan(low) else f" ({100 * low:.1f}–{100 * high:.1f})")
+    ends = "" if np.isnan(found.low) else f" ({100 * found.low:.1f}–{100 * found.high:.1f})"
+    return f"{100 * found.mean:.1f}{ends}"
 
 
-def table1(records: pd.DataFrame, protocol: str = "paper") -> pd.DataFrame:
+def table1(records: pd.DataFrame, protocol: str = "paper") -> Table:
     """Table 1 in the paper's form: its rows, then ours (mean and interval over seeds), top-1 in per cent as text.
 
     Columns row, the paper's epochs as text ("30" ... "300"), best, chosen (by validation, ours alone), seeds,
@@ -44,90 +46,89 @@ def table1(records: pd.DataFrame, protocol: str = "paper") -> pd.DataFrame:
     "our epoch" says which of our epochs stands under a column.
     """
     rows = studies.usual(records)
-    columns = [str(epoch) for epoch in paper.EPOCHS]
+    lines = _table1_of_the_paper()
+    heads = {model: of(rows, model, protocol) for model in (BASELINE, OURS, *TABLE2, ORDERS)}
+    heads = {model: own for model, own in heads.items() if len(own)}
+    if heads:
+        epochs = int(next(iter(heads.values()))["epochs"].iloc[0])
+        ours = dict(zip(map(str, paper.EPOCHS), tenth_epochs(epochs), strict=True))
+        if epochs != paper.EPOCHS[-1]:
+            header = {column: "" if epoch is None else str(epoch) for column, epoch in ours.items()}
+            lines.append({"row": "our epoch"} | header | dict.fromkeys(("best", "chosen"), f"of {epochs}"))
+    for model, own in heads.items():
+        curves, found = studies.histories(own, "test_top1"), studies.scores(own)  # (epochs, seeds)
+        at = {epoch: studies.mean_interval(curves.loc[epoch]) for epoch in filter(None, ours.values())}
+        at |= {None: Interval(np.nan), epochs: found["last"]}
+        found |= {column: at[epoch] for column, epoch in ours.items()}
+        cells = {
+            name: _cell(value) if isinstance(value, Interval) else value for name, value in found.items()
+        }
+        lines.append({"row": f"ours: {model}"} | cells)
+    columns = [
+        "row",
+        *map(str, paper.EPOCHS),
+        "best",
+        "chosen",
+        *(("seeds", "folds", "interval") if heads else ()),
+    ]
+    table = Table.of(
+        lines,
+        "Top-1 in per cent. †: printed in the paper, but the epoch it belongs to is our reading.",
+        f"Ours: {study(rows)}, protocol {protocol}; mean (95 % interval) over seeds. The paper: one run on all of UCF101.",
+        BEST + " `chosen` is the epoch chosen on a validation part.",
+        columns=columns,
+    )
+    return replace(table, frame=table.frame.astype({"seeds": "Int64"})) if heads else table
+
+
+def _table1_of_the_paper() -> list[dict]:
     lines = []
     for name, own in paper.table1().groupby("row", sort=False):
-        line = {"row": "paper: " + ("Context-LSTM" if name == paper.OURS else name)} | dict.fromkeys(
-            [*columns, "best", "chosen"], ""
-        )
+        line = dict.fromkeys([*map(str, paper.EPOCHS), "best", "chosen"], "")
+        line["row"] = "paper: " + ("Context-LSTM" if name == paper.OURS else name)
         for _, cell in own.iterrows():
             column = "best" if pd.isna(cell["epoch"]) else str(cell["epoch"])
             line[column] = f"{cell['top1']:.1f}" + "†" * (cell["status"] == "reconstructed")
         lines.append(line)
-    heads = [(model, of(rows, model, protocol)) for model in (BASELINE, OURS, *TABLE2, ORDERS)]
-    heads = [(model, own) for model, own in dict(heads).items() if len(own)]
-    if heads:
-        epochs = int(heads[0][1]["epochs"].iloc[0])
-        ours = tenth_epochs(epochs)
-        if epochs != paper.EPOCHS[-1]:
-            header = {c: "" if e is None else str(e) for c, e in zip(columns, ours, strict=True)}
-            lines.append({"row": "our epoch"} | header | {"best": f"of {epochs}", "chosen": f"of {epochs}"})
-    for model, own in heads:
-        own, found = studies.whole(own), studies.scores(own)
-        curves = pd.DataFrame(
-            {index: runs.history(row).set_index("epoch")["test_top1"] for index, row in own.iterrows()}
-        )  # (epochs, runs)
-        line = {"row": f"ours: {model}"}
-        for column, epoch in zip(columns, ours, strict=True):
-            if epoch == epochs:
-                line[column] = _cell(found["last"], found["last_low"], found["last_high"])
-            elif epoch is not None:
-                values = curves.loc[epoch].groupby(own["seed"]).mean()
-                line[column] = _cell(*studies.mean_interval(values)[:3])
-            else:
-                line[column] = ""
-        for name in ("best", "chosen"):
-            line[name] = _cell(found[name], found[f"{name}_low"], found[f"{name}_high"])
-        lines.append(line | {"seeds": found["seeds"], "folds": found["folds"], "interval": found["interval"]})
-    table = finished(
-        lines,
-        [],
-        "Top-1 in per cent. †: printed in the paper, but the epoch it belongs to is our reading.",
-        f"Ours: {study(rows)}, protocol {protocol}; mean (95 % interval) over seeds. The paper: one run on all of UCF101.",
-        BEST + " `chosen` is the epoch chosen on a validation part.",
-    )
-    return table.astype({"seeds": "Int64"}) if "seeds" in table else table
+    return lines
 
 
-def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: str = "paper") -> pd.DataFrame:
+def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: str = "paper") -> Table:
     """Table 2: accuracy, hours of 300 epochs and GB of the three models, the paper's beside ours.
 
-    `costs` is the table of `costrecord.load`; each record that measured a model gives it a row. Cells of
+    `costs` is the table of `cost.records.load`; each record that measured a model gives it a row. Cells of
     ours are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, last (these with
     low and high), seeds, folds, interval, paper_hours, hours_cached, hours_online, paper_gb, gb_cached, gb_online
     (what training added), process_gb_cached, process_gb_online (all that the process held), cost_of.
     """
     rows = studies.usual(records)
+    columns = ["model", "paper_best", "best", "chosen", "last", "seeds", "folds", "interval", "paper_hours"]
+    columns += ["hours_cached", "hours_online", "paper_gb", "gb_cached", "gb_online", "process_gb_cached"]
+    columns += ["process_gb_online", "cost_of"]
     lines = []
     for _, printed in paper.table2().iterrows():
         line = {"model": printed["model"], "paper_best": printed["top1"] / 100}
-        found = studies.scores(of(rows, printed["model"], protocol))
-        for name in ("best", "chosen", "last"):
-            line |= {key: found[key] for key in (name, f"{name}_low", f"{name}_high")}
-        line |= {key: found[key] for key in ("seeds", "folds", "interval")}
-        for own in _costs(costs, printed["model"]):
-            hours = {f"hours_{way}": own.get(f"hours_{way}", np.nan) for way in ("cached", "online")}
-            size = {
-                f"{what}_{way}": own.get(f"{what}_{way}", np.nan)
-                for what in ("gb", "process_gb")
-                for way in ("cached", "online")
-            }
-            theirs = {"paper_hours": printed["hours"]}, {"paper_gb": printed["memory_gb"]}
-            lines.append(line | theirs[0] | hours | theirs[1] | size | {"cost_of": own.get("cost_of", "")})
-    return finished(
+        line |= {"paper_hours": printed["hours"], "paper_gb": printed["memory_gb"]}
+        line |= studies.scores(of(rows, printed["model"], protocol))
+        lines += [line | own for own in _costs(costs, printed["model"])]
+    return Table.of(
         lines,
-        [],
         f"Ours: {study(rows)}, protocol {protocol}. {INTERVALS} {BEST}",
         "Hours are of 300 epochs of all 13,320 clips, scaled from measured steps; `cached`: on features kept from one "
         "pass, `online`: all frames through the backbone in every epoch, as in the paper.",
         "The paper's run: batch 80, GTX 1080 Ti; its memory is that of the process (nvidia-smi).",
+        columns=columns,
     )
 
 
 def _costs(costs: pd.DataFrame | None, model: str) -> list[dict]:
     """Hours and GB of one model: one dictionary for each cost record that measured it (what is only predicted: none)."""
+    nothing = {
+        f"{what}_{way}": np.nan for what in ("hours", "gb", "process_gb") for way in ("cached", "online")
+    }
+    nothing["cost_of"] = ""
     if costs is None or costs.empty:
-        return [{}]
+        return [nothing]
     lines = []
     for record, group in costs[(costs["model"] == model) & costs["hours_300"].notna()].groupby("record"):
         first, line = group.iloc[0], {}
@@ -139,11 +140,11 @@ def _costs(costs: pd.DataFrame | None, model: str) -> list[dict]:
             line[f"hours_{row['way']}"] = row["hours_300"]
             line[f"gb_{row['way']}"] = float(row["measured_bytes"]) / 1e9
             line[f"process_gb_{row['way']}"] = float(row["process_bytes"]) / 1e9
-        lines.append(line)
-    return lines or [{}]
+        lines.append(nothing | line)
+    return lines or [nothing]
 
 
-def differences(records: pd.DataFrame, protocol: str = "paper", against: str = BASELINE) -> pd.DataFrame:
+def differences(records: pd.DataFrame, protocol: str = "paper", against: str = BASELINE) -> Table:
     """Every head's top-1 minus that of `against`, over the seeds that both have, for last, chosen and best epoch.
 
     Columns model, against, epoch, difference (with low and high), p (paired t-test), compared_seeds, note, and for
@@ -151,36 +152,24 @@ def differences(records: pd.DataFrame, protocol: str = "paper", against: str = B
     """
     rows = studies.usual(records)
     other = of(rows, against, protocol)
-    names = [name for name in dict.fromkeys((*reversed(TABLE2), *rows["model"])) if name != against]
     lines = []
-    for model in names:
+    for model in dict.fromkeys((*reversed(TABLE2), *rows["model"])):
         own = of(rows, model, protocol)
-        if own.empty or other.empty:
+        if model == against or own.empty or other.empty:
             continue
         for epoch, column in studies.METRICS.items():
             line = {"model": model, "against": against, "epoch": epoch} | studies.paired(own, other, column)
-            if epoch == "last" and "folder" in rows.columns:
-                line |= studies.pooled_mcnemar(own, other)
-            lines.append(line)
-    return finished(
+            lines.append(line | (studies.pooled_mcnemar(own, other) if epoch == "last" else {}))
+    columns = ["model", "against", "epoch", "difference", "p", "compared_seeds", "note"]
+    return Table.of(
         lines,
-        [
-            "model",
-            "against",
-            "epoch",
-            "difference",
-            "difference_low",
-            "difference_high",
-            "p",
-            "compared_seeds",
-            "note",
-        ],
         "p: paired t-test over common seeds, no correction for the number of heads.",
         "mcnemar_p counts clips of all seeds as independent, which they are not: it is too small.",
+        columns=[*columns, "only_this", "only_other", "mcnemar_p"],
     )
 
 
-def log_lines(row: pd.Series, epochs: int = 3) -> pd.DataFrame:
+def log_lines(row: pd.Series, epochs: int = 3) -> Table:
     """Fig. 4: the paper's screen capture, then the last epochs of one run in the same form.
 
     Columns source, part, epoch, clips, loss (nats), top1 (fraction), line (as a log would print it). The paper's
@@ -202,14 +191,14 @@ def log_lines(row: pd.Series, epochs: int = 3) -> pd.DataFrame:
         f"loss {line.loss:.4f}, top-1 {line.top1:.2%}"
         for line in table.itertuples()
     ]
-    table = table[["source", "part", "epoch", "clips", "loss", "top1", "line"]]
-    table.attrs["legend"] = [
-        "The paper's training lines are single batches of 80 clips; ours are means over the steps of an epoch."
-    ]
-    return table
+    return Table.of(
+        table,
+        "The paper's training lines are single batches of 80 clips; ours are means over the steps of an epoch.",
+        columns=["source", "part", "epoch", "clips", "loss", "top1", "line"],
+    )
 
 
-def related_work() -> pd.DataFrame:
+def related_work() -> Table:
     """Published top-1 on UCF101 by protocol: numbers that were seen in the named public source, and the paper's.
 
     Columns system, top1 (fraction), protocol, extra (training data beyond UCF101 and optical flow, where the source
@@ -217,8 +206,7 @@ def related_work() -> pd.DataFrame:
     """
     table = pd.read_csv(RELATED_WORK, encoding="utf-8", dtype={"top1": float}, keep_default_na=False)
     table["top1"] /= 100
-    table = table.sort_values(["protocol", "top1"], kind="stable", ignore_index=True)
-    table.attrs["legend"] = [
-        "Only numbers of one protocol may be compared: a random split puts clips of one video into both parts."
-    ]
-    return table
+    return Table.of(
+        table.sort_values(["protocol", "top1"], kind="stable", ignore_index=True),
+        "Only numbers of one protocol may be compared: a random split puts clips of one video into both parts.",
+    )

@@ -7,8 +7,8 @@ official it does not, so intervals over seeds of an official split do not hold t
 All accuracies are fractions (paper section 4.3 prints per cent).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,21 +16,12 @@ from scipy import stats
 
 from ctxlstm import evaluation
 from ctxlstm.experiments import runs
+from ctxlstm.report.table import Interval
 
 SETTING = (
-    "dataset",
-    "groups",
-    "backbone",
-    "rule",
-    "size",
-    "frames",
-    "hidden_size",
-    "embedding",
-    "epochs",
-    "learning_rate",
-    "validation",
-    "features_digest",
-)
+    "dataset", "groups", "backbone", "rule", "size", "frames", "hidden_size", "embedding", "epochs", "learning_rate",
+    "validation", "features_digest",
+)  # fmt: skip
 RUN = ["model", "variant", "batch_size", "batch_norm", "protocol", "fold", "seed"]  # what tells runs apart
 OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features follow the training part
 METRICS = {"last": "top1_last", "chosen": "top1_validation_chosen", "best": "top1_best"}
@@ -96,39 +87,30 @@ def usual(records: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["variant"] == ""]
 
 
-class Interval(NamedTuple):
-    """A mean, its 95 % interval (NaN where there is none), and in words what the interval rests on."""
-
-    mean: float
-    low: float
-    high: float
-    kind: str
-
-
 def mean_interval(
-    values: Sequence[float], predictions: Sequence[pd.DataFrame] = (), level: float = 0.95
+    values: Sequence[float], predictions: Callable[[], pd.DataFrame] | None = None, level: float = 0.95
 ) -> Interval:
     """Mean of one value a seed, with its t-interval over seeds, cut to 0..1.
 
     With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
-    the doubt: then the interval is that of `evaluation.interval`, clustered by group, of `predictions` (tables of
-    one seed, one a fold), and without them there is none.
+    the doubt: then the interval is that of `evaluation.interval`, clustered by group, of what `predictions` reads
+    (the test clips of one seed), and without it there is none.
     """
     values = np.asarray(values, dtype=float)
     if not len(values) or np.isnan(values).any():
-        return Interval(np.nan, np.nan, np.nan, "")
+        return Interval(np.nan)
     mean, n = float(values.mean()), len(values)
     if n > 1 and np.ptp(values) > 1e-12:
         half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
         return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), f"t, {n} seeds")
     why = "one seed" if n == 1 else f"{n} seeds equal"
-    if not predictions:
-        return Interval(mean, np.nan, np.nan, f"none, {why}")
+    if predictions is None:
+        return Interval(mean, kind=f"none, {why}")
+    clips = predictions()
     try:
-        low, high = evaluation.interval(pd.concat(predictions, ignore_index=True), level)
+        return Interval(mean, *evaluation.interval(clips, level), f"groups, {why}")
     except ValueError:  # one group only
-        return Interval(mean, np.nan, np.nan, f"none, {why}, one group")
-    return Interval(mean, low, high, f"groups, {why}")
+        return Interval(mean, kind=f"none, {why}, one group")
 
 
 def whole(rows: pd.DataFrame) -> pd.DataFrame:
@@ -154,29 +136,30 @@ def folds(rows: pd.DataFrame) -> str:
     return "1-3" if rows["fold"].nunique() == 3 else str(rows["fold"].iloc[0])
 
 
-def predictions_of_one_seed(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Predictions of the first seed, one table a fold; empty where the rows do not say where their files lie."""
-    if "folder" not in rows.columns or rows.empty:
-        return []
-    return [runs.predictions(row) for _, row in rows[rows["seed"] == rows["seed"].min()].iterrows()]
+def predictions(rows: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of all these runs, one below the other."""
+    return pd.concat([runs.predictions(row) for _, row in rows.iterrows()], ignore_index=True)
+
+
+def histories(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column of the histories of one head's rows under one protocol, (epochs, seeds): folds are averaged."""
+    rows = whole(rows)
+    curves = {index: runs.history(row).set_index("epoch")[column] for index, row in rows.iterrows()}
+    return pd.DataFrame(curves).T.groupby(rows["seed"]).mean().T
 
 
 def scores(rows: pd.DataFrame) -> dict:
     """Top-1 of one head under one protocol, mean and interval: last epoch, validation-chosen, best on the test part.
 
-    Keys last, last_low, last_high, likewise chosen and best, then seeds (number), folds and interval (what that
-    of `last` rests on). Predictions are of the last epoch, so with one seed only `last` has an interval.
+    Keys last, chosen and best (each an `Interval`), then seeds (number), folds and interval (what that of `last`
+    rests on). Predictions are of the last epoch, so with one seed only `last` has an interval.
     """
     rows = whole(rows)
-    cells, kind = {}, ""
-    for name, column in METRICS.items():
-        values = by_seed(rows, column)
-        same = len(values) == 1 or np.ptp(values) <= 1e-12
-        tables = predictions_of_one_seed(rows) if name == "last" and same else []
-        found = mean_interval(values, tables)
-        kind = kind or found.kind
-        cells |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
-    return cells | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": kind}
+    found = {name: mean_interval(by_seed(rows, column)) for name, column in METRICS.items()}
+    if len(rows) and np.isnan(found["last"].low):
+        first = rows[rows["seed"] == rows["seed"].min()]
+        found["last"] = mean_interval(by_seed(rows, METRICS["last"]), partial(predictions, first))
+    return found | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": found["last"].kind}
 
 
 def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.DataFrame], str]:
@@ -187,7 +170,10 @@ def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.Dat
     keys = [set(zip(rows["seed"], rows["fold"], strict=True)) for rows in heads]
     shared, every = set.intersection(*keys), set.union(*keys)
     official = any((rows["protocol"] == "official").any() for rows in heads)
-    names = names or [_name(rows, i) for i, rows in enumerate(heads)]
+    names = names or [
+        " ".join(filter(None, rows.iloc[0][["model", "variant"]])) if len(rows) else f"head {i}"
+        for i, rows in enumerate(heads, start=1)
+    ]
     notes = []
     for seed, fold in sorted(every - shared):
         lacking = [name for name, own in zip(names, keys, strict=True) if (seed, fold) not in own]
@@ -200,32 +186,25 @@ def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.Dat
     return cut, "without " + "; ".join(notes) if notes else ""
 
 
-def _name(rows: pd.DataFrame, number: int) -> str:
-    if rows.empty:
-        return f"head {number + 1}"
-    row = rows.iloc[0]
-    return " ".join(filter(None, (row["model"], row["variant"])))
-
-
 def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
     """Difference a minus b of two heads under one protocol over their common seeds (`evaluation.paired_over_seeds`).
 
-    Keys difference, difference_low, difference_high, p, compared_seeds, note. The note names seeds that one head
-    lacks. Interval and p are NaN with fewer than two common seeds, and where every seed gives the same
-    difference: a t-test knows nothing then.
+    Keys difference (an `Interval`), p, compared_seeds, note. The note names seeds that one head lacks. Interval and
+    p are NaN with fewer than two common seeds, and where every seed gives the same difference: a t-test knows
+    nothing then.
     """
     (a, b), note = common(a, b)
     mine, other = by_seed(a, column), by_seed(b, column)
-    cells = {"difference": float((mine - other).mean()) if len(mine) else np.nan}
-    cells |= {"difference_low": np.nan, "difference_high": np.nan, "p": np.nan}
+    difference, p = Interval(float((mine - other).mean()) if len(mine) else np.nan), np.nan
     if len(mine) < 2 or mine.isna().any() or other.isna().any():
         why = f"{len(mine) or 'no'} common seed{'s' * (len(mine) > 1)}: no test"
     else:
         test = evaluation.paired_over_seeds(mine.to_dict(), other.to_dict())
         why = "all differences equal: no test" if test.low == test.high else ""
         if not why:
-            cells |= {"difference_low": test.low, "difference_high": test.high, "p": test.p}
-    return cells | {"compared_seeds": len(mine), "note": "; ".join(filter(None, (note, why)))}
+            difference, p = Interval(difference.mean, test.low, test.high), test.p
+    note = "; ".join(filter(None, (note, why)))
+    return {"difference": difference, "p": p, "compared_seeds": len(mine), "note": note}
 
 
 def pooled_mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
@@ -265,14 +244,6 @@ INTERVALS = (
     "draw splits of the same clips, and official splits do not change with the seed: the t-intervals are somewhat narrow."
 )
 BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."
-
-
-def finished(rows: Iterable[dict], columns: list[str], *legend: str) -> pd.DataFrame:
-    """Rows as a table with at least these columns, in this order where there is no row, and its legend."""
-    rows = list(rows)
-    table = pd.DataFrame(rows, columns=None if rows else columns)
-    table.attrs["legend"] = [line for line in legend if line]
-    return table
 
 
 def of(rows: pd.DataFrame, model: str, protocol: str) -> pd.DataFrame:
