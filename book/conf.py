@@ -8,7 +8,7 @@ project = "Context-LSTM on UCF101, rebuilt and checked"
 author = "The authors of the Context-LSTM book"
 copyright = "text and figures CC BY 4.0, code BSD-3-Clause"
 
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints", "**.py"]
 nb_execution_mode = "off"  # what is shown is what `make render` left in the notebooks
 nb_merge_streams = True
@@ -16,6 +16,12 @@ nb_ipywidgets_js = {}  # widgets live in JupyterLab; the page shows the figure b
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 2
 nitpicky = True
+
+# The package's pages come from its docstrings (book/api.md).
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+default_role = "code"  # what stands in single backticks in a docstring
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of PyTorch, NumPy and pandas have no page here
 
 # MathJax 2 as one of JupyterLab's own packages brings it along: equations need no network.
 html_static_path = ["_static", str(Path(jupyter_server_mathjax.__file__).parent / "static")]

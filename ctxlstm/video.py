@@ -61,6 +61,7 @@ def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
     - "first": 0 ... T-1, as the public code base does (its frames 1-28); the last frame of a shorter clip is repeated.
     - "uniform": the centres of T equal segments, floor((i + 0.5) n / T); a shorter clip repeats frames evenly.
     - "all": 0 ... n-1; `frames` is ignored.
+
     Raises ValueError for an unknown rule, for fewer than 1 frame asked for, and for a clip without frames.
     """
     _check(rule, frames)
