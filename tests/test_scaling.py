@@ -1,13 +1,12 @@
 """The cost model of benchmarks/scaling.md: its arithmetic, where the bottleneck moves, and page against record."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import harness, scaling, scalingpage
-from benchmarks.scalingmodel import (
+from benchmarks import scaling
+from benchmarks.scaling import (
     BATCH,
     GPU_MACHINE,
     Costs,
@@ -46,9 +45,9 @@ def test_fit_recovers_known_costs_and_gives_none_below_zero():
 
 def test_a_clip_costs_what_its_frames_and_pixels_cost():
     assert COSTS.clip(DATA) == pytest.approx(0.001 + 28 * 3e-4)
-    double = replace(DATA, pixels=2 * DATA.pixels)
+    double = DATA._replace(pixels=2 * DATA.pixels)
     assert COSTS.clip(double) == pytest.approx(0.001 + 2 * 28 * 3e-4)
-    whole = replace(DATA, decoded=280, codec=2)
+    whole = DATA._replace(decoded=280, codec=2)
     assert COSTS.clip(whole) == pytest.approx(0.001 + 280 * 2e-4 + 28 * 2e-4)
 
 
@@ -57,21 +56,21 @@ def test_a_machines_seconds_shrink_with_their_number_and_the_stores_do_not():
     for resource in ("cores", "GPU", "network"):
         assert one[resource] == pytest.approx(100 * hundred[resource])
     assert one["store"] == hundred["store"] == pytest.approx(800_000 * (1e6 + feature_bytes()) / STORE)
-    twice = extract(1, data=replace(DATA, clips=2 * DATA.clips))
+    twice = extract(1, data=DATA._replace(clips=2 * DATA.clips))
     assert twice == pytest.approx({resource: 2 * seconds for resource, seconds in one.items()})
 
 
 def test_without_a_gpu_the_backbone_is_added_to_the_cores():
-    busy, cores = extract(1), extract(1, replace(GPU_MACHINE, gpu=False))
+    busy, cores = extract(1), extract(1, GPU_MACHINE._replace(gpu=False))
     assert "GPU" not in cores
     assert cores["cores"] == pytest.approx(busy["cores"] + busy["GPU"])
 
 
 def test_the_bottleneck_of_extraction_moves_from_computing_to_the_store():
     assert slowest(extract(1))[0] == "GPU"
-    whole_clips = replace(DATA, decoded=1000)
+    whole_clips = DATA._replace(decoded=1000)
     assert slowest(extract(1, data=whole_clips))[0] == "cores"
-    assert slowest(extract(1, replace(GPU_MACHINE, network=1e6)))[0] == "network"
+    assert slowest(extract(1, GPU_MACHINE._replace(network=1e6)))[0] == "network"
     limit = store_limits_from(GPU_MACHINE, DATA, "resnet50", COSTS, STORE)
     assert 2 < limit < 1000
     assert slowest(extract(limit))[0] == "store"
@@ -83,13 +82,13 @@ def test_the_bottleneck_of_training_moves_with_machines_and_memory():
     steps, share = DATA.clips / BATCH, DATA.clips * feature_bytes()
     assert train(1)["disk"] == pytest.approx(share / GPU_MACHINE.disk_speed)  # 92 GB, more than its memory
     assert train(1)["network"] == train(1)["store"] == 0
-    roomy = replace(GPU_MACHINE, memory=1e12)
+    roomy = GPU_MACHINE._replace(memory=1e12)
     assert train(1, roomy)["disk"] == 0
     two = train(2, roomy)
     assert two["network"] == pytest.approx(steps / 2 * sum_bytes(HEAD) / GPU_MACHINE.network)
     assert slowest(train(1, roomy))[0] == "GPU"
     assert slowest(two)[0] == "network"
-    small = replace(GPU_MACHINE, memory=share / 15, disk=share / 5)
+    small = GPU_MACHINE._replace(memory=share / 15, disk=share / 5)
     assert train(1, small)["store"] == pytest.approx(share / STORE)
     assert train(1, small)["disk"] == 0
     assert train(10, small)["store"] == 0
@@ -99,7 +98,7 @@ def test_the_bottleneck_of_training_moves_with_machines_and_memory():
 
 
 def test_an_epoch_is_at_least_one_step():
-    few = replace(DATA, clips=100)
+    few = DATA._replace(clips=100)
     assert train(2, data=few)["GPU"] == train(1000, data=few)["GPU"] == pytest.approx(BATCH / 5000)
 
 
@@ -114,21 +113,23 @@ def test_everything_is_measured_and_predicted_at_small_size():
     assert set(raw["parameters"]) == {"cnn_lstm", "context_lstm"}
 
 
-def test_the_page_follows_from_its_record(tmp_path):
-    assert not scalingpage.stale()
-    assert scaling.main(["--check"]) == 0
-    text = scalingpage.PAGE.read_text(encoding="utf-8")
+def test_the_page_follows_from_its_record(tmp_path, monkeypatch):
+    text = scaling.PAGE.read_text(encoding="utf-8")
+    assert scaling.render() == text
     copy = tmp_path / "scaling.md"
     copy.write_text(text.replace("extraction, resnet50 |", "extraction, resnet50 | 1", 1), encoding="utf-8")
-    assert scalingpage.stale(copy)
-    scalingpage.write(page=copy)
+    monkeypatch.setattr(scaling, "PAGE", copy)
+    scaling.main(["--page"])
     assert copy.read_text(encoding="utf-8") == text
 
 
+def the_record():
+    """The record that the page names."""
+    return json.loads(scaling.record_of(scaling.PAGE).read_text(encoding="utf-8"))
+
+
 def test_the_costs_on_the_page_are_fitted_to_the_times_in_the_record():
-    name = scalingpage.record_of(scalingpage.PAGE).name
-    record = json.loads((harness.RESULTS / name).read_text(encoding="utf-8"))
-    for stage in record["raw"]["stages"].values():
+    for stage in the_record()["raw"]["stages"].values():
         # The record has five digits of each time, and a small coefficient may be a difference of large ones: the lines
         # are compared where they were measured.
         columns = np.array(stage["columns"])  # (N, k)
@@ -140,8 +141,8 @@ def test_a_page_without_record_and_a_stage_lost_in_noise_are_refused(tmp_path):
     page = tmp_path / "scaling.md"
     page.write_text("nothing", encoding="utf-8")
     with pytest.raises(ValueError, match=r"scaling\.md names no record: run python -m benchmarks\.scaling"):
-        scalingpage.stale(page)
-    record = json.loads(scalingpage.record_of(scalingpage.PAGE).read_text(encoding="utf-8"))
+        scaling.render(page)
+    record = the_record()
     record["raw"]["stages"]["disk, read"]["coefficients"][-1] = 0
     with pytest.raises(ValueError, match="disk, read took no longer at twice the size: measure again"):
-        scalingpage.machine_of(record)
+        scaling.machine_of(record)
