@@ -17,7 +17,7 @@
 # papermill papermill_runs/ablation.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Study` can be given with
 # `-p` too, and then counts before the config.
 #
 # **Before you run it, guess:** which of these costs the most accuracy: no hand-over of states, one block instead of
@@ -35,18 +35,16 @@ scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of 
 cpu: bool = False  # do not use a GPU
 
 # %%
-from dataclasses import replace
-
 from ctxlstm import models
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Study
 
-settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
+study = Study.from_notebook(globals(), besides=("workers", "scheduler"))
 TABLE2 = ("cnn_lstm", "context_lstm_no_pool", "context_lstm_bn_relu", "context_lstm")
-readings = settings.readings or tuple(models.READINGS)
-jobs = replace(settings, models=TABLE2).jobs()
+readings = study.readings or tuple(models.READINGS)
+jobs = study.replace(models=TABLE2).runs()
 for name in readings:
     if options := models.READINGS[name]:
-        jobs += replace(settings, models=("context_lstm",), options=options).jobs()
+        jobs += study.replace(models=("context_lstm",), options=options).runs()
 print(f"{len(jobs)} runs: {len(TABLE2)} models of the paper's ablation, {len(readings)} readings")
 
 # %%
@@ -66,9 +64,9 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 # test part of one run. Times and memory are measured by `cost.ipynb`.
 
 # %%
-folder = runs.prepare(settings.results)
+folder = runs.prepare(study.results)
 records = runs.table(folder / name for name in done.loc[done["status"] != "failed", "run"])
-protocol = settings.protocols[0]
+protocol, *_ = study.protocols
 text.readable(paper_tables.table2(records, protocol=protocol))
 
 # %% [markdown]

@@ -17,7 +17,7 @@
 # papermill papermill_runs/batch_size.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Study` can be given with
 # `-p` too, and then counts before the config.
 
 # %% tags=["parameters"]
@@ -32,14 +32,12 @@ scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of 
 cpu: bool = False  # do not use a GPU
 
 # %%
-from dataclasses import replace
+from ctxlstm.experiments.settings import Study
 
-from ctxlstm.experiments.settings import Settings
-
-settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
-both = replace(settings, models=("cnn_lstm", "context_lstm"))
-jobs = [job for size in settings.batch_sizes for job in replace(both, batch_size=size).jobs()]
-print(f"{len(jobs)} runs: two models, batch sizes {', '.join(map(str, settings.batch_sizes))}")
+study = Study.from_notebook(globals(), besides=("workers", "scheduler"))
+both = study.replace(models=("cnn_lstm", "context_lstm"))
+jobs = [run for size in study.batch_sizes for run in both.replace(batch_size=size).runs()]
+print(f"{len(jobs)} runs: two models, batch sizes {', '.join(map(str, study.batch_sizes))}")
 
 # %%
 from IPython.display import display
@@ -58,7 +56,7 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 # scales the learning rate with the batch asks another question.
 
 # %%
-folder = runs.prepare(settings.results)
+folder = runs.prepare(study.results)
 records = runs.table(folder / name for name in done.loc[done["status"] != "failed", "run"])
 text.readable(study_tables.batch_size_curve(records))
 

@@ -39,16 +39,13 @@ cpu: bool = False  # do not use a GPU
 
 # %%
 import os
-from dataclasses import asdict, replace
 
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Run
 
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
     "1"  # to ask for GPUs must not start CUDA here, see notebook_launcher
 )
-one = {"models": (model,), "folds": (), "seeds": ()} | ({"protocols": (protocol,)} if protocol else {})
-job = Settings.from_notebook(globals(), besides=("model", "protocol", "processes"), **one)
-job = replace(job, protocols=job.protocols[:1])
+run = Run.from_notebook(globals(), besides=("processes",))
 
 # %% [markdown]
 # Clips and features are made by one process before the others start, and not by this one: once a notebook has used a GPU,
@@ -60,15 +57,15 @@ from multiprocessing import get_context
 
 from ctxlstm.experiments import runs, steps
 
-folder = runs.prepare(job.results).resolve()
-clips = steps.clips(job)
+folder = runs.prepare(run.results).resolve()
+clips = steps.clips(run)
 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-    process.submit(steps.extract, job, clips, steps.split(job, clips)).result()
+    process.submit(steps.extract, run, clips, steps.split(run, clips)).result()
 
 # %% [markdown]
 # ## From a shell: `accelerate launch`
 #
-# The job goes into a file, `job.yaml`: the settings of one model, protocol and seed. The module
+# The run goes into a file, `job.yaml`: its model, protocol, seed and all other settings. The module
 # `ctxlstm.experiments.launch` reads it. `--multi_gpu` asks Accelerate for torchrun's way to start processes, which
 # serves a CPU too.
 #
@@ -83,10 +80,9 @@ with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
 # %%
 import yaml
 
-shell = replace(job, results=str(folder / "shell"))
-values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(shell).items()}
+shell = run.replace(results=folder / "shell")
 path = folder / "job.yaml"
-path.write_text(yaml.safe_dump(values), encoding="utf-8")
+path.write_text(yaml.safe_dump(shell.model_dump(mode="json")), encoding="utf-8")
 # %%
 import subprocess
 import sys
@@ -114,7 +110,7 @@ from accelerate import notebook_launcher
 
 from ctxlstm.experiments import launch
 
-cell = replace(job, results=str(folder / "cell"))
+cell = run.replace(results=folder / "cell")
 stop = signal.getsignal(signal.SIGTERM)
 notebook_launcher(launch.train, (cell,), num_processes=processes)
 _ = signal.signal(
@@ -125,7 +121,7 @@ _ = signal.signal(
 # ## Beside one process
 
 # %%
-alone = launch.train(replace(job, results=str(folder / "alone")))
+alone = launch.train(run.replace(results=folder / "alone"))
 
 # %% [markdown]
 # Each row is an epoch. The two launchers give the same losses; those of one process are close to them on GPUs, and on a

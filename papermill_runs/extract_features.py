@@ -17,7 +17,7 @@
 # papermill papermill_runs/extract_features.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Study` can be given with
 # `-p` too, and then counts before the config.
 #
 # One process uses all cores, and a GPU where there is one. Past one machine give `-p scheduler tcp://host:8786`, any
@@ -37,10 +37,10 @@ workers: int = 0  # processes of a local Dask cluster; 0 or 1: in this process, 
 scheduler: str = ""  # address of a Dask scheduler, whose workers extract
 
 # %%
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Study
 
-settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
-if settings.on_frames:
+study = Study.from_notebook(globals(), besides=("workers", "scheduler"))
+if study.on_frames:
     raise ValueError(
         "batch_norm drift and finetune give other numbers every epoch, which cannot be kept: see train.ipynb"
     )
@@ -57,7 +57,7 @@ from ctxlstm import features as feature_cache
 from ctxlstm import figures
 from ctxlstm.experiments import steps
 
-clips = steps.clips(settings)
+clips = steps.clips(study)
 by_class = clips.groupby("label").agg(clips=("name", "size"), groups=("group", "nunique"))
 print(f"{len(clips)} clips, {len(by_class)} classes, {by_class['groups'].sum()} groups")
 by_class.describe().loc[["min", "mean", "max"]].round(1)
@@ -70,10 +70,10 @@ by_class.describe().loc[["min", "mean", "max"]].round(1)
 
 # %%
 start = time.monotonic()
-jobs = settings.jobs() if settings.batch_norm == "adapted" else settings.jobs()[:1]
-splits = {(job.protocols[0], job.fold, job.seed): job for job in jobs}
+runs = study.runs() if study.batch_norm == "adapted" else study.runs()[:1]
+splits = {(run.protocol, run.fold, run.seed): run for run in runs}
 where = {"workers": workers, "scheduler": scheduler}
-folders = {steps.extract(job, clips, steps.split(job, clips), **where): name for name, job in splits.items()}
+folders = {steps.extract(run, clips, steps.split(run, clips), **where): name for name, run in splits.items()}
 print(f"{time.monotonic() - start:.0f} s for {len(folders)} set(s) of features")
 
 # %%

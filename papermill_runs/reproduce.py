@@ -59,7 +59,6 @@ cpu: bool = False  # do not use a GPU
 
 # %%
 import time
-from dataclasses import replace
 
 import pandas as pd
 from IPython.display import display
@@ -67,10 +66,10 @@ from IPython.display import display
 from ctxlstm import evaluation, figures, stickfigures, ucf101, video
 from ctxlstm import features as feature_cache
 from ctxlstm.experiments import runs, steps
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Study
 
-settings = Settings.from_notebook(globals())
-results_folder = runs.prepare(settings.results)
+study = Study.from_notebook(globals())
+results_folder = runs.prepare(study.results)
 started = time.monotonic()
 
 # %% [markdown]
@@ -81,7 +80,7 @@ started = time.monotonic()
 # background.
 
 # %%
-clips = steps.clips(settings)
+clips = steps.clips(study)
 print(
     f"{len(clips)} clips, {clips['label'].nunique()} classes, {clips.groupby(['label', 'group']).ngroups} groups"
 )
@@ -91,7 +90,7 @@ print(
 # what tells them apart is the order of the frames, here from left to right.
 
 # %%
-if settings.dataset == "stickfigures":
+if study.dataset == "stickfigures":
     pair = stickfigures.REVERSED_PAIRS[0]
     shown = [
         video.read_frames(clips.query("label == @label")["path"].iloc[0], 8, "uniform").images
@@ -112,8 +111,9 @@ else:
 
 
 # %%
-jobs = {protocol: replace(settings, protocols=(protocol,)) for protocol in settings.protocols}
-splits = {protocol: steps.split(job, clips) for protocol, job in jobs.items()}
+jobs = study.replace(folds=(), seeds=()).runs()  # one fold, one seed
+on = {run.protocol: run for run in jobs}  # one of a protocol's runs stands for all: they share split and features
+splits = {protocol: steps.split(run, clips) for protocol, run in on.items()}
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
@@ -135,11 +135,11 @@ pd.DataFrame(
 
 
 # %%
-if settings.batch_norm == "imagenet":
-    same = steps.features(settings, clips, next(iter(splits.values())))
-    features = dict.fromkeys(splits, same)
+if study.batch_norm == "imagenet":
+    first, *_ = splits
+    features = dict.fromkeys(splits, steps.features(on[first], clips, splits[first]))
 else:  # BatchNorm adapted to the training part gives every split its own features
-    features = {protocol: steps.features(jobs[protocol], clips, split) for protocol, split in splits.items()}
+    features = {protocol: steps.features(run, clips, splits[protocol]) for protocol, run in on.items()}
 some = next(iter(features.values()))
 print(f"features x {tuple(some.x.shape)} = (N clips, T frames, D numbers a frame)")
 some.left_out if len(some.left_out) else print("no clip was left out")
@@ -153,13 +153,12 @@ some.left_out if len(some.left_out) else print("no clip was left out")
 
 # %%
 folders = {}
-for protocol, split in splits.items():
-    part = feature_cache.align(split, clips, features[protocol])
-    for name in settings.models:
-        report = steps.progress(f"{name}, {protocol} split", settings.epochs)
-        folders[name, protocol] = steps.train(
-            settings, name, protocol, features[protocol], part, results=results_folder, on_epoch=report
-        )
+for run in jobs:
+    own = features[run.protocol]
+    part = feature_cache.align(splits[run.protocol], clips, own)
+    report = steps.progress(f"{run.model}, {run.protocol} split", run.epochs)
+    folder = steps.train(run, own, part, results=results_folder, on_epoch=report)
+    folders[run.model, run.protocol] = folder
 records = pd.DataFrame([runs.read(folder) for folder in folders.values()])
 
 # %% [markdown]
@@ -210,7 +209,7 @@ intervals = pd.DataFrame(
 display(figures.heads_by_protocol(intervals))
 
 # %%
-if settings.dataset == "stickfigures":  # kept beside the run records; no frame of real clips is kept
+if study.dataset == "stickfigures":  # kept beside the run records; no frame of real clips is kept
     overview = figures.overview(dict(zip(pair, shown, strict=True)), intervals)
     figures.save(overview, results_folder / "overview.png")
 
@@ -220,7 +219,7 @@ if settings.dataset == "stickfigures":  # kept beside the run records; no frame 
 # dot is what choosing the epoch on the test part is worth in this run.
 
 # %%
-last = settings.protocols[-1]
+last = study.protocols[-1]
 trained = {
     model: table for (model, protocol), table in histories.items() if protocol == last and len(table) > 1
 }
@@ -233,14 +232,14 @@ display(figures.curves(trained, title=f"{last} split")) if trained else print(
 # diagonal between a movement and its reverse are clips whose order was not understood.
 
 # %%
-matrix = evaluation.confusion(predictions[settings.models[-1], last])
-display(figures.confusion(matrix, title=f"{settings.models[-1]}, {last} split"))
+matrix = evaluation.confusion(predictions[study.models[-1], last])
+display(figures.confusion(matrix, title=f"{study.models[-1]}, {last} split"))
 
 # %% [markdown]
 # The same by class, worst first: `top1` is a share, `most_confused_with` the class most often said instead.
 
 # %%
-evaluation.per_class(predictions[settings.models[-1], last]).sort_values("top1").head(6)
+evaluation.per_class(predictions[study.models[-1], last]).sort_values("top1").head(6)
 
 # %% [markdown]
 # ## 8 What the numbers show
@@ -254,20 +253,20 @@ def said(model: str, protocol: str) -> str:
 
 
 ranking = list(intervals[intervals["protocol"] == last].sort_values("top1", ascending=False)["model"])
-first = settings.models[0]
+first, *_ = study.models
 sentence = (
     f"on the {last} split the heads rank {', '.join(f'{model} {said(model, last)}' for model in ranking)}"
 )
-if settings.validation:  # one epoch may differ much from the next: the last one is not the whole story
+if study.validation:  # one epoch may differ much from the next: the last one is not the whole story
     chosen = ", ".join(f"{model} {table.loc[(model, last), 'chosen']} %" for model in ranking)
     sentence += f", and at the epoch that the validation part chooses they have {chosen}"
-if "paper" in settings.protocols and last != "paper":
+if "paper" in study.protocols and last != "paper":
     shares = f"{leaks['paper'].share:.0%} and {leaks[last].share:.0%}"
     sentence = (
         f"{first} scores {said(first, 'paper')} on the random split and {said(first, last)} on the {last} split, where "
         f"{shares} of the test clips have a sibling in training; " + sentence
     )
 print(
-    f"After {settings.epochs} epochs, one run a head, one seed: {sentence}; ranks whose intervals overlap may be chance."
+    f"After {study.epochs} epochs, one run a head, one seed: {sentence}; ranks whose intervals overlap may be chance."
 )
 print(f"{time.monotonic() - started:.0f} s in all for {len(folders)} run records.")

@@ -16,7 +16,7 @@
 # papermill papermill_runs/sweep.ipynb out.ipynb --log-output -p config ucf101_paper -p root /data/UCF101
 # ```
 #
-# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Settings` can be given with
+# `config` is a file of papermill_runs/configs/ or a path. Any name of `ctxlstm.experiments.settings.Study` can be given with
 # `-p` too, and then counts before the config. Kill it whenever you like: the same command goes on where it was.
 #
 # For several machines start, on folders that all of them see,
@@ -42,11 +42,11 @@ scheduler: str = ""  # address of a Dask scheduler (default: a local cluster of 
 cpu: bool = False  # do not use a GPU
 
 # %%
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Study
 
-settings = Settings.from_notebook(globals(), besides=("workers", "scheduler"))
-jobs = settings.jobs()
-print(f"{len(jobs)} runs: {len(settings.models)} models, protocols {', '.join(settings.protocols)}")
+study = Study.from_notebook(globals(), besides=("workers", "scheduler"))
+jobs = study.runs()
+print(f"{len(jobs)} runs: {len(study.models)} models, protocols {', '.join(study.protocols)}")
 
 # %% [markdown]
 # ## All runs
@@ -73,7 +73,7 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 # whole account, with the paper's numbers beside it, is `report.ipynb`.
 
 # %%
-folder = runs.prepare(settings.results)
+folder = runs.prepare(study.results)
 names = list(done.loc[done["status"] != "failed", "run"])
 records = runs.table(folder / name for name in names)
 text.readable(study_tables.leak(records))

@@ -14,7 +14,7 @@
 # ```
 #
 # `config` is a file of papermill_runs/configs/ or a path; of its models, folds and seeds this notebook takes none: the
-# model is named here, `-p fold 2` and `-p seed 1` choose others. Any name of `ctxlstm.experiments.settings.Settings` can be given
+# model is named here, `-p fold 2` and `-p seed 1` choose others. Any name of `ctxlstm.experiments.settings.Run` can be given
 # with `-p` too, and then counts before the config: `-p options "{handover: none}"` for another reading of the paper,
 # `-p batch_norm drift` for the backbone as the public code base has it (slow: every frame in every epoch), and
 # `-p config ucf101_finetune` or `-p finetune true` to train the backbone too (slower still: for a GPU).
@@ -31,28 +31,23 @@ results: str = ""  # folder that gets the run folder (default: papermill_runs/ou
 cpu: bool = False  # do not use a GPU
 
 # %%
-from dataclasses import replace
+from ctxlstm.experiments.settings import Run
 
-from ctxlstm.experiments.settings import Settings
-
-one = {"models": (model,), "folds": (), "seeds": ()} | ({"protocols": (protocol,)} if protocol else {})
-job = Settings.from_notebook(globals(), besides=("model", "protocol"), **one)
-job = replace(job, protocols=job.protocols[:1])
-(protocol,) = job.protocols
+run = Run.from_notebook(globals())
 
 # %%
 from IPython.display import display
 
-from ctxlstm import evaluation, figures, ucf101
+from ctxlstm import evaluation, figures, models, ucf101
 from ctxlstm import features as feature_cache
 from ctxlstm.experiments import runs, steps
 
-results_folder = runs.prepare(job.results)
-clips = steps.clips(job)
-split = steps.split(job, clips)
+results_folder = runs.prepare(run.results)
+clips = steps.clips(run)
+split = steps.split(run, clips)
 leak = ucf101.leakage(clips, split)
 counts = f"{len(split.train)} clips to train on, {len(split.test)} to test"
-print(f"protocol {protocol}: {counts}, {leak.share:.1%} of them with a sibling")
+print(f"protocol {run.protocol}: {counts}, {leak.share:.1%} of them with a sibling")
 
 # %% [markdown]
 # ## The head
@@ -61,9 +56,9 @@ print(f"protocol {protocol}: {counts}, {leak.share:.1%} of them with a sibling")
 # every epoch and its numbers are trained too.
 
 # %%
-features = steps.features(job, clips, split)
-network = steps.network(job, model, features)
-print(network.head if job.on_frames else network)
+features = steps.features(run, clips, split)
+network = steps.network(run, features)
+print(network.head if run.on_frames else network)
 print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numbers to train")
 
 # %% [markdown]
@@ -74,10 +69,9 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 
 # %%
 part = feature_cache.align(split, clips, features)
-label = " ".join(filter(None, [model, job.variant, protocol]))
-folder = steps.train(
-    job, model, protocol, features, part, results=results_folder, on_epoch=steps.progress(label, job.epochs)
-)
+label = " ".join(filter(None, [run.model, models.variant(run.options), run.protocol]))
+report = steps.progress(label, run.epochs)
+folder = steps.train(run, features, part, results=results_folder, on_epoch=report)
 record = runs.read(folder)
 
 # %% [markdown]
@@ -101,7 +95,7 @@ print(f"mean negative log-likelihood {record['nll']:.3f} nats, expected calibrat
 # the distance from triangle to dot is what choosing on the test part is worth.
 
 # %%
-display(figures.curves({model: history}, title=label)) if len(history) > 1 else print(
+display(figures.curves({run.model: history}, title=label)) if len(history) > 1 else print(
     "this head learns in one step"
 )
 

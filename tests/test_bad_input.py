@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from test_runs import settings
+from test_runs import run
 from test_training import make_features
 
 from ctxlstm import backbone, features, models, stickfigures, training, ucf101, video
@@ -92,9 +92,7 @@ def extract(clips, out, net, **changes) -> features.Extraction:
 
 
 def train(data, split, results, on_epoch=None, **changes) -> Path:
-    return steps.train(
-        settings(**changes), "context_lstm", "grouped", data, split, results=results, on_epoch=on_epoch
-    )
+    return steps.train(run(**changes), data, split, results=results, on_epoch=on_epoch)
 
 
 def assert_same_record(folder: Path, expected: Path) -> None:

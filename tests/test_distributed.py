@@ -129,10 +129,10 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(shared):
 def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tiny_clips, tmp_path):
     job = {
         "dataset": "ucf101", "root": str(tiny_clips), "cache": str(tmp_path / "cache"), "size": 32, "frames": 4,
-        "models": ["context_lstm"], "protocols": ["paper"], "hidden_size": 4, "embedding": [8], "epochs": 4,
+        "model": "context_lstm", "protocol": "paper", "hidden_size": 4, "embedding": [8], "epochs": 4,
         "batch_size": 5, "validation": 0.0, "cpu": True, "results": str(tmp_path / "two"),
     }  # fmt: skip
-    one = settings.Settings(**job | {"results": str(tmp_path / "one")})
+    one = settings.Run(**job | {"results": str(tmp_path / "one")})
     record = train(one)
 
     class Stop(Exception):
@@ -142,12 +142,12 @@ def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tin
         if row["epoch"] == 2:
             raise Stop
 
-    two = settings.Settings(**job)
+    two = settings.Run(**job)
     clips = steps.clips(two)
     split = steps.split(two, clips)
     features = steps.features(two, clips, split)
     with pytest.raises(Stop):
-        steps.train(two, "context_lstm", "paper", features, split, on_epoch=stop)
+        steps.train(two, features, split, on_epoch=stop)
     assert list((tmp_path / "two").glob("*.part/checkpoint.safetensors"))
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
     accelerate_launch(["-m", "ctxlstm.experiments.launch", str(tmp_path / "job.yaml")])
@@ -171,12 +171,6 @@ def test_a_head_gets_shared_batch_norm_and_a_backbone_keeps_its_own():
     assert shared[0].momentum == 0.01
     assert model["head"].state_dict().keys() == net.state_dict().keys()
     assert torch.equal(model["head"].eval()(x), net.eval()(x))
-
-
-def test_a_job_of_many_runs_is_refused(tiny_clips):
-    many = settings.Settings(dataset="ucf101", root=str(tiny_clips), seeds=(0, 1))
-    with pytest.raises(ValueError, match="give one model, one protocol and one seed"):
-        train(many)
 
 
 def test_more_processes_than_clips_of_a_batch():

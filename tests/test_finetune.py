@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ctxlstm import backbone, features, models, training, ucf101
 from ctxlstm.cost import finetuning, measured
 from ctxlstm.experiments import runs, steps
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Run
 from ctxlstm.models import augment, online
 
 HEAD = {"input_size": 1280, "num_classes": 3, "hidden_size": 8, "num_blocks": 1, "embedding": (16,)}
@@ -269,9 +269,9 @@ def test_bf16_rounds_the_backbone_and_leaves_the_head_float32():
 
 
 def test_a_run_from_settings_leaves_a_record_that_says_so(frames, split, tmp_path):
-    asked = Settings(
-        models=("mean_linear",),
-        protocols=("grouped",),
+    asked = Run(
+        model="mean_linear",
+        protocol="grouped",
         size=32,
         epochs=1,
         batch_size=6,
@@ -282,12 +282,12 @@ def test_a_run_from_settings_leaves_a_record_that_says_so(frames, split, tmp_pat
         images=4,
         results=str(tmp_path),
     )
-    folder = steps.train(asked, "mean_linear", "grouped", frames, split)
+    folder = steps.train(asked, frames, split)
     record = runs.read(folder)
     assert (record["finetune"], record["augment"]) == (True, "crop")
     assert record["parameters"] > 3_000_000, "the backbone's are among them"
-    plain = replace(asked, finetune=False, augment="")
-    assert runs.run_id(plain.run("mean_linear", "grouped", frames.digest)) != folder.name
+    plain = asked.replace(finetune=False, augment="")
+    assert runs.run_id(plain.params(frames.digest)) != folder.name
 
 
 def test_what_cannot_be_fine_tuned_is_refused_with_a_sentence():

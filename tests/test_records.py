@@ -14,7 +14,7 @@ import pytest
 
 from ctxlstm import cost, evaluation, models
 from ctxlstm.experiments import runs
-from ctxlstm.experiments.settings import Settings, read_config
+from ctxlstm.experiments.settings import Study, read_config
 from ctxlstm.report import claims, paper_tables, studies, study_tables, text
 
 ROOT = Path(__file__).parents[1]
@@ -77,10 +77,10 @@ def test_every_record_is_whole_and_made_by_committed_code(name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_run_of_the_config_is_there(name, tmp_path):
-    asked = Settings(**read_config(name) | {"root": str(tmp_path)})
+    asked = Study(**read_config(name) | {"root": str(tmp_path)})
     main = studies.usual(load(name))
     found = set(zip(main["model"], main["protocol"], main["fold"], main["seed"], strict=True))
-    assert found == {(j.models[0], j.protocols[0], j.fold, j.seed) for j in asked.jobs()}
+    assert found == {(run.model, run.protocol, run.fold, run.seed) for run in asked.runs()}
     assert set(main["epochs"][main["parameters"] > 0]) == {asked.epochs}
     readings = set(load("ucf101_subset")["variant"]) - {""}
     assert readings == set(models.READINGS) - {"default"}

@@ -1,6 +1,5 @@
 """Run records: whole or not there, true to their files, and free of the machine they were made on."""
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -15,12 +14,11 @@ from test_training import make_features
 
 from ctxlstm import models, training, ucf101
 from ctxlstm.experiments import runs, steps, sweep
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Run, Study
 
 DEFAULTS = {
     "size": 64,
     "frames": 5,
-    "models": ["mean_linear", "context_lstm"],
     "hidden_size": 4,
     "embedding": [8],
     "epochs": 3,
@@ -29,8 +27,12 @@ DEFAULTS = {
 }
 
 
-def settings(**changes) -> Settings:
-    return Settings(**(DEFAULTS | changes))
+def run(**changes) -> Run:
+    return Run(**(DEFAULTS | {"model": "context_lstm", "protocol": "grouped"} | changes))
+
+
+def settings(**changes) -> Study:
+    return Study(**(DEFAULTS | {"models": ["mean_linear", "context_lstm"]} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def split(data):
 
 @pytest.fixture
 def record(data, split, tmp_path):
-    return steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+    return steps.train(run(), data, split, results=tmp_path)
 
 
 def test_a_record_holds_what_the_contract_says(record, data, split):
@@ -89,10 +91,14 @@ def test_saved_weights_give_the_saved_predictions(record, data, split):
 
 
 def test_no_place_of_this_machine_is_in_a_record(data, split, tmp_path):
-    here = settings(
-        root=str(tmp_path), results=str(tmp_path), cache=str(tmp_path), weights=str(tmp_path / "w")
+    here = run(
+        model="mean_linear",
+        root=str(tmp_path),
+        results=str(tmp_path),
+        cache=str(tmp_path),
+        weights=str(tmp_path / "w"),
     )
-    folder = steps.train(here, "mean_linear", "grouped", data, split)
+    folder = steps.train(here, data, split)
     text = "".join((folder / name).read_text() for name in ("params.yaml", "metrics.json"))
     assert str(tmp_path) not in text
     assert not re.search(r"/(home|root|tmp|Users)/", text)
@@ -100,10 +106,10 @@ def test_no_place_of_this_machine_is_in_a_record(data, split, tmp_path):
 
 def test_a_finished_run_is_kept_and_a_changed_setting_is_another_run(record, data, split, tmp_path):
     before = (record / "metrics.json").read_bytes()
-    again = steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+    again = steps.train(run(), data, split, results=tmp_path)
     assert again == record
     assert (record / "metrics.json").read_bytes() == before
-    other = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    other = steps.train(run(seed=1), data, split, results=tmp_path)
     assert other != record
     assert len(runs.load(tmp_path)) == 2
 
@@ -117,13 +123,11 @@ def test_a_run_that_was_stopped_leaves_no_record_and_goes_on(data, split, tmp_pa
             raise Stopped
 
     with pytest.raises(Stopped):
-        steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path, on_epoch=stop)
+        steps.train(run(), data, split, results=tmp_path, on_epoch=stop)
     assert runs.load(tmp_path).empty
     epochs = []
     folder = steps.train(
-        settings(),
-        "context_lstm",
-        "grouped",
+        run(),
         data,
         split,
         results=tmp_path,
@@ -135,7 +139,7 @@ def test_a_run_that_was_stopped_leaves_no_record_and_goes_on(data, split, tmp_pa
 
 @pytest.mark.parametrize("damage", ["half", "edited metrics", "edited history", "no predictions"])
 def test_a_record_that_is_not_whole_is_named_left_out_and_counted(record, data, split, tmp_path, damage):
-    good = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    good = steps.train(run(seed=1), data, split, results=tmp_path)
     metrics = record / "metrics.json"
     if damage == "half":
         metrics.write_text(metrics.read_text()[:200])
@@ -151,7 +155,7 @@ def test_a_record_that_is_not_whole_is_named_left_out_and_counted(record, data, 
     assert list(table["run"]) == [good.name]
     assert len(table.attrs["left_out"]) == 1
     with pytest.raises(ValueError, match="is not whole"):
-        steps.train(settings(), "context_lstm", "grouped", data, split, results=tmp_path)
+        steps.train(run(), data, split, results=tmp_path)
 
 
 def test_a_finished_run_is_never_overwritten(record, data, split):
@@ -167,19 +171,15 @@ def test_a_finished_run_is_never_overwritten(record, data, split):
 def test_a_packed_run_is_finished_too(record, data, split, tmp_path):
     runs.pack(tmp_path, remove=True)
     assert not record.exists()
-    params = {
-        name: runs.read(record)[name] for name in settings().run("context_lstm", "grouped", data.digest)
-    }
+    params = {name: runs.read(record)[name] for name in run().params(data.digest)}
     epochs = []
-    again = steps.train(
-        settings(), "context_lstm", "grouped", data, split, results=tmp_path, on_epoch=epochs.append
-    )
+    again = steps.train(run(), data, split, results=tmp_path, on_epoch=epochs.append)
     assert (again, epochs) == (record, [])
     history = training.History(runs.history(record), runs.predictions(record))
     with pytest.raises(FileExistsError, match="finished run already"):
         runs.save(tmp_path, params, history, models.build("mean_linear", input_size=12, num_classes=3),
                   features=data, split=split)  # fmt: skip
-    other = steps.train(settings(seed=1), "context_lstm", "grouped", data, split, results=tmp_path)
+    other = steps.train(run(seed=1), data, split, results=tmp_path)
     assert other.is_dir()
     assert len(runs.load(tmp_path)) == 2
 
@@ -194,8 +194,7 @@ def test_a_sweep_skips_packed_runs_and_never_passes_over_damaged_ones(
     if damaged:
         with (tmp_path / "history.csv").open("a") as file:
             file.write("\n")
-    job = settings(models="context_lstm", protocols="grouped", results=str(tmp_path))
-    (row,) = sweep.run(job.jobs()).to_dict("records")
+    (row,) = sweep.run([run(results=tmp_path)]).to_dict("records")
     assert (row["run"], row["status"]) == (record.name, "failed" if damaged else "kept")
     assert ("history.csv is not what SHA256SUMS says" in row["reason"]) == damaged
 
@@ -228,7 +227,7 @@ def test_the_commit_is_asked_once_before_the_training(data, split, tmp_path, mon
     monkeypatch.setattr(steps, "commit", runs.commit)
     states = []
     folder = steps.train(
-        settings(epochs=1), "mean_linear", "grouped", data, split,
+        run(model="mean_linear", epochs=1), data, split,
         results=tmp_path, on_epoch=lambda row: states.append(list(asked)),
     )  # fmt: skip
     assert states == [["asked"]]
@@ -295,11 +294,20 @@ def test_ucf101_needs_its_root(tmp_path):
 
 def test_settings_from_a_notebook_refuse_a_misspelt_parameter():
     cells = ["dataset = 'x'", "# Parameters\nepochs = 3\nseed = 0\n", "started = 5"]
-    namespace = {**DEFAULTS, "seed": 0, "np": np, "In": cells, "Out": {}, "_": 1, "started": 5}
+    namespace = {
+        **DEFAULTS,
+        "models": ["mean_linear", "context_lstm"],
+        "seed": 0,
+        "np": np,
+        "In": cells,
+        "Out": {},
+        "_": 1,
+        "started": 5,
+    }
     for _ in range(2):  # a student runs the cell again
-        assert Settings.from_notebook(namespace) == settings()
+        assert Study.from_notebook(namespace) == settings()
     with pytest.raises(ValueError, match=r"unknown parameter 'epoch': the parameters are dataset, .*epochs"):
-        Settings.from_notebook(namespace | {"In": [*cells, "# Parameters\nepoch = 5\n"]})
+        Study.from_notebook(namespace | {"In": [*cells, "# Parameters\nepoch = 5\n"]})
 
 
 def test_settings_take_what_the_command_line_gives():
@@ -308,4 +316,4 @@ def test_settings_take_what_the_command_line_gives():
     assert given.protocols == ("paper",)
     assert given.embedding == (16,)
     assert (given.epochs, given.seed) == (7, 3)
-    assert dataclasses.asdict(given)["embedding"] == (16,)
+    assert given.model_dump()["embedding"] == (16,)

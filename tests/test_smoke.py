@@ -12,11 +12,11 @@ import pytest
 
 from ctxlstm import cost, models
 from ctxlstm.experiments import runs
-from ctxlstm.experiments.settings import Settings, read_config
+from ctxlstm.experiments.settings import Study, read_config
 from ctxlstm.report import claims
 
 NOTEBOOKS = Path(__file__).parents[1] / "papermill_runs"
-SMOKE = Settings(**read_config("smoke"))
+SMOKE = Study(**read_config("smoke"))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from ctxlstm import paper
 from ctxlstm.cost.measured import WAYS, Measured, device_name, in_fresh_process
 from ctxlstm.cost.predicted import IMAGE_SIZE, RESNET50_PEAK, Cost, predict, resnet50
 from ctxlstm.experiments import runs
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Study
 from ctxlstm.models.layers import check_sizes
 from ctxlstm.support.files import disk_full_is_told
 
@@ -60,7 +60,7 @@ class Setup:
     """What a cost record is about.
 
     Attributes:
-        models: names of `models.NAMES`; hidden_size (H), embedding: as in `Settings`.
+        models: names of `models.NAMES`; hidden_size (H), embedding: as in `Study`.
         frames: T; batch_size: clips of a step on features, the paper's 80; online_batch_size: clips of a step on
             frames, fewer where a step of 80 would take minutes; size: pixels of a frame's side.
         steps: measured steps behind each median; cpu: do not use a GPU.
@@ -81,11 +81,11 @@ class Setup:
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> "Setup":
-        """The setup in a notebook's `globals()`; an unknown or wrong parameter is refused as `Settings` does it.
+        """The setup in a notebook's `globals()`; an unknown or wrong parameter is refused as `Study` does it.
 
         online_batch_size 0 means batch_size on a GPU and 4 on a CPU.
         """
-        given = Settings.from_notebook(namespace, besides=("online_batch_size", "steps", "name"))
+        given = Study.from_notebook(namespace, besides=("online_batch_size", "steps", "name"))
         own = {name: namespace[name] for name in ("online_batch_size", "steps")}
         shared = ("models", "hidden_size", "embedding", "frames", "batch_size", "size", "cpu")
         setup = {name: getattr(given, name) for name in shared} | own

@@ -1,245 +1,188 @@
-"""The parameters of the papermill notebooks: one place for their names, types and allowed values.
+"""What the notebooks of papermill_runs/ may be asked: a `Study` of many runs, a `Run` of one (paper, section 4.2).
 
-papermill injects whatever it is given, a misspelt name too. `Settings.from_notebook(globals())` turns the
-notebook's parameters, and a file of papermill_runs/configs/, into a checked object before anything long starts.
+papermill injects whatever it is given, a misspelt name too. `from_notebook(globals())` turns a notebook's parameters,
+and a file of papermill_runs/configs/, into a checked object before anything long starts. A mistake is a ValueError of
+one sentence: the name, what was given, what is allowed.
 """
 
-import hashlib
-import json
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import pandas as pd
-import torch
 import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from ctxlstm import backbone, models, training, ucf101
-from ctxlstm.backbone import Backbone
-from ctxlstm.models import augment
-from ctxlstm.support.files import default_folder
-
-DATASETS = ("stickfigures", "ucf101")
-RULES = ("uniform", "first")
-PLACES = (
-    "root",
-    "lists",
-    "results",
-    "cache",
-    "weights",
-)  # where things lie on one machine: not part of a record
-LATER = (  # younger than the first records: in a record only where it counts, so that the older ones keep their names
-    "finetune",
-    "augment",
-    "backbone_learning_rate",
-    "backbone_precision",
-    "precision",
-)
-PLAN = ("models", "readings", "protocols", "folds", "seeds", "batch_sizes")  # many runs; a record is of one
 CONFIGS = Path(__file__).parents[2] / "papermill_runs" / "configs"
+PLACES = ("root", "lists", "results", "cache", "weights")  # on one machine: not part of a record
+# Younger than the first records: in a record only where they count, so that the older ones keep their names.
+LATER = ("finetune", "augment", "backbone_learning_rate", "backbone_precision", "precision")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a notebook is asked to do. The defaults are those of the main job: small, on generated videos.
+# --- types: what papermill and YAML give, as what is meant --------------------------------------------------------
 
-    Data
-        dataset: stickfigures (generated) or ucf101.
-        root: ucf101: folder with the clips; stickfigures: where to render (default: the user's cache).
-        groups: stickfigures: source videos a class (25 as in UCF101).
-        lists: folder with UCF101's official list files, to check the official splits against.
-        results: folder that gets the run folders (default: papermill_runs/out).
-        cache: folder for features (default: the user's cache).
-        backbone: efficientnet_lite0 or resnet50.
-        weights: resnet50: file with weights (default: torchvision's, cached or downloaded).
-        stride: resnet50: v1 or v1.5, which convolution has stride 2 (default: what the file says, else v1.5).
-        batch_norm: statistics of the backbone's BatchNorm: imagenet, adapted, or drift (as the public code base
-            has it: never cached, all frames through the backbone in every epoch).
-        size: side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160.
-        backbone_precision: of the backbone's products: float32, or bf16 (half the memory, other rounding).
-        frames: T, frames of a clip (the paper's code base: 28).
-        rule: which frames: uniform over the clip, or first (the paper's code base).
-    Heads
-        models: of `models.NAMES`.
-        hidden_size: H, units of each LSTM layer and direction (the paper: 512).
-        embedding: widths of the layers before the LSTM (the paper's code base: 1024, 768, 512); empty: none.
-        options: more options of the head, such as {"pool": "time"}.
-        readings: names of `models.READINGS`, for the ablation; empty: all.
-    Splits and seeds
-        protocols: paper (random 3:1), grouped, official.
-        fold, folds: official: 1, 2 or 3; `folds`, where given, for many runs.
-        seed, seeds: of splits, weights, order of batches; `seeds`, where given, for many runs.
-    Training
-        epochs (the paper: 300), batch_size (80), learning_rate (0.001), as in the paper's section 4.2.
-        batch_sizes: for the batch-size study.
-        validation: share of the training part on which an epoch is chosen, cut off by whole groups; 0: none.
-        precision: of the products of a training: no (float32), tf32 (on GPUs that have it) or bf16.
-        cpu: do not use a GPU.
-    Frames in every epoch
-        finetune: train the backbone too (all frames through it forward and back in every epoch: for a GPU).
-        backbone_learning_rate: of the backbone's weights while they are trained.
-        augment: other views of the clips in every epoch, with finetune or batch_norm drift: crop, crop-flip; empty: none.
-        images: frames through the backbone at once while it is trained, the fewer the less memory; 0: choose.
+
+def _text(value: object) -> object:
+    """Nothing as "", a path as text. A number was perhaps never meant as one: YAML reads 2024_01 as 202401."""
+    if isinstance(value, int | float):
+        raise ValueError("a name or path is text, put it in quotes (on papermill's command line: -r for -p)")
+    return "" if value is None else os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _yaml_no(value: object) -> object:
+    """YAML reads no, where it is meant as a name, as false."""
+    return "no" if value is False else value
+
+
+def _number(value: object) -> object:
+    """1e3, which YAML leaves as text, as a number; true and false are none."""
+    with suppress(ValueError):
+        if isinstance(value, str) and "e" in value.lower():
+            return float(value)
+    return str(value) if isinstance(value, bool) else value
+
+
+def _items(value: object) -> object:
+    """A list of "a,b", of "a b" and of a bare item."""
+    items = value.replace(",", " ").split() if isinstance(value, str) else value
+    return items if isinstance(items, list | tuple) else [items]
+
+
+def _different(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("give different numbers")
+    return values
+
+
+def _side(value: int, info: Any) -> int:
+    """Side of a frame in pixels; 0 is the backbone's own."""
+    if value < 0 or value % 32:
+        raise ValueError("it must be a multiple of 32, at least 32 (the paper's code base takes 224)")
+    return value or (224 if info.data.get("backbone") == "resnet50" else 160)
+
+
+def _named_values(value: object) -> object:
+    """A head's options: on the command line they are YAML."""
+    try:
+        value = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        raise ValueError("they are not YAML, write them as '{pool: time}'") from error
+    if not isinstance(value or {}, dict):
+        raise ValueError("give names and values, such as {pool: time}")
+    return value or {}
+
+
+Item = TypeVar("Item")
+Name = Annotated[Item, BeforeValidator(_text)]
+Place = Annotated[Name[str], AfterValidator(lambda text: text and str(Path(text).expanduser()))]
+Whole = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[Whole, Field(ge=1)]
+Real = Annotated[float, BeforeValidator(_number)]
+Rate = Annotated[Real, Field(gt=0)]
+Several = Annotated[tuple[Item, ...], BeforeValidator(_items)]
+Different = Annotated[Several[Item], AfterValidator(_different)]
+
+# The names of `models.NAMES`, `ucf101.PROTOCOLS`, `models.READINGS` (tests/test_settings.py).
+Model = Name[Literal[
+    "context_lstm", "context_lstm_no_pool", "context_lstm_bn_relu", "cnn_lstm", "mean_linear", "nearest_neighbour",
+    "single_frame", "shuffled_lstm", "gru", "bilstm", "wide_lstm", "transformer",
+]]  # fmt: skip
+Protocol = Name[Literal["paper", "grouped", "official"]]
+Reading = Name[Literal[
+    "default", "pool=time", "batch_norm=time", "handover=h", "handover=c", "handover=swap", "handover=detach",
+    "handover=none", "readout=ends", "readout=mean", "readout=max", "num_blocks=1", "num_blocks=2", "num_blocks=4",
+    "embedding=none", "dropout=0.3",
+]]  # fmt: skip
+Fold = Annotated[Whole, Field(ge=1, le=3)]
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # scikit-learn's, whose random split is the paper's
+
+
+# --- what can be asked: a field's title is what messages call its value, a description tells its range ------------
+
+
+class _Checked(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError(_sentence(error, type(self))) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """The same with these changes, checked again."""
+        return type(self)(**dict(self) | changes)
+
+
+class _Data(_Checked):
+    dataset: Name[Literal["stickfigures", "ucf101"]] = "stickfigures"  # generated, or real
+    root: Place = ""  # ucf101: folder with the clips; stickfigures: where to render (else the user's cache)
+    groups: Count = 25  # stickfigures: source videos a class (25 as in UCF101)
+    lists: Place = ""  # folder with UCF101's official list files, to check the official splits against
+    results: Place = ""  # folder that gets the run folders (default: papermill_runs/out)
+    cache: Place = ""  # folder for features (default: the user's cache)
+
+
+class _Frames(_Checked):
+    backbone: Name[Literal["resnet50", "efficientnet_lite0"]] = "efficientnet_lite0"
+    weights: Place = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
+    # resnet50: which convolution has stride 2 (default: what the weights' file says, else v1.5)
+    stride: Name[Literal["", "v1", "v1.5"]] = Field("", title="stride variant")
+    # of the backbone's products; bf16: half the memory, other rounding
+    backbone_precision: Name[Literal["float32", "bf16"]] = Field("float32", title="backbone precision")
+    # statistics of the backbone's BatchNorm; drift, as in the public code base, is all frames through it every epoch
+    batch_norm: Name[Literal["imagenet", "adapted", "drift"]] = "imagenet"
+    # side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160
+    size: Annotated[Whole, AfterValidator(_side)] = Field(0, validate_default=True)
+    frames: Count = 12  # T, frames of a clip (the paper's code base: 28)
+    rule: Name[Literal["uniform", "first"]] = "uniform"  # which of them (the paper's code base: first)
+
+
+class _Head(_Checked):
+    hidden_size: Count = 64  # H, units of each LSTM layer and direction (the paper: 512)
+    # widths of the layers before the LSTM (the paper's code base: 1024, 768, 512); empty: none
+    embedding: Several[Count] = (128,)
+    options: Annotated[dict[str, Any], BeforeValidator(_named_values)] = {}  # such as {"pool": "time"}
+
+
+class _Training(_Checked):
+    fold: Fold = Field(1, description="the official splits are 1, 2 and 3")
+    seed: Seed = 0  # of splits, weights, order of batches
+    epochs: Count = 30  # (the paper: 300)
+    batch_size: Count = 40  # (the paper: 80)
+    learning_rate: Rate = 0.001  # (the paper: 0.001)
+    # on which an epoch is chosen, cut off by whole groups; 0: none
+    validation: Real = Field(
+        0.1, ge=0, lt=1, description="it is a share of the training part, from 0 to below 1"
+    )
+    # of the products of a training: no (float32), tf32 (on GPUs that have it) or bf16
+    precision: Annotated[Name[Literal["no", "tf32", "bf16"]], BeforeValidator(_yaml_no)] = "no"
+    cpu: bool = False  # do not use a GPU
+    finetune: bool = False  # train the backbone too: all frames forward and back in every epoch, for a GPU
+    backbone_learning_rate: Rate = 1e-4  # of the backbone's weights while they are trained
+    # other views of the clips in every epoch, with finetune or batch_norm drift; empty: none
+    augment: Name[Literal["", "crop", "crop-flip"]] = Field("", title="augmentation")
+    # frames through the backbone at once while it is trained, the fewer the less memory
+    images: Whole = Field(0, ge=0, description="it must be at least 1, or 0 to choose")
+
+
+class Settings(_Training, _Head, _Frames, _Data):
+    """What a study and a run have in common; the defaults are the main job's: small, on generated videos.
 
     Raises:
-        ValueError: a wrong value; the message says which and lists the allowed ones.
+        ValueError: a wrong name or value, in one sentence that lists the allowed ones.
     """
 
-    dataset: str = "stickfigures"
-    root: str = ""
-    groups: int = 25
-    lists: str = ""
-    results: str = ""
-    cache: str = ""
-    backbone: str = "efficientnet_lite0"
-    weights: str = ""
-    stride: str = ""
-    backbone_precision: str = "float32"
-    batch_norm: str = "imagenet"
-    size: int = 0
-    frames: int = 12
-    rule: str = "uniform"
-    models: tuple[str, ...] = ("nearest_neighbour", "mean_linear", "cnn_lstm", "context_lstm")
-    hidden_size: int = 64
-    embedding: tuple[int, ...] = (128,)
-    options: dict = field(default_factory=dict)
-    readings: tuple[str, ...] = ()
-    protocols: tuple[str, ...] = ("paper", "grouped")
-    fold: int = 1
-    folds: tuple[int, ...] = ()
-    seed: int = 0
-    seeds: tuple[int, ...] = ()
-    epochs: int = 30
-    batch_size: int = 40
-    batch_sizes: tuple[int, ...] = (20, 40, 80, 160)
-    learning_rate: float = 0.001
-    validation: float = 0.1
-    precision: str = "no"
-    cpu: bool = False
-    finetune: bool = False
-    backbone_learning_rate: float = 1e-4
-    augment: str = ""
-    images: int = 0
-
     @classmethod
-    def from_notebook(
-        cls, namespace: Mapping[str, object], *, besides: tuple[str, ...] = (), **fixed
-    ) -> "Settings":
-        """Read the settings from a notebook's `globals()`, and refuse what papermill injected under another name.
+    def from_notebook(cls, namespace: Mapping[str, Any], *, besides: Iterable[str] = ()) -> Self:
+        """Read a notebook's `globals()`, and refuse what papermill injected under another name.
 
         What papermill injected counts first (-p, or a whole file with -f), then the file that the parameter `config`
         names (a path, or a name in papermill_runs/configs/), then the notebook's parameters cell, then the defaults.
-        `besides` names the notebook's parameters that are not settings, `fixed` is what the notebook itself decides.
+        `besides` names the notebook's parameters that are not settings.
         """
-        names = [each.name for each in fields(cls)]
-        injected = [
-            name
-            for source in namespace.get("In", [])  # IPython's list of the cells that ran
-            if source.startswith("# Parameters\n")  # papermill's own cell
-            for name in re.findall(r"^(\w+) = ", source, flags=re.MULTILINE)
-        ]
-        allowed = [*names, *besides, *(["config"] if "config" in namespace else [])]
-        for name in injected:
-            if name not in allowed:
-                raise ValueError(f"unknown parameter {name!r}: the parameters are {', '.join(allowed)}")
-        # A module of the same name (models, backbone) may have been imported when a cell is run once more.
-        values = {
-            n: namespace[n] for n in names if n in namespace and not isinstance(namespace[n], ModuleType)
-        }
-        # papermill's -f FILE injects every line of the file: whoever names the data set does not mean the config's.
-        if namespace.get("config") and ("config" in injected or "dataset" not in injected):
-            values |= read_config(namespace["config"])
-        return cls(**values | {name: namespace[name] for name in injected if name in names} | fixed)
-
-    def __post_init__(self):
-        for each in fields(self):
-            object.__setattr__(self, each.name, _typed(each.name, each.type, getattr(self, each.name)))
-        for name in PLACES:
-            if getattr(self, name):
-                object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser()))
-        _choice("dataset", self.dataset, DATASETS)
-        object.__setattr__(self, "options", _options(self.options))
-        _choice("backbone", self.backbone, backbone.NAMES)
-        _choice("batch_norm", self.batch_norm, backbone.BATCH_NORMS)
-        _choice("backbone precision", self.backbone_precision, backbone.PRECISIONS)
-        _choice("rule", self.rule, RULES)
-        for name in self.models:
-            _choice("model", name, models.NAMES)
-        for name in self.protocols:
-            _choice("protocol", name, ucf101.PROTOCOLS)
-        for name in self.readings:
-            _choice("reading", name, tuple(models.READINGS))
-        for name in ("models", "protocols"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give at least one")
-        for name in ("groups", "frames", "hidden_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.size == 0:
-            object.__setattr__(self, "size", 224 if self.backbone == "resnet50" else 160)
-        if self.size < 32 or self.size % 32:
-            raise ValueError(
-                f"size is {self.size}: it must be a multiple of 32, at least 32 (the paper's code base takes 224)"
-            )
-        if self.stride and self.stride not in backbone.STRIDES:
-            _choice("stride variant", self.stride, backbone.STRIDES)
-        for name in self.models:
-            with torch.device("meta"):  # shapes without numbers: refused here and not after the features
-                self.build(name, input_size=8, num_classes=2)
-            if self.on_frames and name == "nearest_neighbour":
-                anew, instead = (
-                    ("finetune", "no finetune")
-                    if self.finetune
-                    else ("batch_norm drift", "imagenet or adapted")
-                )
-                raise ValueError(
-                    f"nearest_neighbour looks at the features once and {anew} makes them anew every epoch: "
-                    f"choose another model, or {instead}"
-                )
-        self._check_frames()
-        if not 0 <= self.validation < 1:
-            raise ValueError(
-                f"validation is {self.validation}: it is a share of the training part, from 0 to below 1"
-            )
-        for fold in (self.fold, *self.folds):
-            if fold not in (1, 2, 3):
-                raise ValueError(f"fold is {fold}: the official splits are 1, 2 and 3")
-        for name in ("folds", "seeds", "batch_sizes"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values) or any(value < 0 for value in values):
-                raise ValueError(f"{name} is {list(values)}: give different numbers, none below 0")
-        if self.dataset == "ucf101" and not self.root:
-            raise ValueError(
-                "dataset ucf101 needs root: the folder that holds its class folders or frame folders"
-            )
-        if self.dataset == "ucf101" and not Path(self.root).is_dir():
-            raise ValueError(
-                f"root {self.root} is not a folder: give the folder that holds UCF101's class folders"
-            )
-        self.training  # noqa: B018  its own checks
-
-    def _check_frames(self) -> None:
-        """Refuse what training on frames cannot do."""
-        if self.finetune and self.batch_norm != "imagenet":
-            raise ValueError(
-                f"finetune starts from the published statistics of BatchNorm and keeps them, batch_norm {self.batch_norm} "
-                "means others: choose imagenet, or no finetune"
-            )
-        if self.augment:
-            _choice("augmentation", self.augment, augment.NAMES)
-            if not self.on_frames:
-                raise ValueError(
-                    f"augment {self.augment} needs the frames in every epoch, and features are computed once: add "
-                    "finetune or batch_norm drift, or leave augment out"
-                )
-        if self.augment == "crop-flip" and self.dataset == "stickfigures":
-            raise ValueError(
-                "augment crop-flip mirrors clips, and a mirrored WalkLeft of stickfigures is a WalkRight: choose crop"
-            )
-        if self.images < 0:
-            raise ValueError(f"images is {self.images}: it must be at least 1, or 0 to choose")
+        return cls(**_given(namespace, cls.model_fields, besides))
 
     @property
     def on_frames(self) -> bool:
@@ -247,82 +190,113 @@ class Settings:
         return self.finetune or self.batch_norm == "drift"
 
     @property
-    def training(self) -> training.Config:
-        """The part that the training loop needs."""
-        return training.Config(
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.validation,
-            self.seed,
-            self.precision,
-            cpu=self.cpu,
-            backbone_learning_rate=self.backbone_learning_rate,
-        )
+    def head(self) -> dict[str, Any]:
+        """Options of `models.build`, besides the numbers of features and classes."""
+        return {"hidden_size": self.hidden_size, "embedding": self.embedding} | self.options
 
-    def check_split(self, clips: pd.DataFrame, split: ucf101.Split) -> None:
-        """Refuse, before anything long starts, a batch that is larger than what a split leaves to train on."""
-        fit, _ = ucf101.validation(clips, split, share=self.validation, seed=self.seed)
-        if self.batch_size > len(fit):
-            raise ValueError(
-                f"batch_size {self.batch_size} is larger than the training part of the {split.protocol} split "
-                f"({len(fit)} clips): choose {len(fit)} or less"
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        wrong = ""
+        if self.dataset == "ucf101" and not self.root:
+            wrong = "dataset ucf101 needs root: the folder that holds its class folders or frame folders"
+        elif self.dataset == "ucf101" and not Path(self.root).is_dir():
+            wrong = f"root {self.root} is not a folder: give the folder that holds UCF101's class folders"
+        elif self.finetune and self.batch_norm != "imagenet":
+            wrong = (
+                "finetune starts from the published statistics of BatchNorm and keeps them, batch_norm "
+                f"{self.batch_norm} means others: choose imagenet, or no finetune"
             )
+        elif self.augment and not self.on_frames:
+            wrong = (
+                f"augment {self.augment} needs the frames in every epoch, and features are computed once: add finetune "
+                "or batch_norm drift, or leave augment out"
+            )
+        elif self.augment == "crop-flip" and self.dataset == "stickfigures":
+            wrong = "augment crop-flip mirrors clips, and a mirrored WalkLeft of stickfigures is a WalkRight: choose crop"
+        if wrong:
+            raise ValueError(wrong)
+        return self
 
-    @property
-    def variant(self) -> str:
-        """The head's options as text, "" for none: `models.variant`."""
-        return models.variant(self.options)
 
-    def load_backbone(self) -> Backbone:
-        """The CNN that these settings name, still frozen."""
-        net = backbone.load(
-            self.backbone,
-            weights=self.weights or None,
-            stride=self.stride or None,
-            size=self.size,
-            precision=self.backbone_precision,
-        )
-        return net.drift() if self.batch_norm == "drift" else net
+class Run(Settings):
+    """One model, trained on one split with one seed."""
 
-    def build(self, model: str, *, input_size: int, num_classes: int) -> torch.nn.Module:
-        """The model of that name with these sizes and options; D features a frame, K classes."""
-        given = {"hidden_size": self.hidden_size, "embedding": self.embedding} | self.options
-        return models.build(model, input_size=input_size, num_classes=num_classes, **given)
+    model: Model
+    protocol: Protocol  # paper (random 3:1), grouped, official
 
-    def jobs(self) -> list["Settings"]:
-        """One Settings for every run: each seed, protocol (and official fold) and model.
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any], *, besides: Iterable[str] = ()) -> "Run":
+        """As `Settings.from_notebook`; of a config's lists it takes the first protocol only, where none is named."""
+        values = _given(namespace, (*Study.model_fields, *cls.model_fields), besides)
+        one = {"models": values.pop("model"), "folds": (), "seeds": ()}
+        if protocol := values.pop("protocol", ""):
+            one["protocols"] = protocol
+        return Study(**values | one).runs()[0]
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> Self:
+        """Refuse here, and not after the features, a head that does not take its options or cannot learn so."""
+        if self.on_frames and self.model == "nearest_neighbour":
+            anew = "finetune" if self.finetune else "batch_norm drift"
+            instead = "no finetune" if self.finetune else "imagenet or adapted"
+            raise ValueError(
+                f"nearest_neighbour looks at the features once and {anew} makes them anew every epoch: choose another "
+                f"model, or {instead}"
+            )
+        import torch  # not above: whoever only reads a config does not wait for it
+
+        from ctxlstm import models
+
+        with torch.device("meta"):  # shapes without numbers
+            models.build(self.model, input_size=8, num_classes=2, **self.head)
+        return self
+
+    def params(self, features_digest: str) -> dict[str, Any]:
+        """What the run's record keeps, and its name depends on: no machine's own, and the features by their digest."""
+        usual = {name for name in LATER if getattr(self, name) == Run.model_fields[name].default}
+        params = self.model_dump(mode="json", exclude={*PLACES, "cpu", "images", *usual})
+        fold = self.fold if self.protocol == "official" else 1
+        return params | {"fold": fold, "features": features_digest[:16]}
+
+
+class Study(Settings):
+    """Many runs on the same data: every model on every split with every seed."""
+
+    models: Several[Model] = Field(
+        ("nearest_neighbour", "mean_linear", "cnn_lstm", "context_lstm"), min_length=1, title="model"
+    )
+    readings: Several[Reading] = Field((), title="reading")  # for the ablation; empty: all
+    protocols: Several[Protocol] = Field(("paper", "grouped"), min_length=1, title="protocol")
+    # where given, instead of `fold`
+    folds: Different[Fold] = Field((), title="fold", description="the official splits are 1, 2 and 3")
+    seeds: Different[Seed] = ()  # where given, instead of `seed`
+    batch_sizes: Different[Count] = (20, 40, 80, 160)  # for the batch-size study
+
+    @model_validator(mode="after")
+    def _all_runs_can_be_trained(self) -> Self:
+        self.runs()
+        return self
+
+    def runs(self) -> list[Run]:
+        """Every seed, protocol (and official fold) and model.
 
         Seeds come first, so that a sweep that is stopped early has all heads on fewer seeds.
         """
+        shared = {name: value for name, value in self if name in Run.model_fields}
         splits = [(protocol, fold) for protocol in self.protocols
                   for fold in (self.folds or (self.fold,) if protocol == "official" else (1,))]  # fmt: skip
         return [
-            replace(self, models=(model,), protocols=(protocol,), fold=fold, seed=seed, folds=(), seeds=())
+            Run(**shared | {"model": model, "protocol": protocol, "fold": fold, "seed": seed})
             for seed in self.seeds or (self.seed,)
             for protocol, fold in splits
             for model in self.models
         ]
 
-    def features_folder(self, key: dict, clips: pd.DataFrame) -> Path:
-        """Where features with this key (`features.make_key`) are kept: a folder for each key and list of clips."""
-        text = json.dumps(
-            [key, list(clips["path"].map(lambda path: str(Path(path).resolve())))], sort_keys=True
-        )
-        name = f"{self.dataset}-{self.backbone}-{self.rule}{self.frames}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return (Path(self.cache) if self.cache else default_folder() / "features") / name
 
-    def run(self, model: str, protocol: str, features_digest: str) -> dict:
-        """Parameters of one run, as its record keeps them: no places, one model, one protocol, the features' digest."""
-        default = {each.name for each in fields(self) if getattr(self, each.name) == each.default}
-        left_out = {*PLACES, *PLAN, "cpu", "images", *default.intersection(LATER)}
-        params = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
-        params |= {"embedding": list(self.embedding), "model": model, "protocol": protocol}
-        params["fold"] = self.fold if protocol == "official" else 1
-        return params | {"features": features_digest[:16]}
+# --- where it comes from, and what is said against it -------------------------------------------------------------
 
 
-def read_config(config: str | Path) -> dict:
+def read_config(config: str | Path, kind: type[Settings] = Study) -> dict[str, Any]:
     """The settings in a YAML file; `config` is its path, or the name of one in papermill_runs/configs/.
 
     Raises:
@@ -337,54 +311,66 @@ def read_config(config: str | Path) -> dict:
             f"there is no config {config}: give the path of a YAML file, or one of {there}"
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = (
+            yaml.safe_load(path.read_bytes()) or {}
+        )  # bytes: YAML sees for itself whether they are UTF-16
     except yaml.YAMLError as error:
         raise ValueError(f"config {path} is not YAML ({' '.join(str(error).split())}): mend it") from error
-    names = [each.name for each in fields(Settings)]
+    names = ", ".join(kind.model_fields)
     if not isinstance(values, dict):
-        raise ValueError(
-            f"config {path} must hold lines of the form name: value, with names of {', '.join(names)}"
-        )
+        raise ValueError(f"config {path} must hold lines of the form name: value, with names of {names}")
     for key in values:
-        if key not in names:
-            raise ValueError(f"unknown key {key!r} in config {path}: the keys are {', '.join(names)}")
+        if key not in kind.model_fields:
+            raise ValueError(f"unknown key {key!r} in config {path}: the keys are {names}")
     return values
 
 
-def _options(options: dict | str | None) -> dict:
-    """Options of the head as a dict; on the command line they are YAML, such as "{pool: time}"."""
-    try:
-        options = yaml.safe_load(options) if isinstance(options, str) else options
-    except yaml.YAMLError as error:
-        raise ValueError(f"options {options!r} are not YAML: write them as '{{pool: time}}'") from error
-    if not isinstance(options or {}, dict):
-        raise ValueError(f"options is {options!r}: give names and values, such as {{pool: time}}")
-    return dict(options or {})
+def _given(namespace: Mapping[str, Any], fields: Iterable[str], besides: Iterable[str]) -> dict[str, Any]:
+    """The settings of these names that a notebook was given (`Settings.from_notebook`)."""
+    names = tuple(dict.fromkeys(fields))
+    injected = [
+        name
+        for source in namespace.get("In", [])  # IPython's list of the cells that ran
+        if source.startswith("# Parameters\n")  # papermill's own cell
+        for name in re.findall(r"^(\w+) = ", source, flags=re.MULTILINE)
+        if not name.startswith("PAPERMILL_")  # of its --inject-paths
+    ]
+    allowed = [*names, *besides, *(["config"] if "config" in namespace else [])]
+    for name in injected:
+        if name not in allowed:
+            raise ValueError(f"unknown parameter {name!r}: the parameters are {', '.join(allowed)}")
+    # A module of the same name (models, backbone) may have been imported when a cell is run once more.
+    values = {n: namespace[n] for n in names if n in namespace and not isinstance(namespace[n], ModuleType)}
+    # papermill's -f FILE injects every line of the file: whoever names the data set does not mean the config's.
+    if namespace.get("config") and ("config" in injected or "dataset" not in injected):
+        values |= read_config(namespace["config"])
+    return values | {name: namespace[name] for name in injected if name in names}
 
 
-def _choice(what: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ValueError(f"unknown {what} {value!r}: choose one of {', '.join(valid)}")
+RULES = {
+    "value": "{error}", "int": "it must be int", "float": "it must be float", "finite": "it must be a finite number",
+    "bool": "it must be true or false", "string": "it must be text", "greater_than_equal": "it must be at least {ge}",
+    "greater_than": "it must be above {gt}", "less_than_equal": "it must be at most {le}",
+}  # fmt: skip
 
 
-def _typed(name: str, kind: object, value: object) -> object:
-    """The value as its field's type; papermill's -p gives strings, numbers and, for a list of one, the bare item."""
-    if kind in (tuple[str, ...], tuple[int, ...]):
-        items = value.replace(",", " ").split() if isinstance(value, str) else value
-        items = items if isinstance(items, list | tuple) else [items]
-        item = kind.__args__[0]
-        return tuple(_typed(name, item, i) for i in items)
-    if kind is str:
-        return "" if value is None else str(value)
-    if kind is bool and str(value).lower() in ("true", "false"):
-        return str(value).lower() == "true"
-    if kind is dict:
-        return value
-    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            number = float(value)
-            if kind is float or number == int(number):
-                return kind(number)
-        except (ValueError, OverflowError):
-            pass
-    raise ValueError(f"{name} is {value!r}: it must be {'true or false' if kind is bool else kind.__name__}")
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first mistake: the field, what was given, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    problem, place, given, context = first["type"], first["loc"], first["input"], first.get("ctx", {})
+    if not place:  # a check of several fields together names them itself
+        return str(context["error"])
+    name = str(place[0])
+    if problem == "extra_forbidden":
+        return f"unknown name {name!r}: the names are {', '.join(kind.model_fields)}"
+    if problem in ("missing", "too_short"):
+        return f"{name} is {problem.replace('too_short', 'empty')}: give at least one"
+    field = kind.model_fields[name]
+    title = field.title or name
+    if problem == "literal_error":
+        allowed = filter(None, re.findall(r"'([^']*)'", context["expected"]))
+        return f"unknown {title} {given!r}: choose one of {', '.join(allowed)}"
+    out_of_range = "than" in problem
+    rule = field.description if out_of_range else None
+    rule = rule or RULES[problem if out_of_range else problem.split("_")[0]].format(**context)
+    return f"{title if place[1:] else name} is {given!r}: {rule}"

@@ -1,8 +1,15 @@
-"""From a notebook's settings to what a run needs: clips, a split, features (paper, sections 3.1, 3.2 and 4.2).
+"""One run from top to bottom: clips, split, features, model, training, record (paper, sections 3.1 to 4.2).
 
-The same steps for one run in a notebook and for hundreds on a cluster: `clips`, `split`, `extract`, `load`.
+    data = steps.clips(run)
+    split = steps.split(run, data)
+    features = steps.features(run, data, split)
+    folder = steps.train(run, features, align(split, data, features))
+
+The same steps for one run in a notebook and for hundreds on a cluster.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,13 +19,13 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ctxlstm import backbone, models, stickfigures, training, ucf101
 from ctxlstm import features as feature_cache
-from ctxlstm import stickfigures, training, ucf101
 from ctxlstm.experiments.runs import commit, default_folder, find, run_id, save
-from ctxlstm.experiments.settings import Settings
+from ctxlstm.experiments.settings import Run, Settings
 from ctxlstm.features import Features, frames
 from ctxlstm.models import online
-from ctxlstm.support.files import disk_full_is_told, locked
+from ctxlstm.support import files
 
 
 def clips(settings: Settings) -> pd.DataFrame:
@@ -29,18 +36,31 @@ def clips(settings: Settings) -> pd.DataFrame:
     return ucf101.index(root)
 
 
-def split(settings: Settings, clips: pd.DataFrame) -> ucf101.Split:
-    """The split of one job, which has one protocol; a batch that is larger than its training part is refused."""
-    protocol, lists = settings.protocols[0], settings.lists or None
-    made = ucf101.split(clips, protocol, fold=settings.fold, seed=settings.seed, lists=lists)
-    settings.check_split(clips, made)
+def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
+    """Rows to train and to test on.
+
+    Raises:
+        ValueError: the batch is larger than what the split leaves to train on, or what `ucf101.split` refuses.
+    """
+    made = ucf101.split(clips, run.protocol, fold=run.fold, seed=run.seed, lists=run.lists or None)
+    fit, _ = ucf101.validation(clips, made, share=run.validation, seed=run.seed)
+    if run.batch_size > len(fit):
+        raise ValueError(
+            f"batch_size {run.batch_size} is larger than the training part of the {made.protocol} split "
+            f"({len(fit)} clips): choose {len(fit)} or less"
+        )
     return made
 
 
+def features(run: Run, clips: pd.DataFrame, split: ucf101.Split) -> Features:
+    """What the model reads: features from the cache, or the frames themselves where no features can be kept."""
+    return load(run, clips, extract(run, clips, split))
+
+
 def extract(
-    settings: Settings, clips: pd.DataFrame, split: ucf101.Split, *, workers: int = 0, scheduler: str = ""
+    run: Run, clips: pd.DataFrame, split: ucf101.Split, *, workers: int = 0, scheduler: str = ""
 ) -> Path:
-    """Make what is missing of what the heads read, and return its folder: features, or decoded frames.
+    """Make what is missing of what the model reads, and return its folder: features, or decoded frames.
 
     Frames are what `Settings.on_frames` asks for. Only `adapted` features depend on the split.
 
@@ -48,22 +68,20 @@ def extract(
         workers: processes of a local Dask cluster for features; 0 or 1: in this process.
         scheduler: address of a Dask scheduler, whose workers extract (`cluster.extract`).
     """
-    net = settings.load_backbone()
-    how = {"frames": settings.frames, "rule": settings.rule}
-    device = "cpu" if settings.cpu else None
-    if settings.batch_norm == "adapted":  # to the training part only
+    net, how = load_backbone(run), {"frames": run.frames, "rule": run.rule}
+    device = "cpu" if run.cpu else None
+    if run.batch_norm == "adapted":  # to the training part only
         feature_cache.adapt(net, clips.iloc[split.train], device=device, **how)
-    if settings.on_frames:
-        out = settings.features_folder(frames.frames_key(net, clips, **how), clips)
+    if run.on_frames:
+        out = _folder(run, frames.frames_key(net, clips, **how), clips)
         frames.frames(clips, backbone=net, folder=out, **how)
         return out
-    out = settings.features_folder(feature_cache.make_key(net, clips, **how), clips)
+    out = _folder(run, feature_cache.make_key(net, clips, **how), clips)
     if workers > 1 or scheduler:
         from ctxlstm.features import cluster
 
-        done = cluster.extract(
-            clips, out, backbone=net, device=device, workers=workers or 1, scheduler=scheduler, **how
-        )
+        many = {"workers": workers or 1, "scheduler": scheduler}
+        done = cluster.extract(clips, out, backbone=net, device=device, **many, **how)
     else:
         done = feature_cache.extract(clips, out, backbone=net, device=device, **how)
     counts = f"{done.kept} were there, {done.left_out} left out"
@@ -73,74 +91,78 @@ def extract(
     return out
 
 
-def load(settings: Settings, clips: pd.DataFrame, folder: Path) -> Features:
+def load(run: Run, clips: pd.DataFrame, folder: Path) -> Features:
     """What `extract` left in its folder."""
-    if not settings.on_frames:
+    if not run.on_frames:
         return feature_cache.load(folder)
-    how = {"frames": settings.frames, "rule": settings.rule}
-    return frames.frames(clips, backbone=settings.load_backbone(), folder=folder, **how)
+    net = load_backbone(run)
+    return frames.frames(clips, backbone=net, folder=folder, frames=run.frames, rule=run.rule)
 
 
-def features(settings: Settings, clips: pd.DataFrame, split: ucf101.Split) -> Features:
-    """What the heads read: features from the cache, or the frames themselves where no features can be kept."""
-    return load(settings, clips, extract(settings, clips, split))
+def _folder(run: Run, key: dict, clips: pd.DataFrame) -> Path:
+    """A folder for each key (`features.make_key`) and list of clips."""
+    paths = [str(Path(path).resolve()) for path in clips["path"]]
+    digest = hashlib.sha256(json.dumps([key, paths], sort_keys=True).encode()).hexdigest()[:12]
+    cache = Path(run.cache) if run.cache else files.default_folder() / "features"
+    return cache / f"{run.dataset}-{run.backbone}-{run.rule}{run.frames}-{digest}"
+
+
+def load_backbone(run: Run) -> backbone.Backbone:
+    """The CNN, still frozen."""
+    how = {"size": run.size, "precision": run.backbone_precision}
+    net = backbone.load(run.backbone, weights=run.weights or None, stride=run.stride or None, **how)
+    return net.drift() if run.batch_norm == "drift" else net
+
+
+def network(run: Run, features: Features) -> nn.Module:
+    """The model for these features; where frames are read in every epoch, with the backbone before it."""
+    net = load_backbone(run) if run.on_frames else None
+    width = net.width if net else features.x.shape[2]
+    head = models.build(run.model, input_size=width, num_classes=len(features.classes), **run.head)
+    how = {"finetune": run.finetune, "images": run.images, "augment": run.augment}
+    return online.Online(net, head, **how) if net else head
 
 
 def train(
-    settings: Settings,
-    model: str,
-    protocol: str,
+    run: Run,
     features: Features,
     split: ucf101.Split,
     *,
     results: str | Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> Path:
-    """Train one model on one split and write its record; return its folder.
+    """Train the model and write the run's record; return its folder.
 
     A finished run with the same parameters and features is kept, one that was killed goes on after its last epoch.
 
     Args:
-        settings: what was asked for; model, protocol: this run's part of it.
-        features: feature sequences; split: rows of them.
-        results: folder that gets run folders; default: the settings', else `default_folder()`.
+        features: what the model reads; split: rows of it (`features.align`).
+        results: folder that gets run folders; default: the run's, else `default_folder()`.
         on_epoch: called with each row of the history.
     """
-    results = Path(results or settings.results or default_folder())
-    params = settings.run(model, protocol, features.digest)
+    results = Path(results or run.results or default_folder())
+    params = run.params(features.digest)
     folder = results / run_id(params)
     if done := find(results, folder.name):  # refuses to go on beside a damaged record
         print(f"{folder.name}: finished before (code version {done['versions']['commit']}), kept", flush=True)
         return folder
     commit()  # of the code that trains, before it may change
-    torch.manual_seed(settings.seed)
-    net = network(settings, model, features)
+    torch.manual_seed(run.seed)
+    net = network(run, features)
+    config = training.Config(**{name: getattr(run, name) for name in training.Config.__dataclass_fields__})
     part, lock = folder.with_name(folder.name + ".part"), results / f".{folder.name}.lock"
     main = training.is_main_process()
-    with locked(lock, f"training {folder}") if main else nullcontext():
+    with files.locked(lock, f"training {folder}") if main else nullcontext():
         if main and folder.exists():  # another process finished it just before
             return folder
         checkpoint = part / "checkpoint.safetensors"
-        history = training.fit(
-            net, features, split, settings.training, checkpoint=checkpoint, on_epoch=on_epoch
-        )
+        history = training.fit(net, features, split, config, checkpoint=checkpoint, on_epoch=on_epoch)
         if main:
-            with disk_full_is_told(f"writing the record {folder}"):
+            with files.disk_full_is_told(f"writing the record {folder}"):
                 save(results, params, history, net, features=features, split=split)
     if main:
         lock.unlink(missing_ok=True)
     return folder
-
-
-def network(settings: Settings, model: str, features: Features) -> nn.Module:
-    """The model of that name for these features; where frames are read in every epoch, with the backbone before it."""
-    sizes = {"num_classes": len(features.classes)}
-    if not settings.on_frames:
-        return settings.build(model, input_size=features.x.shape[2], **sizes)
-    net = settings.load_backbone()
-    head = settings.build(model, input_size=net.width, **sizes)
-    how = {"finetune": settings.finetune, "images": settings.images, "augment": settings.augment}
-    return online.Online(net, head, **how)
 
 
 def progress(label: str, epochs: int, every: float = 5.0) -> Callable[[dict], None]:

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,9 +21,10 @@ from distributed import Client, as_completed
 
 from ctxlstm import features as feature_cache
 from ctxlstm.experiments import runs, steps
-from ctxlstm.experiments.settings import PLACES, Settings
+from ctxlstm.experiments.settings import PLACES, Run
 from ctxlstm.features import Features
 from ctxlstm.support import dask_client
+from ctxlstm.support.names import variant
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
 # A worker may have several threads, but torch's threads and random numbers belong to the whole process: one training at
@@ -33,7 +33,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def run(
-    jobs: Sequence[Settings],
+    jobs: Sequence[Run],
     *,
     workers: int = 2,
     scheduler: str = "",
@@ -42,7 +42,7 @@ def run(
     """Do all jobs; return a table with a row a job.
 
     Args:
-        jobs: one Settings a run (`Settings.jobs`), all on the same data and features.
+        jobs: the runs (`Study.runs`), all on the same data and features.
         workers: processes of the local cluster.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
         on_done: gets a line after every job: how many are done, how long the rest may take.
@@ -66,7 +66,7 @@ def run(
     return table.sort_values(["protocol", "fold", "model", "variant", "seed"], ignore_index=True)
 
 
-def _one_place(jobs: Sequence[Settings]) -> tuple[list[Settings], Path]:
+def _one_place(jobs: Sequence[Run]) -> tuple[list[Run], Path]:
     """The jobs with whole paths, which mean the same in every worker, and the results folder."""
     if not jobs:
         raise ValueError("there are no jobs: give at least one model, protocol and seed")
@@ -88,21 +88,21 @@ def _one_place(jobs: Sequence[Settings]) -> tuple[list[Settings], Path]:
             )
     results = runs.prepare(jobs[0].results).resolve()
     given = {name: str(Path(value).resolve()) for name in PLACES if (value := getattr(jobs[0], name))}
-    return [replace(job, **given | {"results": str(results)}) for job in jobs], results
+    return [job.replace(**given | {"results": str(results)}) for job in jobs], results
 
 
-def _plan(jobs: Sequence[Settings], results: Path) -> tuple[dict[str, tuple], list[dict]]:
+def _plan(jobs: Sequence[Run], results: Path) -> tuple[dict[str, tuple], list[dict]]:
     """What is to be done, by run id, and rows for the runs that are finished; features are extracted here, once."""
     clips = steps.clips(jobs[0])
     splits = [steps.split(job, clips) for job in jobs]  # a batch that does not fit is told before any work
     extracted, todo, rows = {}, {}, []
     for job, split in zip(jobs, splits, strict=True):
-        own = (job.protocols[0], job.fold, job.seed) if job.batch_norm == "adapted" else job.batch_norm
+        own = (job.protocol, job.fold, job.seed) if job.batch_norm == "adapted" else job.batch_norm
         if own not in extracted:
             folder = steps.extract(job, clips, split)
             extracted[own] = folder, steps.load(job, clips, folder).digest
         folder, digest = extracted[own]
-        name = runs.run_id(job.run(job.models[0], job.protocols[0], digest))
+        name = runs.run_id(job.params(digest))
         try:
             if runs.find(results, name) is None:
                 todo[name] = (job, clips, folder)
@@ -146,13 +146,13 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
     return rows
 
 
-def _one(job: Settings, clips: pd.DataFrame, folder: Path) -> str:
+def _one(job: Run, clips: pd.DataFrame, folder: Path) -> str:
     """One run, on a worker."""
     with _ONE_AT_A_TIME:
         split = steps.split(job, clips)
         features = steps.load(job, clips, folder) if job.on_frames else _features(folder)
         part = feature_cache.align(split, clips, features)
-        return steps.train(job, job.models[0], job.protocols[0], features, part).name
+        return steps.train(job, features, part).name
 
 
 @lru_cache(maxsize=2)
@@ -160,12 +160,12 @@ def _features(folder: Path) -> Features:
     return feature_cache.load(folder)
 
 
-def _row(job: Settings, name: str, status: str, reason: str = "") -> dict:
-    found = {"run": name, "model": job.models[0], "variant": job.variant, "protocol": job.protocols[0]}
+def _row(job: Run, name: str, status: str, reason: str = "") -> dict:
+    found = {"run": name, "model": job.model, "variant": variant(job.options), "protocol": job.protocol}
     return found | {"fold": job.fold, "seed": job.seed, "status": status, "reason": reason}
 
 
-def _record_failure(path: Path, name: str, reason: str, job: Settings) -> None:
+def _record_failure(path: Path, name: str, reason: str, job: Run) -> None:
     content = {"run": name, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     content |= _row(job, name, "failed", reason)
     part = path.with_name(path.name + ".part")
