@@ -75,7 +75,7 @@ def style() -> dict[Any, Any]:
 
 
 @contextmanager
-def _figure(width: float, height: float, layout: str = "constrained") -> Iterator[Figure]:
+def new_figure(width: float, height: float, layout: str = "constrained") -> Iterator[Figure]:
     """A figure of that size in inches, drawn in the book's style and closed for pyplot."""
     with plt.rc_context(style()):
         figure = plt.figure(figsize=(width, height), layout=layout)
@@ -153,7 +153,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     lines = _lines(list(histories))
     triangle = {"marker": "^", "markersize": 11, "markerfacecolor": "white", "linestyle": "none"}
     circle = {"marker": "o", "markersize": 7, "markeredgecolor": "white", "linestyle": "none"}
-    with _figure(11, 4.6 + 0.25 * (len(histories) // 4)) as figure:
+    with new_figure(11, 4.6 + 0.25 * (len(histories) // 4)) as figure:
         loss, top1 = figure.subplots(1, 2)
         for name, history in histories.items():
             epoch, test = history["epoch"].to_numpy(), 100 * history["test_top1"].to_numpy()  # (epochs,)
@@ -197,7 +197,7 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     share = 100 * matrix.div(total.where(total > 0), axis=0)  # (K, K), NaN rows for absent classes
     small = k <= 20
     side = 2.6 + 0.45 * k if small else 2 + 0.125 * k
-    with _figure(side + 1.6, side, "compressed") as figure:
+    with new_figure(side + 1.6, side, "compressed") as figure:
         axes = figure.subplots()
         sns.heatmap(
             share,
@@ -273,7 +273,7 @@ def heads_by_protocol(table: pd.DataFrame) -> Figure:
     `table` has columns model, protocol (paper, grouped, official), top1 and, where known, low and high (an
     interval), all fractions; one row a head and protocol. Raises ValueError otherwise.
     """
-    with _figure(9, 1.5 + 0.44 * len(set(table.get("model", ())))) as figure:
+    with new_figure(9, 1.5 + 0.44 * len(set(table.get("model", ())))) as figure:
         _draw_heads(figure.subplots(), table)
     return figure
 
@@ -292,7 +292,7 @@ def _frames(images: np.ndarray | torch.Tensor) -> np.ndarray:
     return (255 * images).round().astype(np.uint8)
 
 
-def _strips(clips: Sequence[np.ndarray | torch.Tensor], frames: int) -> list[np.ndarray]:
+def film_strips(clips: Sequence[np.ndarray | torch.Tensor], frames: int) -> list[np.ndarray]:
     """Each clip as one picture, uint8 (H, W', 3): evenly spaced frames side by side, short rows filled up."""
     clips = [_frames(clip) for clip in clips]
     places = min(frames, max(len(clip) for clip in clips))
@@ -338,8 +338,8 @@ def film_strip(
         raise ValueError(
             f"{len(images)} clips, {len(titles)} titles: give at least one clip, and each a title."
         )
-    strips = _strips(images, frames)
-    with _figure(11, _strips_height(strips, titles, 11), "compressed") as figure:
+    strips = film_strips(images, frames)
+    with new_figure(11, _strips_height(strips, titles, 11), "compressed") as figure:
         _draw_strips(figure, strips, titles)
     return figure
 
@@ -352,12 +352,12 @@ def overview(
     `clips` maps a title to frames as in `film_strip`: a time-reversed pair, to show why order matters.
     `table` is that of `heads_by_protocol`.
     """
-    strips, width = _strips(list(clips.values()), frames), 1600 / 150
+    strips, width = film_strips(list(clips.values()), frames), 1600 / 150
     heights = [
         _strips_height(strips, list(clips), width) + 0.4,
         1.9 + 0.42 * len(set(table.get("model", ()))),
     ]
-    with _figure(width, sum(heights)) as figure:
+    with new_figure(width, sum(heights)) as figure:
         above, below = figure.subfigures(2, 1, height_ratios=heights)
         above.suptitle(
             "A movement and its reverse are two classes: only the order of the frames differs",
@@ -380,7 +380,7 @@ def reliability(table: pd.DataFrame, title: str = "") -> Figure:
     """Reliability diagram of a predictions table: top-1 against predicted probability, and how many clips."""
     error, bins = evaluation.calibration(table)
     middle, width = (bins["low"] + bins["high"]) / 2, 0.92 * (bins["high"] - bins["low"])
-    with _figure(5.6, 6.6) as figure:
+    with new_figure(5.6, 6.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.bar(middle, bins["top1"], width, color="#BBD7EA", label="top-1 of a bin")
         upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1.2, label="perfectly calibrated")
@@ -421,7 +421,7 @@ def siblings(features: torch.Tensor, clips: pd.DataFrame) -> Figure:
     nearest = {
         name: cosine.masked_fill(~mask, -2).amax(1).numpy() for name, mask in pairs.items()
     }  # (N,) each
-    with _figure(8, 4.4) as figure:
+    with new_figure(8, 4.4) as figure:
         axes = figure.subplots()
         for (name, values), colour in zip(nearest.items(), ("#D55E00", "#0072B2", GREY), strict=True):
             if len(values := values[values > -2]):  # a clip may have no sibling

@@ -229,7 +229,7 @@ def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         records: runs as `runs.load` gives them, of any number of studies; empty: none.
-        costs: cost records as `costrecord.load` gives them; empty: none.
+        costs: cost records as `cost.records.load` gives them; empty: none.
 
     Returns:
         Columns claim, section, says, test, rule, status (holds, fails, cannot be told yet), evidence, seen_here (what
@@ -245,20 +245,15 @@ def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     for claim in CLAIMS:
         finding = _decide(claim, [study for study in sets if study.full], costs)
         seen = _indication(claim, [study for study in sets if not study.full])
-        rows.append(
-            {
-                "claim": claim.id,
-                "section": claim.section,
-                "says": claim.says,
-                "test": claim.test,
-                "rule": claim.rule,
-                "status": STATUSES[finding.sign],
-                "evidence": f"{finding.text[0].upper()}{finding.text[1:]}.",
-                "seen_here": seen,
-                "records": list(finding.records),
-                "would_settle": "" if finding.sign else claim.command,
-            }
-        )
+        verdict = {
+            "claim": claim.id,
+            "status": STATUSES[finding.sign],
+            "evidence": f"{finding.text[0].upper()}{finding.text[1:]}.",
+            "seen_here": seen,
+            "records": list(finding.records),
+            "would_settle": "" if finding.sign else claim.command,
+        }
+        rows.append(verdict | {name: getattr(claim, name) for name in ("section", "says", "test", "rule")})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

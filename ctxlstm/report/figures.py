@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from ctxlstm import evaluation, figures, paper
 from ctxlstm.experiments import runs
-from ctxlstm.figures import GREY, HEAD_COLOURS, PROTOCOL_NAMES, _figure, _strips
+from ctxlstm.figures import GREY, HEAD_COLOURS, PROTOCOL_NAMES, film_strips, new_figure
 from ctxlstm.report import studies, study_tables
 
 STYLES = {studies.OURS: "-", studies.NO_POOL: "--", studies.BASELINE: "-."}
@@ -29,14 +29,8 @@ def _band(axes: Axes, rows: pd.DataFrame, column: str, model: str, scale: float 
     curves = scale * studies.histories(rows, column)  # (epochs, seeds)
     line = {"color": HEAD_COLOURS[model], "linestyle": STYLES[model]}
     axes.plot(curves.index, curves.mean(axis=1), linewidth=1.8 if len(curves) <= 100 else 1.2, **line)
-    axes.fill_between(
-        curves.index,
-        curves.min(axis=1),
-        curves.max(axis=1),
-        color=HEAD_COLOURS[model],
-        alpha=0.16,
-        linewidth=0,
-    )
+    low, high = curves.min(axis=1), curves.max(axis=1)
+    axes.fill_between(curves.index, low, high, color=HEAD_COLOURS[model], alpha=0.16, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
@@ -60,6 +54,10 @@ def _heads(records: pd.DataFrame, protocol: str, names: Sequence[str]) -> dict[s
     return heads
 
 
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", weight="bold")
+
+
 def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figure:
     """Fig. 5: test top-1 over epochs of Context-LSTM and CNN-LSTM, mean over seeds and the range of the seeds.
 
@@ -69,7 +67,7 @@ def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figu
     heads = _heads(records, protocol, (studies.OURS, studies.BASELINE))
     epochs = int(next(iter(heads.values()))["epochs"].iloc[0])
     factor, printed = epochs / paper.EPOCHS[-1], paper.table1().dropna(subset=["epoch"])
-    with _figure(9, 5.4) as figure:
+    with new_figure(9, 5.4) as figure:
         axes = figure.subplots()
         handles = _line_legend(heads)
         for model, rows in heads.items():
@@ -89,16 +87,14 @@ def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figu
             above.set_xlabel("epoch of the paper (same share of its 300)", color=GREY)
             above.tick_params(colors=GREY)
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-        figure.suptitle(
-            f"Top-1 on the test part, {PROTOCOL_NAMES[protocol]}", x=0.01, ha="left", weight="bold"
-        )
+        _title(figure, f"Top-1 on the test part, {PROTOCOL_NAMES[protocol]}")
     return figure
 
 
 def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
     """Fig. 6: training loss and test top-1 of the three models of Table 2, mean and range over seeds."""
     heads = _heads(records, protocol, studies.TABLE2)
-    with _figure(11, 4.9) as figure:
+    with new_figure(11, 4.9) as figure:
         loss, top1 = figure.subplots(1, 2)
         for model, rows in heads.items():
             _band(loss, rows, "train_loss", model)
@@ -111,9 +107,7 @@ def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
         loss.yaxis.set_minor_locator(NullLocator())
         top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test part")
         figure.legend(handles=_line_legend(heads), loc="outside lower center", ncols=4, frameon=False)
-        figure.suptitle(
-            f"The three models of Table 2, {PROTOCOL_NAMES[protocol]}", x=0.01, ha="left", weight="bold"
-        )
+        _title(figure, f"The three models of Table 2, {PROTOCOL_NAMES[protocol]}")
     return figure
 
 
@@ -130,40 +124,35 @@ def batch_size(records: pd.DataFrame) -> Figure:
     if table.empty:
         raise ValueError("no head ran with several batch sizes: run papermill_runs/batch_size first")
     protocols = [name for name in studies.PROTOCOLS if name in set(table["protocol"])]
-    names, sizes = list(dict.fromkeys(table["model"])), sorted(set(table["batch_size"]))
-    with _figure(4.2 * (len(protocols) + 1), 4.8) as figure:
+    names, sizes = dict.fromkeys(table["model"]), sorted(set(table["batch_size"]))
+    lines = {name: {"color": HEAD_COLOURS[name], "marker": "osD^v"[i % 5]} for i, name in enumerate(names)}
+    with new_figure(4.2 * (len(protocols) + 1), 4.8) as figure:
         panels = figure.subplots(1, len(protocols) + 1)
         for axes, protocol in zip(panels, protocols, strict=False):
             axes.sharey(panels[0])
             for i, name in enumerate(names):
                 own = studies.of(table, name, protocol)
                 x = own["batch_size"] * 2 ** (0.1 * (i - (len(names) - 1) / 2))  # bars side by side
-                line = {"color": HEAD_COLOURS[name], "marker": "osD^v"[i % 5]}
-                axes.plot(x, 100 * own["last"], **line)
-                axes.vlines(
-                    x, 100 * own["last_low"], 100 * own["last_high"], color=line["color"], linewidth=1.3
+                low, high, thin = (
+                    100 * own["last_low"],
+                    100 * own["last_high"],
+                    {"markersize": 4, "alpha": 0.75},
                 )
-                axes.plot(
-                    x, 100 * own["chosen"], linestyle=":", linewidth=1.2, markersize=4, alpha=0.75, **line
-                )
+                axes.plot(x, 100 * own["last"], **lines[name])
+                axes.vlines(x, low, high, color=HEAD_COLOURS[name], linewidth=1.3)
+                axes.plot(x, 100 * own["chosen"], linestyle=":", linewidth=1.2, **thin, **lines[name])
             axes.set(title=PROTOCOL_NAMES[protocol].replace(" (", "\n("), ylabel="test top-1 (%)")
-        for i, name in enumerate(names):
+        for name, line in lines.items():
             own = table[table["model"] == name].groupby("batch_size")["seconds_per_epoch"].mean()
-            panels[-1].plot(own.index, own, color=HEAD_COLOURS[name], marker="osD^v"[i % 5])
-        panels[-1].set(
-            title=f"time of an epoch\n({', '.join(sorted(set(table['device'])))})",
-            ylabel="seconds",
-            ylim=(0, None),
-        )
+            panels[-1].plot(own.index, own, **line)
+        devices = ", ".join(sorted(set(table["device"])))
+        panels[-1].set(title=f"time of an epoch\n({devices})", ylabel="seconds", ylim=(0, None))
         for axes in panels:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("batch size (clips)")
-        handles = [
-            Line2D([], [], color=HEAD_COLOURS[name], marker="osD^v"[i % 5], label=name)
-            for i, name in enumerate(names)
-        ]
+        handles = [Line2D([], [], label=name, **line) for name, line in lines.items()]
         handles.append(Line2D([], [], color=GREY, label="last epoch, with 95 % interval"))
         handles.append(Line2D([], [], color=GREY, linestyle=":", label="chosen by validation"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
@@ -183,14 +172,13 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
         raise ValueError(
             f"there is no other reading or model under protocol {protocol}: run papermill_runs/ablation"
         )
-    with _figure(9, 1.9 + 0.36 * len(table)) as figure:
+    with new_figure(9, 1.9 + 0.36 * len(table)) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=GREY, linewidth=1.2)
         for y, row in table.iterrows():
             colour = HEAD_COLOURS[row["model"]]
-            axes.hlines(
-                y, 100 * row["difference_low"], 100 * row["difference_high"], color=colour, linewidth=1.6
-            )
+            low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+            axes.hlines(y, low, high, color=colour, linewidth=1.6)
             axes.plot(100 * row["difference"], y, "o", color=colour, markersize=8, markeredgecolor="white")
         labels = [f"{row['reading']}  ({row['parameters'] / 1e6:.2f} M)" for _, row in table.iterrows()]
         axes.set_yticks(range(len(table)), labels)
@@ -201,13 +189,8 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
             ylim=(-0.6, len(table) - 0.4),
             xlabel=f"difference in test top-1 to the default reading (points), paired over {over}",
         )
-        figure.suptitle(
-            f"Readings of Context-LSTM, {PROTOCOL_NAMES[protocol]}\n"
-            f"default: {100 * default['last']:.1f} %, {default['parameters'] / 1e6:.2f} M parameters",
-            x=0.01,
-            ha="left",
-            weight="bold",
-        )
+        title = f"default: {100 * default['last']:.1f} %, {default['parameters'] / 1e6:.2f} M parameters"
+        _title(figure, f"Readings of Context-LSTM, {PROTOCOL_NAMES[protocol]}\n{title}")
     return figure
 
 
@@ -241,14 +224,14 @@ def examples(row: pd.Series, frames: Callable[[str], np.ndarray], n: int = 4) ->
     """
     kinds = {name: rows for name, rows in pick_examples(runs.predictions(row), n).items() if len(rows)}
     height = max(len(rows) for rows in kinds.values())
-    with _figure(3.9 * len(kinds), 0.9 + 1.35 * height) as figure:
+    with new_figure(3.9 * len(kinds), 0.9 + 1.35 * height) as figure:
         grid = figure.subplots(height, len(kinds), squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for k, (kind, rows) in enumerate(kinds.items()):
             for i, clip in enumerate(rows.itertuples()):
                 axes, ok = grid[i, k], clip.label == clip.predicted
-                axes.imshow(_strips([frames(clip.name)], 3)[0])
+                axes.imshow(film_strips([frames(clip.name)], 3)[0])
                 text = f"{'✓' if ok else '✗'} {clip.predicted} {100 * clip.probability:.1f} %"
                 text += "" if ok else f"\n    true: {clip.label}"
                 axes.set_title(text, size="small", color=RIGHT if ok else WRONG, weight="normal")
@@ -268,14 +251,14 @@ def reliability_by_head(records: pd.DataFrame, protocol: str = "paper") -> Figur
     higher, since few clips make rough bins.
     """
     heads = _heads(records, protocol, studies.TABLE2)
-    with _figure(3.9 * len(heads), 5.4) as figure:
+    with new_figure(3.9 * len(heads), 5.4) as figure:
         panels = figure.subplots(
             2, len(heads), sharex=True, sharey="row", height_ratios=[3, 1], squeeze=False
         )
         for (model, rows), (upper, lower) in zip(heads.items(), panels.T, strict=True):
-            single = [runs.predictions(row) for _, row in studies.whole(rows).iterrows()]
-            errors = [evaluation.calibration(table)[0] for table in single]
-            pooled = pd.concat(single, ignore_index=True)
+            tables = [runs.predictions(row) for _, row in studies.whole(rows).iterrows()]
+            errors = [evaluation.calibration(table)[0] for table in tables]
+            pooled = pd.concat(tables, ignore_index=True)
             # A clip is tested with several seeds: it is a new observation each time.
             error, bins = evaluation.calibration(pooled.assign(name=pooled.index.astype(str)))
             middle, width = (bins["low"] + bins["high"]) / 2, 0.92 * (bins["high"] - bins["low"])
@@ -283,24 +266,14 @@ def reliability_by_head(records: pd.DataFrame, protocol: str = "paper") -> Figur
             upper.bar(middle, bins["top1"], width, color=colour, alpha=0.3)
             upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1.2)
             upper.plot(bins["probability"], bins["top1"], "o", color=colour, markersize=5)
-            runs_text = (
-                f"single runs {min(errors):.3f} to {max(errors):.3f}" if len(errors) > 1 else "one run"
-            )
-            upper.set_title(f"{model}\nerror {error:.3f}\n({runs_text})", size="medium")
+            single = f"single runs {min(errors):.3f} to {max(errors):.3f}" if len(errors) > 1 else "one run"
+            upper.set_title(f"{model}\nerror {error:.3f}\n({single})", size="medium")
             lower.bar(middle, bins["clips"], width, color=GREY)
             lower.set(xlabel="probability of the predicted class", xlim=(0, 1))
         panels[0, 0].set(ylabel="share of clips that are right", ylim=(0, 1.03))
         panels[1, 0].set(ylabel="clips")
-        handles = [
-            Line2D([], [], color=GREY, linestyle="--", label="perfectly calibrated"),
-            Line2D(
-                [],
-                [],
-                color=GREY,
-                marker="o",
-                linestyle="none",
-                label="top-1 of a bin at its mean probability",
-            ),
-        ]
+        dots = {"marker": "o", "linestyle": "none", "label": "top-1 of a bin at its mean probability"}
+        handles = [Line2D([], [], color=GREY, linestyle="--", label="perfectly calibrated")]
+        handles.append(Line2D([], [], color=GREY, **dots))
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
