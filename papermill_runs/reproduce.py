@@ -112,7 +112,7 @@ else:
 
 # %%
 jobs = study.replace(folds=(), seeds=()).runs()  # one fold, one seed
-on = {run.protocol: run for run in jobs}  # one of a protocol's runs stands for all: they share split and features
+on = {run.protocol: run for run in jobs}  # any of a protocol's runs: they share split and features
 splits = {protocol: steps.split(run, clips) for protocol, run in on.items()}
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
