@@ -121,7 +121,7 @@ def test_real_full_disk_while_extracting(videos, net, reference, small_disk, fre
 def test_real_full_disk_while_checkpointing(data, split, small_disk, tmp_path, free):
     filler = fill(small_disk, free)
     with pytest.raises(
-        OSError, match=r"disk is full while saving .*free some space and run the same command again"
+        OSError, match=r"disk is full while writing .*free some space and run the same command again"
     ):
         train(data, split, small_disk / "r")
     filler.unlink()

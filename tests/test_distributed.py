@@ -158,6 +158,25 @@ def test_two_processes_go_on_from_the_checkpoint_of_one_and_write_one_record(tin
     assert not found.tail(2).equals(alone.tail(2)), "each process normalises with its own clips"
 
 
+def test_with_variables_left_over_from_a_launcher_a_run_trains_alone_and_writes_its_record(
+    tiny_clips, tmp_path, monkeypatch
+):
+    for name in processes.GROUP:
+        monkeypatch.delenv(name, raising=False)
+    for stray in ({"RANK": "1"}, {"LOCAL_RANK": "0"}, {"WORLD_SIZE": "4"}):
+        results = tmp_path / next(iter(stray))
+        job = settings.Run(
+            dataset="ucf101", root=str(tiny_clips), cache=str(tmp_path / "cache"), size=32, frames=2, model="mean_linear",
+            protocol="paper", epochs=1, batch_size=5, validation=0.0, cpu=True, results=str(results),
+        )  # fmt: skip
+        with monkeypatch.context() as left_over:
+            for name, value in stray.items():
+                left_over.setenv(name, value)
+            record = train(job)
+        assert [path.name for path in results.iterdir()] == [record.name]
+        assert runs.read(record)["model"] == "mean_linear"
+
+
 def test_a_head_gets_shared_batch_norm_and_a_backbone_keeps_its_own():
     """What happens to a model on GPUs, where alone `SyncBatchNorm` trains."""
     net = build(dropout=0.0, embedding=(8, 8), batch_norm="time")

@@ -279,7 +279,7 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ctxlstm.training.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="disk is full while saving"):
+    with pytest.raises(OSError, match="disk is full while writing"):
         training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == good
     assert {path.name for path in tmp_path.iterdir()} == {checkpoint.name, "history.csv"}

@@ -76,7 +76,7 @@ class CNNLSTM(nn.Module):
         return (logits, [state]) if return_states else logits
 
 
-# Two heads derived from them; those with no LSTM in them are in `heads`.
+# Two heads derived from them; those with no LSTM in them are in `references`.
 
 
 class ShuffledLSTM(CNNLSTM):

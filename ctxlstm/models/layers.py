@@ -8,6 +8,7 @@ directions).
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +54,10 @@ def lstm_block(
     return cell(size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=True, dropout=dropout)
 
 
-def recur(cells: nn.Module, x: Tensor, *start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
+def recur(cells: nn.Module, x: Tensor, *start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Any]:
     """Outputs (B, T, W) and last state of LSTM or GRU cells on x (B, T, D), in float32 whatever autocast is on.
 
-    `start`: the state to start from, if there is one.
+    `start`: the state to start from, if there is one. A state is (h, c) for an LSTM and h for a GRU.
 
     Under autocast PyTorch gives cuDNN's cells float16 where bfloat16 was asked for, and without a scaled loss small
     gradients vanish in float16.

@@ -75,7 +75,7 @@ class Online(nn.Module):
         if frames.ndim != 5 or frames.dtype != torch.uint8:
             raise ValueError(
                 f"online training takes uint8 frames (B, T, 3, s, s), not {frames.dtype} {tuple(frames.shape)}: "
-                "get them from online.frames"
+                "get them from features.frames.frames"
             )
         if self.training and self.augment:
             frames = self.augment(frames)  # (B, T, 3, s, s)

@@ -43,13 +43,9 @@ class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
 
     @torch.inference_mode(False)
     def _grow(self, frames: int) -> None:
-        for tensor, value in (
-            (self.weight, 1.0),
-            (self.bias, 0.0),
-            (self.running_mean, 0.0),
-            (self.running_var, 1.0),
-        ):
-            tensor.data = tensor.new_full((frames,), value)
+        one, zero = self.weight.new_ones(frames), self.weight.new_zeros(frames)  # (T,)
+        self.weight.data, self.bias.data = one, zero
+        self.running_var, self.running_mean = one.clone(), zero.clone()
 
 
 class Stage(nn.Module):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from ctxlstm import evaluation, ucf101
 from ctxlstm.features import Features
+from ctxlstm.features.reader import Stored
 from ctxlstm.support.threads import threads
 from ctxlstm.training import checkpoint as checkpoints
 from ctxlstm.training import device, given, loop, processes
@@ -137,11 +139,14 @@ def fit(
         features, split, share=config.validation, seed=config.seed, batch_size=config.batch_size
     )
     with device.arithmetic(config.precision):
-        run = _prepare(model, features, split, config, parts)
-        if not run.parameters:
-            return _learn_at_once(run, features, split, on_epoch)
-        _resume(run, features, split, checkpoint)
-        _run_epochs(run, checkpoint, on_epoch)
+        run = _prepare(model, features, config, parts)
+        if run.parameters:
+            optimizer = device.adam(run.model, config.learning_rate, config.backbone_learning_rate)
+            identity = _identity(run, features, split)
+            _resume(run, optimizer, identity, checkpoint)
+            _run_epochs(run, optimizer, identity, checkpoint, on_epoch)
+        else:
+            _learn_at_once(run, on_epoch)
         return _history(run, features, split)
 
 
@@ -150,35 +155,31 @@ class _Run:
     """A training under way.
 
     Attributes:
-        model: the caller's; trained: the same weights, as `workers` share them.
+        model: the caller's; trained: the same weights, as the processes share them.
         x, y: features (N, T, D) or frames (N, T, 3, s, s), and class numbers (N,); parts: rows of them, by part.
         parameters: trainable ones; threads: of a step on the CPU; evaluated: clips at once in an evaluation.
-        identity: what tells this training from others; rows, seconds: of its epochs so far.
-        logits: of the test part after the last epoch, (N, K); peak: bytes.
+        rows, seconds: of its epochs so far; peak: bytes.
+        logits: of the test part after the last epoch, (N, K); empty before.
     """
 
     config: Config
     workers: processes.Alone
     model: nn.Module
     trained: nn.Module
-    optimizer: torch.optim.Optimizer | None
-    x: Tensor
+    x: Tensor | Stored
     y: Tensor
     parts: dict[str, Tensor]
     parameters: int
     threads: int
     evaluated: int
-    identity: dict = field(default_factory=dict)
     rows: list[dict] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    logits: Tensor | None = None
     peak: int = 0
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def _prepare(
-    model: nn.Module, features: Features, split: ucf101.Split, config: Config, parts: dict[str, np.ndarray]
-) -> _Run:
-    """Model, data and optimizer where they belong."""
+def _prepare(model: nn.Module, features: Features, config: Config, parts: dict[str, np.ndarray]) -> _Run:
+    """Model and data where they belong."""
     workers = processes.workers(config.cpu)
     where = workers.device
     x, y = given.at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
@@ -196,9 +197,6 @@ def _prepare(
         workers=workers,
         model=model,
         trained=model,
-        optimizer=device.adam(model, config.learning_rate, config.backbone_learning_rate)
-        if parameters
-        else None,
         x=x,
         y=y,
         parts=rows,
@@ -208,38 +206,50 @@ def _prepare(
     )
 
 
-def _resume(run: _Run, features: Features, split: ucf101.Split, checkpoint: str | Path | None) -> None:
-    """The state after the checkpoint's last epoch, where there is one; then the model as the processes share it."""
-    config, count = run.config, processes.count()
-    run.identity = {
+def _identity(run: _Run, features: Features, split: ucf101.Split) -> dict:
+    """What tells this training from others: a checkpoint of another one is refused."""
+    return {
         "version": VERSION,
-        "config": asdict(config) | {"epochs": None},
+        "config": asdict(run.config) | {"epochs": None},
         "features": features.digest,
         "train": _digest(run.parts["fit"].cpu().numpy().tobytes()),
         "test": _digest(split.test.tobytes()),
         "model": _digest(_describe(run.model).encode()),
     }
+
+
+def _resume(
+    run: _Run, optimizer: torch.optim.Optimizer, identity: dict, checkpoint: str | Path | None
+) -> None:
+    """The state after the checkpoint's last epoch, where there is one; then the model as the processes share it."""
     if checkpoint:
-        run.rows, run.seconds = checkpoints.resume(checkpoint, run.model, run.optimizer, run.identity)
-    if len(run.rows) > config.epochs:
+        run.rows, run.seconds = checkpoints.resume(checkpoint, run.model, optimizer, identity)
+    if len(run.rows) > run.config.epochs:
         raise ValueError(
-            f"{checkpoint} has {len(run.rows)} epochs already, {config.epochs} were asked for: remove it to start anew"
+            f"{checkpoint} has {len(run.rows)} epochs already, {run.config.epochs} were asked for: remove it to start "
+            "anew"
         )
-    if count > 1:
-        given.check_shared(run.model, len(run.parts["fit"]), config.batch_size, count)
+    if (count := processes.count()) > 1:
+        given.check_shared(run.model, len(run.parts["fit"]), run.config.batch_size, count)
         # Parameters that get their length from data must have it before they are shared.
         predict(run.model, run.x, rows=run.parts["fit"][:1])
     run.trained = run.workers.prepare(run.model)
 
 
-def _run_epochs(run: _Run, checkpoint: str | Path | None, on_epoch: Callable[[dict], None] | None) -> None:
+def _run_epochs(
+    run: _Run,
+    optimizer: torch.optim.Optimizer,
+    identity: dict,
+    checkpoint: str | Path | None,
+    on_epoch: Callable[[dict], None] | None,
+) -> None:
     """The epochs that are left, each followed by a checkpoint and a call of `on_epoch`."""
     config, saved = run.config, time.monotonic()
     light = 12 * run.parameters < HEAVY  # weights and Adam's two means
     for number in range(len(run.rows) + 1, config.epochs + 1):
         start = time.perf_counter()
         with threads(run.threads):
-            row = _epoch(run, number)
+            row = _epoch(run, optimizer, number)
         if not np.isfinite([row["train_loss"], row["test_loss"]]).all():
             raise FloatingPointError(
                 f"the loss became not-a-number in epoch {number}: lower learning_rate (it is {config.learning_rate}) or "
@@ -253,17 +263,17 @@ def _run_epochs(run: _Run, checkpoint: str | Path | None, on_epoch: Callable[[di
             continue
         if checkpoint and (light or number == config.epochs or time.monotonic() - saved > SELDOM):
             saved = time.monotonic()
-            checkpoints.save(Path(checkpoint), run.model, run.optimizer, run.identity, run.rows, run.seconds)
+            checkpoints.save(Path(checkpoint), run.model, optimizer, identity, run.rows, run.seconds)
         if on_epoch:
             on_epoch(row)
 
 
-def _epoch(run: _Run, number: int) -> dict:
+def _epoch(run: _Run, optimizer: torch.optim.Optimizer, number: int) -> dict:
     """One epoch and its evaluation: a row of the history."""
     config, workers, fit = run.config, run.workers, run.parts["fit"]
     with device.seeded(config.seed, number, workers.device):
         batches = workers.parts(loop.shuffled(fit, config.batch_size, run.x.shape[1]))  # (B,) each
-        means = loop.epoch(run.trained, run.optimizer, run.x, run.y, batches, config.precision)
+        means = loop.epoch(run.trained, optimizer, run.x, run.y, batches, config.precision)
     loss, top1 = workers.mean(*means, sum(map(len, batches)))
     row = {"epoch": number, "train_loss": loss, "train_top1": top1}
     for name in ("validation", "test"):
@@ -284,7 +294,7 @@ def _measure(run: _Run, name: str) -> dict:
 
 def _history(run: _Run, features: Features, split: ucf101.Split) -> History:
     """What the training leaves behind."""
-    if run.logits is None:  # resumed after the last epoch
+    if not len(run.logits):  # resumed after the last epoch
         with threads(run.threads):
             _measure(run, "test")
     names = features.clips["name"].iloc[split.test].tolist()
@@ -299,11 +309,16 @@ def _history(run: _Run, features: Features, split: ucf101.Split) -> History:
     )
 
 
-def _learn_at_once(
-    run: _Run, features: Features, split: ucf101.Split, on_epoch: Callable[[dict], None] | None
-) -> History:
+@runtime_checkable
+class _Learner(Protocol):
+    def learn(self, x: Tensor, y: Tensor) -> Any: ...
+
+
+def _learn_at_once(run: _Run, on_epoch: Callable[[dict], None] | None) -> None:
     """A model without trainable parameters: it looks at the training part once."""
     start, fit = time.perf_counter(), run.parts["fit"]
+    if not isinstance(run.model, _Learner):
+        raise ValueError(f"{type(run.model).__name__} has no trainable parameters and no learn(x, y)")
     run.model.learn(loop.read(run.x, fit, run.y.device), run.y[fit])
     row = {"epoch": 1, "train_loss": float("nan"), "train_top1": float("nan")}
     for name in ("validation", "test"):
@@ -311,7 +326,6 @@ def _learn_at_once(
     if on_epoch and is_main_process():
         on_epoch(row)
     run.rows, run.seconds = [row], [time.perf_counter() - start]
-    return _history(run, features, split)
 
 
 def _digest(data: bytes) -> str:

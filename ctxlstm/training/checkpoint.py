@@ -4,21 +4,20 @@ Weights, optimizer, history and seconds lie in one safetensors file with a check
 """
 
 import json
-import os
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ctxlstm.support.files import disk_full_is_told
+from ctxlstm.support.files import written
 
 
 def save(
-    path: Path, model: nn.Module, optimizer, identity: dict, rows: list[dict], seconds: list[float]
+    path: Path, model: nn.Module, optimizer: Optimizer, identity: dict, rows: list[dict], seconds: list[float]
 ) -> None:
     """Write the checkpoint, and history.csv beside it for people who want to look while it runs.
 
@@ -31,23 +30,10 @@ def save(
         tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
     metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
     metadata["checksum"] = _checksum(tensors)
-    part = path.with_name(path.name + ".part")
-    with disk_full_is_told(f"saving {path}"), _removed_on_error(part):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as part:
         save_file(tensors, part, metadata)
-        os.replace(part, path)
-        table = path.with_name("history.csv.part")
-        pd.DataFrame(rows).to_csv(table, index=False)
-        os.replace(table, path.with_name("history.csv"))
-
-
-@contextmanager
-def _removed_on_error(part: Path):
-    try:
-        yield
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with written(path.with_name("history.csv")) as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
@@ -58,7 +44,9 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{value:08x}"
 
 
-def resume(path: str | Path, model: nn.Module, optimizer, identity: dict) -> tuple[list[dict], list[float]]:
+def resume(
+    path: str | Path, model: nn.Module, optimizer: Optimizer, identity: dict
+) -> tuple[list[dict], list[float]]:
     """Load the checkpoint at `path` into model and optimizer; returns the rows and seconds of its epochs.
 
     Both are empty where there is no file. Raises ValueError for a damaged one, or one of another training or model.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,15 +14,13 @@ PRECISIONS = ("no", "tf32", "bf16")
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
     """float32 as it is with "no" (cuDNN's LSTM would round to TensorFloat-32 by itself), rounded with the others."""
-    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [flag.allow_tf32 for flag in flags]
+    backends = torch.backends
+    before = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
+    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = precision != "no"
     try:
-        for flag in flags:
-            flag.allow_tf32 = precision != "no"
         yield
     finally:
-        for flag, value in zip(flags, before, strict=True):
-            flag.allow_tf32 = value
+        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = before
 
 
 @contextmanager
@@ -40,9 +39,18 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@runtime_checkable
+class HasGroups(Protocol):
+    """A model whose parts learn at rates of their own: a backbone that learns too (`models.online`)."""
+
+    def parameter_groups(self, learning_rate: float, backbone_learning_rate: float) -> list[dict]:
+        """Parameter groups for a torch optimizer."""
+        ...
+
+
 def adam(model: nn.Module, learning_rate: float, backbone_learning_rate: float) -> torch.optim.Adam:
     """Adam (paper, section 4.2); on a GPU all of its updates are one kernel."""
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": learning_rate}]
-    if hasattr(model, "parameter_groups"):  # a backbone that learns too, at its own rate
+    if isinstance(model, HasGroups):
         groups = model.parameter_groups(learning_rate, backbone_learning_rate)
     return torch.optim.Adam(groups, fused=groups[0]["params"][0].is_cuda or None)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ctxlstm import ucf101
 from ctxlstm.features import Features
+from ctxlstm.features.reader import Stored
 
 
 def parts(
@@ -42,8 +43,9 @@ def parts(
 def _check_finite(features: Features) -> None:
     # A few clips at a time: the check of a whole data set at once would take its memory again. Features that stay on
     # disk are not read twice: what is wrong with them shows in the loss.
-    in_memory = isinstance(features.x, Tensor) and not features.on_frames
-    for start in range(0, len(features.x) if in_memory else 0, 64):
+    if not isinstance(features.x, Tensor) or features.on_frames:
+        return
+    for start in range(0, len(features.x), 64):
         finite = torch.isfinite(features.x[start : start + 64]).flatten(1).all(1)  # (64,)
         if not finite.all():
             name = features.clips["name"].iloc[start + int((~finite).float().argmax())]
@@ -64,9 +66,9 @@ def check_shared(model: nn.Module, clips: int, batch_size: int, processes: int) 
         )
 
 
-def at_home(x: Tensor, device: torch.device) -> Tensor:
+def at_home(x: Tensor | Stored, device: torch.device) -> Tensor | Stored:
     """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
-    if not isinstance(x, Tensor):  # on disk (`features.reader.Stored`), as they are larger than memory
+    if not isinstance(x, Tensor):  # on disk, as they are larger than memory
         return x
     if device.type == "cuda":
         # What PyTorch holds in reserve is free, too.

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ctxlstm.features.reader import Stored
+
 
 def shuffled(rows: Tensor, batch_size: int, frames: int) -> list[Tensor]:
     """The clips `rows` (N,) in random order, cut into the fewest equal batches of at most `batch_size`, (B,) each.
@@ -26,7 +28,7 @@ def shuffled(rows: Tensor, batch_size: int, frames: int) -> list[Tensor]:
 def epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    x: Tensor,
+    x: Tensor | Stored,
     y: Tensor,
     batches: list[Tensor],
     precision: str = "no",
@@ -35,7 +37,7 @@ def epoch(
 
     Args:
         model: maps what `read` gives to logits; optimizer: of its weights.
-        x: features (N, T, D) or frames (N, T, 3, s, s); y: class numbers (N,), on the model's device.
+        x: features (N, T, D) or frames (N, T, 3, s, s), in memory or on disk; y: class numbers (N,), on the model's device.
         batches: rows (B,) of x and y, as from `shuffled`; precision: of products (`training.Config`).
     """
     model.train()
@@ -54,7 +56,12 @@ def epoch(
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, x: Tensor, *, rows: Tensor | None = None, batch_size: int = 320, precision: str = "no"
+    model: nn.Module,
+    x: Tensor | Stored,
+    *,
+    rows: Tensor | None = None,
+    batch_size: int = 320,
+    precision: str = "no",
 ) -> Tensor:
     """Logits (N, K) float32 of feature sequences x (N, T, D), or of N `rows` of them, in evaluation mode."""
     model.eval()
@@ -70,10 +77,10 @@ def forward(model: nn.Module, x: Tensor, precision: str) -> Tensor:
     return logits.float()
 
 
-def read(x: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+def read(x: Tensor | Stored, rows: Tensor, device: torch.device) -> Tensor:
     """What a model reads of the clips `rows` (B,): features (B, T, D) as float32, frames (B, T, 3, s, s) as uint8."""
-    x = x[rows.to(x.device)]
-    if device.type == "cuda" and x.device.type == "cpu":
-        x = x.pin_memory()  # so that nothing waits for the copy
-    x = x.to(device, non_blocking=True)
-    return x.float() if x.is_floating_point() else x
+    batch = x[rows.to(x.device)]
+    if device.type == "cuda" and batch.device.type == "cpu":
+        batch = batch.pin_memory()  # so that nothing waits for the copy
+    batch = batch.to(device, non_blocking=True)
+    return batch.float() if batch.is_floating_point() else batch

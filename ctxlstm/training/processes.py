@@ -13,8 +13,9 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
+from ctxlstm.features.reader import Stored
 from ctxlstm.training import loop
 
 # What every launcher sets for torch.distributed. Some of them alone, left over in a shell, start nothing.
@@ -67,7 +68,9 @@ class Alone:
         """Loss and top-1 over the clips of all processes, from those over this one's."""
         return loss, top1
 
-    def predict(self, model: nn.Module, x: Tensor, rows: Tensor, batch_size: int, precision: str) -> Tensor:
+    def predict(
+        self, model: nn.Module, x: Tensor | Stored, rows: Tensor, batch_size: int, precision: str
+    ) -> Tensor:
         """Logits (N, K) float32 of the clips `rows` (N,), in every process."""
         return loop.predict(model, x, rows=rows, batch_size=batch_size, precision=precision)
 
@@ -94,16 +97,17 @@ class Together(Alone):
         loss, top1, clips = self.accelerator.reduce(sums, "sum").tolist()
         return loss / clips, top1 / clips
 
-    def predict(self, model: nn.Module, x: Tensor, rows: Tensor, batch_size: int, precision: str) -> Tensor:
+    def predict(
+        self, model: nn.Module, x: Tensor | Stored, rows: Tensor, batch_size: int, precision: str
+    ) -> Tensor:
         batch_size = min(batch_size, -(-len(rows) // self.accelerator.num_processes))
-        loader = self.accelerator.prepare_data_loader(DataLoader(rows, batch_size=batch_size))
+        loader = self.accelerator.prepare_data_loader(DataLoader(TensorDataset(rows), batch_size=batch_size))
         # The loader fills its last batches up, so that all processes have as many; `gather_for_metrics` cuts that off.
-        return torch.cat(
-            [
-                self.accelerator.gather_for_metrics(loop.predict(model, x, rows=part, precision=precision))
-                for part in loader
-            ]
-        )
+        logits = []
+        for (part,) in loader:  # (B,), this process's
+            own = loop.predict(model, x, rows=part, batch_size=batch_size, precision=precision)  # (B, K)
+            logits.append(self.accelerator.gather_for_metrics(own))  # (processes * B, K)
+        return torch.cat(logits)
 
 
 def share_batch_norm(model: nn.Module) -> None:
