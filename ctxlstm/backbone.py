@@ -36,6 +36,10 @@ class Backbone(nn.Module):
     `unfreeze`. `weights` is the SHA-256 of everything that shapes the function, the precision excepted.
     """
 
+    net: nn.Module
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str,
@@ -136,10 +140,12 @@ class Backbone(nn.Module):
 
     def _folded(self, dtype: torch.dtype) -> nn.Module:
         """The same function with every BatchNorm folded into its convolution: a third fewer passes over memory."""
-        if self._fast is None or next(self._fast.parameters()).dtype != dtype:
+        fast = self._fast
+        if fast is None or next(fast.parameters()).dtype != dtype:
             fast = fuse_conv_and_batch_norm(copy.deepcopy(self.net).eval()).requires_grad_(False)
-            object.__setattr__(self, "_fast", fast.to(dtype=dtype, memory_format=torch.channels_last))
-        return self._fast
+            fast = fast.to(dtype).to(memory_format=torch.channels_last)
+            object.__setattr__(self, "_fast", fast)
+        return fast
 
     def _apply(self, fn, recurse=True):
         object.__setattr__(

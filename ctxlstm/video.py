@@ -14,22 +14,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    import av
+    import av.container
+    import av.video
 
 RULES = ("first", "uniform", "all")
 
 _PYAV = int(version("av").split(".")[0])
 # Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
 # to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
-_TO_RGB = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
+_TO_RGB: dict[str, Any] = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
 # A flipped bit in a title or an encoder's name must not make the pictures unreadable.
-_OPEN = {"metadata_errors": "replace"} if _PYAV < 19 else {}
+_OPEN: dict[str, Any] = {"metadata_errors": "replace"} if _PYAV < 19 else {}
 
 # So many damaged frames and no intact one mean a damaged header, whose picture size may be absurd: go no further.
 _HOPELESS = 25
@@ -69,6 +70,7 @@ def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
         raise ValueError(f"No frame can be taken from a clip of {count} frames")
     if rule == "all":
         return np.arange(count)
+    assert frames is not None  # by _check: only "all" may go without
     if rule == "first":
         return np.minimum(np.arange(frames), count - 1)
     # The formula in whole numbers, so that no rounding can move a frame.
@@ -93,7 +95,8 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
     Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video,
     or gives no intact frame; for a frame folder with gaps, a corrupt JPEG or pictures of several sizes.
     """
-    import av
+    import av.error
+    import av.logging
 
     _check(rule, frames)  # before any file is touched
     path = Path(path)
@@ -159,7 +162,7 @@ class _Decoded:
 
 
 def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
-    expected = max(1, frames if rule == "first" else _guess_count(path, rule))
+    expected = max(1, (frames or 0) if rule == "first" else _guess_count(path, rule))
     index = frame_index(rule, expected, frames)
     wanted = _once(index)
     clip = _decode(path, wanted, stop_early=rule == "first")
@@ -172,6 +175,7 @@ def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
             wanted = _once(index)
             clip.pictures = _decode(path, wanted, stop_early=True).pictures
     pictures = clip.pictures
+    assert pictures is not None  # there is an intact frame
     if index.tolist() != wanted:  # frames repeated or left out
         pictures = pictures[np.searchsorted(wanted, index)]
     return Frames(torch.from_numpy(pictures).permute(0, 3, 1, 2), index, clip.count, problem)  # (T, 3, H, W)
@@ -202,7 +206,7 @@ def _guess_count(path: Path, rule: str) -> int:
     "uniform" takes the header's number where there is one, right for a healthy clip and free. "all" must know how much
     room to make, and a damaged header may say anything, so it counts the packets, which it need not decode.
     """
-    import av
+    import av.error
 
     container, stream = _open(path)
     with container:
@@ -245,7 +249,8 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
                 clip.patched += 1
             if filled < len(wanted) and wanted[filled] == clip.count:
                 plane = convert.reformat(frame, **_TO_RGB).planes[0]
-                rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)  # rows end in padding
+                rows = np.frombuffer(memoryview(plane), np.uint8)  # rows end in padding
+                rows = rows.reshape(height, plane.line_size)
                 clip.pictures[filled] = rows[:, : 3 * width].reshape(height, width, 3)
                 filled += 1
             clip.count += 1
@@ -262,7 +267,7 @@ def _frames(
     container: "av.container.InputContainer", stream: "av.video.VideoStream", clip: _Decoded
 ) -> "Iterator[av.VideoFrame]":
     """Yield decoded frames in presentation order to the end of the file; note lost packets and an early end."""
-    import av
+    import av.error
 
     packets = iter(container.demux(stream))
     taken, first, end, length = 0, None, 0, 1  # packets and, in the stream's ticks, the times they span

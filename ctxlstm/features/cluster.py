@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Generator, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -96,7 +97,8 @@ def _spread(
     def refill() -> None:
         # Workers may come and go: as many pieces are on their way as keep those that are here busy.
         try:
-            room = 2 * max(1, sum(dask.nthreads().values())) - running.count()
+            held = cast("dict[str, int]", dask.nthreads())  # no coroutine: the client is not asynchronous
+            room = 2 * max(1, sum(held.values())) - running.count()
         except OSError as error:
             raise lost("extraction", f"{count} clips") from error
         for number, piece in islice(todo, max(0, room)):
