@@ -8,7 +8,6 @@ Colours mean the same thing everywhere: one per gate, per head and per split pro
 with the common colour-vision deficiencies can tell them apart; markers and line styles say it a second time.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ctxlstm import evaluation
+from ctxlstm.support.files import written
 
 # Eqs. 12-17: forget gate, input gate, candidate, output gate, cell state, hidden state.
 GATE_COLOURS = dict(f="#D55E00", i="#009E73", g="#E69F00", o="#56B4E9", c="#222222", h="#0072B2")
@@ -109,18 +109,15 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
         raise ValueError(
             f"Figures are saved as {' or '.join(metadata)}, so {path.name} cannot be: rename it."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     extra = {"pil_kwargs": {"optimize": True}} if path.suffix == ".png" else {}
     layout = figure.get_layout_engine()
     try:
-        with plt.rc_context(style()):
+        with written(path, shared=True) as aside, plt.rc_context(style()):
             _settle(figure)
-            figure.savefig(aside, dpi=dpi, metadata=metadata[path.suffix], **extra)
-        os.replace(aside, path)
+            kind = {"format": path.suffix[1:], "metadata": metadata[path.suffix]}
+            figure.savefig(aside, dpi=dpi, **kind, **extra)
     finally:
         figure.set_layout_engine(layout)
-        aside.unlink(missing_ok=True)
     return path
 
 

@@ -1,10 +1,41 @@
 """Files that are whole at any moment (`support.files`)."""
 
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
+import filelock
 import pytest
 
-from ctxlstm.support.files import written
+from ctxlstm.support.files import default_folder, locked, written
+
+# What takes seconds to import or is seldom needed: the functions that need it import it.
+HEAVY = {
+    "ctxlstm": {"torch", "numpy", "pandas"},
+    "ctxlstm.evaluation": {
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "seaborn",
+        "av",
+        "zarr",
+        "torchvision",
+        "distributed",
+    },
+    "ctxlstm.training": {
+        *("scipy", "sklearn", "matplotlib", "seaborn", "av", "zarr", "torchvision", "distributed"),
+        *("torch._dynamo", "sympy"),
+    },
+}
+
+
+def test_an_import_waits_for_nothing_that_it_does_not_need():
+    program = "import sys\n"
+    for module, heavy in HEAVY.items():
+        program += f"import {module}\nprint([name for name in {sorted(heavy)} if name in sys.modules])\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]"] * len(HEAVY), f"imported by {list(HEAVY)}"
 
 
 def test_a_file_appears_whole_and_replaces_the_one_before(tmp_path):
@@ -39,3 +70,54 @@ def test_a_folder_is_written_aside_too(tmp_path):
         part.mkdir()
         (part / "a").touch()
     assert (tmp_path / "run" / "a").is_file()
+
+
+def test_what_a_kill_left_aside_is_removed(tmp_path):
+    (tmp_path / "run.part").mkdir()
+    (tmp_path / "run.part" / "half").touch()
+    with written(tmp_path / "run") as part:
+        part.mkdir()
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_who_shares_a_path_writes_aside_under_a_name_of_his_own(tmp_path):
+    path = tmp_path / "clip.avi"
+    with written(path, shared=True) as first:
+        first.write_text("first")
+        with written(path, shared=True) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_folder_of_generated_things_may_be_below_home(monkeypatch):
+    monkeypatch.setenv("CTXLSTM_CACHE", "~/big")
+    assert default_folder() == Path.home() / "big"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_marker_instead(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "_acquire", refuse)
+    lock, marker = tmp_path / ".lock", tmp_path / ".locked"
+    with locked(lock, "writing"):
+        assert marker.exists()
+        with pytest.raises(RuntimeError, match=r"another process is writing: wait .* remove .*\.locked"):
+            with locked(lock, "writing"):
+                pass
+    assert not marker.exists()
+    with locked(lock, "writing"):
+        assert marker.exists()
+
+
+def test_a_lock_does_not_explain_the_errors_of_what_it_guards(tmp_path):
+    with (
+        pytest.raises(PermissionError, match=r"^\[Errno 13\] not the lock's$"),
+        locked(tmp_path / ".lock", "writing"),
+    ):
+        raise PermissionError(errno.EACCES, "not the lock's")
+    with locked(tmp_path / ".lock", "writing"):
+        pass

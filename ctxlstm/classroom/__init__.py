@@ -9,11 +9,11 @@ from importlib import metadata
 
 import pandas as pd
 
-from ctxlstm import backbone as backbones
-from ctxlstm import features as feature_cache
 from ctxlstm import stickfigures, ucf101
 from ctxlstm.backbone import Backbone
-from ctxlstm.features import Features
+from ctxlstm.backbone import load as load_backbone
+from ctxlstm.features import Features, extract
+from ctxlstm.features import load as load_features
 from ctxlstm.support import files
 
 CLASSES = ("JumpingJack", "Kick", "SitDown", "Squat", "StandUp", "WalkLeft", "WalkRight", "Wave")
@@ -32,15 +32,15 @@ def clips() -> pd.DataFrame:
 
 def backbone() -> Backbone:
     """The frozen CNN of the chapters: EfficientNet-Lite0, whose weights come with the installation."""
-    return backbones.load("efficientnet_lite0", size=SIZE)
+    return load_backbone("efficientnet_lite0", size=SIZE)
 
 
 def features() -> Features:
     """Features x (288, 12, 1280) of `clips`; they are extracted where they are not there yet (half a minute)."""
     table = clips()
     out = files.default_folder() / "features" / f"classroom-{SIZE}px-{FRAMES}frames-{len(table)}clips"
-    feature_cache.extract(table, out, backbone=backbone(), frames=FRAMES, rule="uniform", device="cpu")
-    return feature_cache.load(out)
+    extract(table, out, backbone=backbone(), frames=FRAMES, rule="uniform", device="cpu")
+    return load_features(out)
 
 
 def versions() -> str:

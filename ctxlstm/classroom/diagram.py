@@ -9,7 +9,6 @@ exchanged do not.
 `draw` gives one reading, `side_by_side` several; both give a `Diagram`, which notebooks show as it is.
 """
 
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from ctxlstm import figures
 from ctxlstm.models.context_lstm import ContextLSTM, State
 from ctxlstm.models.layers import HEAD_WIDTH, check_sizes
+from ctxlstm.support.files import written
 
 COLOURS = {state: figures.GATE_COLOURS[state] for state in "hc"}
 INK, GREY, WIRE = "#222222", "#5F5F5F", "#444444"
@@ -82,9 +82,8 @@ class Diagram:
         path = Path(path)
         if path.suffix != ".svg":
             raise ValueError(f"A diagram is saved as .svg, so {path.name} cannot be: rename it.")
-        part = path.with_suffix(".part")
-        part.write_text(self.svg, encoding="utf-8")
-        os.replace(part, path)
+        with written(path, shared=True) as part:
+            part.write_text(self.svg, encoding="utf-8")
         return path
 
 

@@ -9,7 +9,6 @@ A record is a folder with `cost.csv`, a row a model and way, and `cost.json`: de
 import hashlib
 import json
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from ctxlstm.cost.predicted import IMAGE_SIZE, RESNET50_PEAK, Cost, predict, res
 from ctxlstm.experiments import runs
 from ctxlstm.experiments.settings import Study
 from ctxlstm.models.layers import check_sizes
-from ctxlstm.support.files import disk_full_is_told
+from ctxlstm.support.files import written
 
 WARMUP = 1  # steps before those behind the medians
 TRAIN_CLIPS, TEST_CLIPS = (paper.DATA[name].value for name in ("train_clips", "test_clips"))
@@ -228,22 +227,20 @@ def record(
             found = measured[model, way] = setup.measure(model, way)
             if on_done:
                 on_done(model, way, found)
-    with disk_full_is_told(f"writing the record {folder}"):
-        return _write(folder, table(setup, measured), settings)
+    return _write(folder, table(setup, measured), settings)
 
 
 def _write(folder: Path, rows: pd.DataFrame, settings: dict) -> Path:
-    part = folder.with_name(folder.name + ".part")
-    part.mkdir(exist_ok=True)
-    rows.to_csv(part / "cost.csv", index=False, float_format="%.6g", lineterminator="\n")
-    about = {
-        "device": rows["device"].iloc[0],
-        "versions": runs.environment(),
-        "settings": settings,
-        "sha256": hashlib.sha256((part / "cost.csv").read_bytes()).hexdigest(),
-    }
-    (part / "cost.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, folder)
+    with written(folder) as part:
+        part.mkdir()
+        rows.to_csv(part / "cost.csv", index=False, float_format="%.6g", lineterminator="\n")
+        about = {
+            "device": rows["device"].iloc[0],
+            "versions": runs.environment(),
+            "settings": settings,
+            "sha256": hashlib.sha256((part / "cost.csv").read_bytes()).hexdigest(),
+        }
+        (part / "cost.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

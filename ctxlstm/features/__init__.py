@@ -13,7 +13,9 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ctxlstm import backbone as backbones
 from ctxlstm import ucf101, video
+from ctxlstm.backbone import Backbone
+from ctxlstm.backbone import load as load_backbone
 from ctxlstm.features import extraction
 from ctxlstm.features.cache import Cache, read_manifest, refuse_foreign
 from ctxlstm.features.extraction import Done, How, Piece, decoded
@@ -33,6 +36,13 @@ from ctxlstm.support.files import disk_full_is_told, locked
 # Raise it whenever the same clips and settings would give other numbers, by more than the last digit of float16, in
 # which processors differ too.
 CODE_VERSION = 1
+
+
+def __getattr__(name: str) -> Any:
+    """The rooms behind this one, imported when they are first asked for: few runs need Dask or frames on disk."""
+    if name in ("cluster", "frames"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ def extract(
     clips: pd.DataFrame,
     out: str | Path,
     *,
-    backbone: backbones.Backbone | str = "resnet50",
+    backbone: Backbone | str = "resnet50",
     frames: int = 28,
     rule: str = "first",
     batch_size: int | None = None,
@@ -120,7 +130,7 @@ def extract(
     """
     how = How(frames, rule, batch_size)
 
-    def in_threads(net: backbones.Backbone, cache: Cache, work: Iterable[Piece]) -> Generator[Done]:
+    def in_threads(net: Backbone, cache: Cache, work: Iterable[Piece]) -> Generator[Done]:
         extraction.to_device(net, device)
         cores = os.cpu_count() or 1
         count = workers or (cores * 5 // 4 if net.mean.is_cuda else cores)
@@ -133,10 +143,10 @@ def extract(
 
 
 def extract_by(
-    run: Callable[[backbones.Backbone, Cache, Iterable[Piece]], Generator[Done]],
+    run: Callable[[Backbone, Cache, Iterable[Piece]], Generator[Done]],
     clips: pd.DataFrame,
     out: str | Path,
-    backbone: backbones.Backbone | str,
+    backbone: Backbone | str,
     how: How,
     progress: bool = True,
 ) -> Extraction:
@@ -158,7 +168,7 @@ def extract_by(
         raise ValueError("there are no clips to extract: check the table given as clips")
     start = time.perf_counter()
     clips = clips.reset_index(drop=True)
-    net = backbones.load(backbone) if isinstance(backbone, str) else backbone
+    net = load_backbone(backbone) if isinstance(backbone, str) else backbone
     if net.batch_norm == "drift":
         raise ValueError(
             "a backbone with batch_norm drift gives other features in every epoch, so they cannot be kept: train "
@@ -166,9 +176,19 @@ def extract_by(
         )
     out = Path(out)
     refuse_foreign(out)
+
+    def done(cache: Cache, extracted: int, kept: int) -> Extraction:
+        left_out, damaged = (len(cache.manifest[kind]) for kind in ("left_out", "damaged"))
+        seconds = time.perf_counter() - start
+        return Extraction(out, len(clips), extracted, kept, left_out, damaged, seconds)
+
+    settings = make_key(net, clips, how.frames, how.rule), (how.frames, net.width)
+    cache = Cache.complete(out, clips, *settings)
+    # What was left out is tried again, where that can be written down.
+    if cache and not (cache.manifest["left_out"] and os.access(out, os.W_OK)):
+        return done(cache, 0, len(clips) - len(cache.manifest["left_out"]))
     with locked(out / ".lock", f"extracting into {out}"), disk_full_is_told(f"writing features to {out}"):
-        key = make_key(net, clips, how.frames, how.rule)
-        cache = Cache.open(out, clips, key, (how.frames, net.width))
+        cache = Cache.open(out, clips, *settings)
         missing = [(chunk, rows) for chunk in cache.chunks() if (rows := cache.missing(chunk))]
         todo, extracted = sum(len(rows) for _, rows in missing), 0
         bar = tqdm(
@@ -181,17 +201,15 @@ def extract_by(
         )
         work = extraction.cut(missing, cache.array.chunks[0], clips, how)
         with bar, closing(run(net, cache, work)) as results:
-            for done in results if todo else ():
-                if done.problems:
-                    cache.note(done.problems)
-                for chunk, values in done.unwritten:
+            for piece in results if todo else ():
+                if piece.problems:
+                    cache.note(piece.problems)
+                for chunk, values in piece.unwritten:
                     cache.write(chunk, values)
-                extracted += done.extracted
-                bar.update(done.clips)
+                extracted += piece.extracted
+                bar.update(piece.clips)
         cache.finish()
-    left_out, damaged = cache.manifest["left_out"], cache.manifest["damaged"]
-    seconds = time.perf_counter() - start
-    return Extraction(out, len(clips), extracted, len(clips) - todo, len(left_out), len(damaged), seconds)
+    return done(cache, extracted, len(clips) - todo)
 
 
 def load(path: str | Path, *, memory: bool = True) -> Features:
@@ -216,7 +234,7 @@ def load(path: str | Path, *, memory: bool = True) -> Features:
         )
     clips = pd.DataFrame(manifest["clips"]).drop(columns="bytes")
     good = ~clips["name"].isin([row["name"] for row in manifest["left_out"]]).to_numpy()
-    x = Stored(path, np.flatnonzero(good))
+    x = Stored(path, len(clips), np.flatnonzero(good))
     notes = {
         kind: pd.DataFrame(manifest[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
     }
@@ -227,14 +245,14 @@ def load(path: str | Path, *, memory: bool = True) -> Features:
 
 
 def adapt(
-    net: backbones.Backbone,
+    net: Backbone,
     clips: pd.DataFrame,
     *,
     frames: int,
     rule: str = "first",
     batch_size: int = 64,
     device: str | None = None,
-) -> backbones.Backbone:
+) -> Backbone:
     """Recompute the backbone's BatchNorm statistics on frames of these clips (the training part), in place."""
     net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -243,7 +261,7 @@ def adapt(
         return net.adapt(batch for batch in extraction.batches(images, batch_size) if len(batch) > 1)
 
 
-def make_key(net: backbones.Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
+def make_key(net: Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
     """Everything that shaped the features. Two caches with equal keys hold the same numbers for the same clips."""
     # Caches from before there was a choice of precision have no such key, and stay valid.
     precision = getattr(net, "precision", "float32")

@@ -1,20 +1,23 @@
 """The feature cache on disk: a Zarr array, checksummed chunk by chunk, and a manifest that says what made it.
 
 Killed at any moment, the folder stays good: Zarr writes a chunk aside and renames it, the manifest is written the
-same way. A clip whose row is still the fill value, not-a-number, has not been extracted: that is all the
-bookkeeping a resumed extraction needs.
+same way and has a checksum of its own. A clip whose row is still the fill value, not-a-number, has not been
+extracted: that is all the bookkeeping a resumed extraction needs.
 """
 
+import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-import zarr
 
-from ctxlstm.support.files import AWAY, file_bytes, file_digest
+from ctxlstm.support.files import AWAY, file_bytes, file_digest, written
+
+if TYPE_CHECKING:  # imported where an array is opened: whoever trains on features in memory does without
+    import zarr
 
 FORMAT = "ctxlstm features"
 NAN = np.float16(np.nan)
@@ -37,8 +40,28 @@ class Cache:
     `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
     """
 
-    def __init__(self, path: Path, manifest: dict, array: zarr.Array):
+    def __init__(self, path: Path, manifest: dict, array: "zarr.Array") -> None:
         self.path, self.manifest, self.array = path, manifest, array
+
+    @classmethod
+    def complete(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache | None":
+        """The cache at `path` where nothing is left to do but to try again what was left out; else None.
+
+        It is only read, so its disk may be read-only and other processes may do the same. Arguments and errors are
+        those of `open`.
+        """
+        if not (path / "manifest.json").exists():
+            return None
+        manifest, rows = read_manifest(path), _rows(clips)
+        _refuse_other_settings(path, manifest, key, rows)
+        if not manifest["finished"] or not _described(path, len(clips), shape):
+            return None
+        cache = cls(path, manifest, _open_array(path, "r"))
+        if cache.changed(rows, clips["path"]):
+            return None
+        left_out = {note["name"] for note in manifest["left_out"]}
+        lost = (row for chunk in cache.chunks() for row in cache.missing(chunk))
+        return None if any(rows[row]["name"] not in left_out for row in lost) else cache
 
     @classmethod
     def open(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache":
@@ -47,12 +70,7 @@ class Cache:
         Raises:
             ValueError: it was made with other settings or clips, or the folder is not a cache.
         """
-        table = clips[["name", "label", "group", "clip"]].assign(bytes=[file_bytes(p) for p in clips["path"]])
-        rows = json.loads(table.to_json(orient="records"))
-        if all(row["bytes"] == AWAY for row in rows):
-            raise ValueError(
-                f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
-            )
+        rows = _rows(clips)
         if (path / "manifest.json").exists():
             manifest = read_manifest(path)
             _refuse_other_settings(path, manifest, key, rows)
@@ -67,6 +85,11 @@ class Cache:
             for kind in ("left_out", "damaged"):
                 manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
         else:
+            if (path / "features.zarr" / "c").exists():
+                raise ValueError(
+                    f"{path} holds features without the manifest.json that says what made them: remove {path} and "
+                    "extract again"
+                )
             array = _array(path, len(clips), shape)
             manifest = {
                 "format": FORMAT,
@@ -84,7 +107,7 @@ class Cache:
     @classmethod
     def attach(cls, path: Path) -> "Cache":
         """The cache that another process has opened, to write chunks to: its manifest stays that process's own."""
-        return cls(path, {}, zarr.open_array(path / "features.zarr", mode="r+"))
+        return cls(path, {}, _open_array(path, "r+"))
 
     def changed(self, rows: list[dict], paths: pd.Series) -> list[int]:
         """Rows whose video on disk is another one now: another size, or a damaged one with other content."""
@@ -110,11 +133,12 @@ class Cache:
         try:
             return [
                 row
-                for row, value in zip(chunk, self.array[chunk.start : chunk.stop, 0, 0], strict=True)
+                for row, value in zip(
+                    chunk, np.asarray(self.array[chunk.start : chunk.stop, 0, 0]), strict=True
+                )
                 if np.isnan(value)
             ]
-        except (ValueError, OSError):  # a flipped byte, a file cut short
-            self.array[chunk.start : chunk.stop] = NAN
+        except ValueError:  # a flipped byte, a file cut short; what cannot be read at all may be good
             return list(chunk)
 
     def write(self, chunk: range, values: dict[int, np.ndarray | None]) -> None:
@@ -122,7 +146,7 @@ class Cache:
         if len(values) == len(chunk):
             block = np.empty((len(chunk), *self.array.shape[1:]), np.float16)  # (clips of the chunk, T, D)
         else:
-            block = self.array[chunk.start : chunk.stop]
+            block = np.asarray(self.array[chunk.start : chunk.stop])  # (clips of the chunk, T, D)
         for row, value in values.items():
             block[row - chunk.start] = NAN if value is None else value
         self.array[chunk.start : chunk.stop] = block
@@ -156,26 +180,56 @@ class Cache:
         self.save()
 
     def save(self) -> None:
-        """Write the manifest aside, then rename it."""
-        part = self.path / "manifest.part"
-        part.write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
-        os.replace(part, self.path / "manifest.json")
+        """Write the manifest, with its checksum."""
+        self.manifest["sha256"] = _checksum(self.manifest)
+        with written(self.path / "manifest.json") as part:
+            part.write_text(json.dumps(self.manifest, indent=1), encoding="utf-8")
 
 
-def _array(path: Path, count: int, shape: tuple[int, int]) -> zarr.Array:
-    """The array (N, T, D) on disk, for writing; its description is written anew where it is missing or damaged."""
-    # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
-    wanted = {"shape": (count, *shape), "chunks": (max(1, min(8, count // 256)), *shape)}
-    folder = path / "features.zarr"
+def _array(path: Path, count: int, shape: tuple[int, int]) -> "zarr.Array":
+    """The array (N, T, D) on disk, for writing.
+
+    Its description is written where it is missing or another one, whatever the damage; the chunks stay, they have
+    checksums of their own.
+    """
+    if not _described(path, count, shape):
+        with written(path / "features.zarr" / "zarr.json") as part:
+            part.write_bytes(_description(count, shape))
+    return _open_array(path, "r+")
+
+
+def _open_array(path: Path, mode: Literal["r", "r+"]) -> "zarr.Array":
+    import zarr
+
+    return zarr.open_array(path / "features.zarr", mode=mode)
+
+
+def _described(path: Path, count: int, shape: tuple[int, int]) -> bool:
+    """Whether the array at `path` is described as one of so many clips with features of `shape` (T, D)."""
     try:
-        array = zarr.open_array(folder, mode="r+")
-        if array.shape == wanted["shape"] and array.chunks == wanted["chunks"] and array.dtype == "float16":
-            return array
-    except Exception:  # zarr raises many kinds here; the chunks have checksums of their own
-        pass
-    (folder / "zarr.json").unlink(missing_ok=True)
-    fill, crc = float("nan"), zarr.codecs.Crc32cCodec()
-    return zarr.create_array(folder, **wanted, dtype="float16", fill_value=fill, compressors=crc)
+        found = json.loads((path / "features.zarr" / "zarr.json").read_bytes())
+    except (FileNotFoundError, ValueError):  # not there, or no JSON
+        return False
+    return found == json.loads(_description(count, shape))
+
+
+def _description(count: int, shape: tuple[int, int]) -> bytes:
+    """What Zarr writes beside the chunks of an array of so many clips with features of `shape` (T, D)."""
+    import zarr.codecs
+    import zarr.storage
+
+    # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
+    chunks = (max(1, min(8, count // 256)), *shape)
+    files, fill, crc = {}, float("nan"), zarr.codecs.Crc32cCodec()
+    zarr.create_array(
+        zarr.storage.MemoryStore(files),
+        shape=(count, *shape),
+        chunks=chunks,
+        dtype="float16",
+        fill_value=fill,
+        compressors=crc,
+    )
+    return files["zarr.json"].to_bytes()
 
 
 def read_manifest(path: Path) -> dict:
@@ -191,7 +245,30 @@ def read_manifest(path: Path) -> dict:
         raise ValueError(
             f"{path / 'manifest.json'} is not of a feature cache: give a new or empty folder as out"
         )
+    # Older manifests have no checksum. The chunks do, and extracting UCF101 again takes hours: they stay good.
+    if manifest.get("sha256", (found := _checksum(manifest))) != found:
+        raise ValueError(
+            f"{path / 'manifest.json'} was changed or damaged after it was written (its checksum does not fit): remove "
+            f"{path} and extract again"
+        )
     return manifest
+
+
+def _checksum(manifest: dict) -> str:
+    """SHA-256 over all that the manifest says, the checksum left out."""
+    said = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _rows(clips: pd.DataFrame) -> list[dict]:
+    """The clips as the manifest lists them. Raises ValueError if none of them is there."""
+    table = clips[["name", "label", "group", "clip"]].assign(bytes=[file_bytes(p) for p in clips["path"]])
+    rows = json.loads(table.to_json(orient="records"))
+    if all(row["bytes"] == AWAY for row in rows):
+        raise ValueError(
+            f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
+        )
+    return rows
 
 
 def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dict]) -> None:
@@ -215,7 +292,7 @@ def refuse_foreign(out: Path) -> None:
         raise ValueError(f"{out} is a file: give a folder for the feature cache as out")
     if not out.is_dir() or (out / "manifest.json").exists():
         return
-    ours = ("features.zarr", "manifest.part")
+    ours = ("features.zarr", "manifest.json.part", "manifest.part")  # the last: of older code
     foreign = [path.name for path in out.iterdir() if path.name not in ours and not path.name.startswith(".")]
     if foreign:
         raise ValueError(

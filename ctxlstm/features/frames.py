@@ -21,7 +21,7 @@ from ctxlstm import video
 from ctxlstm.backbone import Backbone
 from ctxlstm.features import Features, make_key
 from ctxlstm.features.extraction import decoded
-from ctxlstm.support.files import disk_full_is_told, file_bytes, locked
+from ctxlstm.support.files import disk_full_is_told, file_bytes, locked, written
 
 
 def frames(
@@ -142,13 +142,12 @@ def _on_disk(folder: Path, wanted: dict, shape: tuple[int, ...], stream) -> tupl
             locked(folder / ".lock", f"decoding into {folder}"),
             disk_full_is_told(f"writing frames to {folder}"),
         ):
-            with open(folder / "frames.bin.part", "wb") as file:
+            with written(data) as part, open(part, "wb") as file:
                 for images in _usable(stream(), notes):
                     file.write(images.contiguous().numpy().tobytes())
-            os.replace(folder / "frames.bin.part", data)
             text = json.dumps(wanted | notes | {"bytes": data.stat().st_size})
-            (folder / "frames.json.part").write_text(text, encoding="utf-8")
-            os.replace(folder / "frames.json.part", about)
+            with written(about) as part:
+                part.write_text(text, encoding="utf-8")
     if data.stat().st_size == 0:
         return torch.empty(0, *shape, dtype=torch.uint8), notes
     # Copy on write: PyTorch wants memory that can be written to, and the file stays as it is.

@@ -3,18 +3,21 @@
 Opening looks at the chunk files' sizes and reads none of them; the checksum of every chunk that is read is checked.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-import zarr
 from torch import Tensor
 
 from ctxlstm.support.files import AWAY, file_bytes
 
 CRC_BYTES = 4  # that the codec crc32c adds to a chunk
+# What reading raises where the bytes are not those that were written: Zarr and, for chunks only, zarrs. All else (a file
+# that may not be read, no memory, a fault of this code) is no damage and is left as it is.
+DESCRIPTION, CHUNK = (ValueError, KeyError, TypeError), (ValueError, RuntimeError)
 AT_ONCE = 1024  # clips that are read at once where some are left out: enough to be quick, and little memory
 # zarrs reads chunks on all cores and straight to where they stay. Where it is not there Zarr reads the same, slower.
 # For reading alone: it would not write a chunk aside and rename it.
@@ -30,15 +33,19 @@ class Stored:
 
     dtype, device = torch.float16, torch.device("cpu")
 
-    def __init__(self, path: Path, rows: np.ndarray):
-        """Open the cache at `path`; `rows`: which of its clips these are, int64 (N,), ascending.
+    def __init__(self, path: Path, count: int, rows: np.ndarray) -> None:
+        """Open the cache at `path` of `count` clips; `rows`: which of them these are, int64 (N,), ascending.
 
         Raises:
             ValueError: a damaged description, a chunk file that is not there or not whole.
         """
+        import zarr
+
         self._path, self._rows = path, rows
-        with _damage_is_told(path), zarr.config.set(CODECS):
+        with _damage_is_told(path, *DESCRIPTION), zarr.config.set(CODECS):
             self._array = zarr.open_array(path / "features.zarr", mode="r")
+        if self._array.shape[0] != count or self._array.shape[1:] != self._array.chunks[1:]:
+            raise ValueError(_damaged(path, f"features of {count} clips cannot be {self._array.shape}"))
         self._check_files()
         self.shape = torch.Size((len(rows), *self._array.shape[1:]))
 
@@ -57,23 +64,23 @@ class Stored:
             ValueError: a chunk does not fit its checksum, or lacks a clip. IndexError: no such clip.
         """
         wanted = self._rows[rows.cpu().numpy()]
-        with _damage_is_told(self._path):
-            x = self._array.oindex[wanted]  # (B, T, D)
+        with _damage_is_told(self._path, *CHUNK):
+            x = np.asarray(self._array.oindex[wanted])  # (B, T, D)
         return torch.from_numpy(self._whole(x, wanted))
 
     def read(self) -> Tensor:
         """All of it in memory, (N, T, D) float16, never there twice. Raises ValueError as `x[rows]` does."""
         count = self._array.shape[0]
         if len(self) == count:
-            with _damage_is_told(self._path):
-                x = self._array[:]  # (N, T, D)
+            with _damage_is_told(self._path, *CHUNK):
+                x = np.asarray(self._array[:])  # (N, T, D)
             return torch.from_numpy(self._whole(x, self._rows))
         x = np.empty(self.shape, np.float16)  # (N, T, D)
         for start in range(0, count, AT_ONCE):
             first, last = np.searchsorted(self._rows, (start, start + AT_ONCE))
             rows = self._rows[first:last]
-            with _damage_is_told(self._path):
-                x[first:last] = self._array[start : start + AT_ONCE][rows - start]
+            with _damage_is_told(self._path, *CHUNK):
+                x[first:last] = np.asarray(self._array[start : start + AT_ONCE])[rows - start]
             self._whole(x[first:last], rows)
         return torch.from_numpy(x)
 
@@ -102,9 +109,9 @@ def _damaged(path: Path, reason: object) -> str:
 
 
 @contextmanager
-def _damage_is_told(path: Path):
-    """Turn whatever Zarr raises for a damaged chunk or description into a sentence that says what to do."""
+def _damage_is_told(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn these errors, which Zarr raises for a damaged chunk or description, into what to do."""
     try:
         yield
-    except Exception as error:
+    except kinds as error:
         raise ValueError(_damaged(path, error)) from error

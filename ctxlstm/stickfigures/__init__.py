@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import threading
 import time
-import uuid
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -39,7 +38,7 @@ from ctxlstm.stickfigures.drawing import (
     draw_scenery,
     random_look,
 )
-from ctxlstm.support.files import default_folder
+from ctxlstm.support.files import default_folder, written
 
 FPS = 25  # frames per second: as UCF101
 VERSION = 1  # of the renderer: raise it when pixels change, so that old clips are not taken for new ones
@@ -258,16 +257,13 @@ def _encode(film: np.ndarray) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     """Write aside, then put in place: who reads `path` finds the whole file or none."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data)
-        os.replace(aside, path)
+        with written(path, shared=True) as aside:
+            aside.write_bytes(data)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         advice = "make room or choose another folder, then call again: whole clips are kept"
-        raise OSError(error.errno, f"{error.strerror}; {advice}", str(path)) from error
-    finally:
-        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{reason}; {advice}", str(path)) from error
 
 
 def _whole(path: Path) -> bool:
