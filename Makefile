@@ -17,12 +17,8 @@ READY := .venv/ready-$(TORCH)
 OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 CHAPTERS := $(wildcard book/[0-9]*.py)
 NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
-BOOK_TESTS := tests/test_book.py tests/test_exercises.py
-# These start processes of their own, which use all cores: one after another.
-ALONE := $(addprefix tests/test_,sweep.py smoke.py reproduce.py browser.py)
-
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report pack bench smoke test lab book html exercises grade-demo render lint lock clean
+.PHONY: help setup reproduce report pack bench smoke test test-all lab book html exercises grade-demo render lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -64,18 +60,19 @@ bench: $(READY)  ## how fast and how large, as ratios, one table (TOPICS="decodi
 smoke: $(READY)  ## run every notebook once with its smallest setting
 	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py
 
-test: $(READY)  ## lint and all tests, those of make book too
-	$(BIN)/python -m ruff check .
-	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest -n auto $(addprefix --ignore=,$(BOOK_TESTS) $(ALONE))
-	$(BIN)/python -m pytest $(ALONE)
-	$(MAKE) book
+test: lint  ## lint, unit and property tests, the main job, one chapter, one exercise sheet: 10 minutes at most
+	$(BIN)/python -m pytest -n auto -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
+
+test-all: lint  ## every test: all chapters and exercises, web pages, killed processes, clusters, the browser
+	$(BIN)/python -m pytest -n auto -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lab: $(READY)  ## open JupyterLab at the book's start page
 	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/book/00_start_here.ipynb
 
 book: $(READY)  ## run every chapter, every solution and every stub
-	$(BIN)/python -m pytest -n auto $(BOOK_TESTS)
+	$(BIN)/python -m pytest -n auto tests/test_book.py tests/test_exercises.py
 
 html: $(READY)  ## the book as web pages, from the committed outputs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html book book/_build/html
@@ -90,7 +87,13 @@ grade-demo: $(READY)  ## grade a made-up class of three
 render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
 	$(BIN)/python -m book.tools.notebooks render $(NOTEBOOKS)
 
-lint: $(READY)  ## put code into the project's format
+lint: $(READY)  ## check the code's format, its imports' direction and its types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/basedpyright
+
+format: $(READY)  ## put code into the project's format
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from distributed import LocalCluster
 from filelock import FileLock
+from helpers import QUIET
 
 from ctxlstm import classroom, stickfigures
 from ctxlstm.support import files
@@ -44,12 +47,39 @@ def resnet50_weights() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_clips(tmp_path_factory) -> Path:
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A function `once(name, make)`: the folder that `make(folder)` fills, made once for all workers of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        done = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                with files.written(done) as part:
+                    make(part)
+        return done
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(once) -> Path:
     """A small data set of real .avi files: 3 classes, 4 groups, 2 clips a group, in UCF101's layout."""
-    root = tmp_path_factory.mktemp("clips") / "stickfigures"
-    return stickfigures.render(
-        root, classes=stickfigures.CLASSES[:3], groups=4, clips=2, workers=1, progress=False
+    size = {"classes": stickfigures.CLASSES[:3], "groups": 4, "clips": 2}
+    render = stickfigures.render
+    return (
+        once("clips", lambda out: render(out / "stickfigures", **size, workers=1, progress=False))
+        / "stickfigures"
     )
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[LocalCluster]:
+    """A Dask cluster of two workers, known by its address; a worker that is killed is started anew."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as dask:
+        yield dask
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +105,13 @@ def classroom_features() -> None:
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory) -> Path:
+def html(once) -> Path:
     """The book as web pages, as `make html` builds them."""
-    out = tmp_path_factory.mktemp("html")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    done = subprocess.run([*command, Path(__file__).parents[1] / "book", out], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out
+
+    def build(out: Path) -> None:
+        command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+        book = Path(__file__).parents[1] / "book"
+        done = subprocess.run([*command, book, out], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return once("html", build)

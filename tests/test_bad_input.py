@@ -171,6 +171,7 @@ def test_real_full_disk_while_rendering(small_disk, tmp_path):
 # --- killed or interrupted ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_the_first_ones_death_frees_the_cache(videos, net, tmp_path):
     out, clips = tmp_path / "c", ucf101.index(videos)
     program = (

@@ -18,6 +18,8 @@ from benchmarks import __main__ as command
 from benchmarks import cache, clips, decoding, extraction, harness, memory, online, training
 from ctxlstm import video
 
+pytestmark = pytest.mark.slow
+
 
 def _eat(megabytes: int) -> int:
     return len(np.ones(megabytes * 125_000)) // 125_000

@@ -33,7 +33,13 @@ def test_fourteen_chapters():
     assert [path.stem for path in CHAPTERS] == TITLES
 
 
-@chapters
+@pytest.mark.parametrize(
+    "chapter",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem == "07_context_lstm" else pytest.mark.slow)
+        for path in CHAPTERS
+    ],
+)
 def test_chapter_runs_from_a_fresh_kernel(chapter, classroom_features):
     notebook = notebooks.execute(chapter)
     assert [bool(cell.execution_count) for cell in notebook.cells if cell.cell_type == "code"].count(

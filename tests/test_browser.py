@@ -25,9 +25,13 @@ from book.tools import notebooks
 
 ROOT = Path(__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium on this machine: the book was not opened in a browser"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        BROWSER is None, reason="no Chromium on this machine: the book was not opened in a browser"
+    ),
+]
 MINUTES = 60_000  # in milliseconds, as Playwright counts
 ALL_RUN = re.compile(r"torch [\d.]+.*on the CPU")  # the last line that every chapter prints
 

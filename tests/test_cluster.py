@@ -3,26 +3,22 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future
 from distributed.comm import CommClosedError
+from helpers import scheduler_and_worker, when
 
 from ctxlstm import backbone, features, ucf101
 from ctxlstm.features import cluster, extraction
 from ctxlstm.support import dask_client
 
 HOW = {"frames": 4, "rule": "uniform", "progress": False}
-QUIET = {"dashboard_address": ":0", "host": "127.0.0.1", "silence_logs": "CRITICAL", "memory_limit": 0}
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +46,6 @@ def undisturbed(many, net, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def two() -> Iterator[LocalCluster]:
-    """A cluster of two workers, known by its address."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as dask:
-        yield dask
-
-
 def contents(out: Path) -> dict[str, bytes]:
     """All that a cache consists of."""
     files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
@@ -65,54 +54,6 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def chunks(out: Path) -> int:
     return sum(1 for _ in out.glob("features.zarr/c/*/0/0"))
-
-
-@contextmanager
-def when(true: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
-    """Meanwhile, in a thread, wait until something is true and then act; it has to come true."""
-    acted = threading.Event()
-
-    def wait() -> None:
-        deadline = time.monotonic() + 120
-        while not true() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        if true():
-            act()
-            acted.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    yield
-    thread.join()
-    assert acted.is_set(), "the moment to disturb never came"
-
-
-@contextmanager
-def scheduler_and_worker(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A Dask scheduler and a worker, each a process of its own: the address, and the scheduler's process."""
-    about = folder / "scheduler.json"
-    about.unlink(missing_ok=True)
-    where = ["--scheduler-file", str(about)]
-    commands = (
-        ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"],
-        ["worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"],
-    )
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [
-        subprocess.Popen([sys.executable, "-m", "dask", *command, *where], **quiet) for command in commands
-    ]
-    try:
-        while not about.exists():
-            assert running[0].poll() is None, "the scheduler did not start"
-            time.sleep(0.05)
-        address = json.loads(about.read_text(encoding="utf-8"))["address"]
-        with Client(address, timeout=60) as client:
-            client.wait_for_workers(1, timeout=60)
-        yield address, running[0]
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.parametrize("count", [64, 4])  # the second puts six chunks into a piece

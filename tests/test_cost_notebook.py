@@ -202,6 +202,7 @@ def test_an_online_model_is_measured_on_frames():
         measured.measure(model, (2, 3, 32))
 
 
+@pytest.mark.slow
 def test_memory_measured_in_a_fresh_process_is_that_of_the_model():
     """A head of 39 MB of weights: three times that and one more for the copy's gradients and Adam, not a process."""
     predicted = cost.predict("cnn_lstm", batch_size=2, frames=2)
@@ -218,12 +219,14 @@ def test_a_measuring_process_tells_what_is_wrong():
         )
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told(monkeypatch):
     monkeypatch.setattr(measured, "_by_name", die)
     with pytest.raises(RuntimeError, match=r"measured cnn_lstm \(cached\) died.*a smaller batch than 2"):
         measured.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2)
 
 
+@pytest.mark.slow
 def test_the_notebook_predicts_measures_and_writes_a_record(tmp_path):
     done = papermill(tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -242,6 +245,7 @@ def test_the_notebook_predicts_measures_and_writes_a_record(tmp_path):
     assert sum("image/png" in out.get("data", {}) for cell in cells for out in cell.get("outputs", [])) == 2
 
 
+@pytest.mark.slow
 def test_the_notebook_refuses_wrong_parameters_at_once(tmp_path):
     done = papermill(tmp_path, size=33)
     assert done.returncode != 0

@@ -18,6 +18,8 @@ from ctxlstm.experiments import runs, settings, steps
 from ctxlstm.experiments.launch import train
 from ctxlstm.training import given, processes
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 # Whether processes are on GPUs or, as here, on a CPU is decided by the settings: the launcher only starts them.
 PROGRAM = """

@@ -71,7 +71,10 @@ def test_exercises_use_a_widget_and_have_visible_and_hidden_checks(name):
     assert any(WIDGETS.search(cell.source) for cell in cells if cell.cell_type == "code")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "06_lstm_gates" else pytest.mark.slow) for name in NAMES],
+)
 def test_solutions_reach_all_points_and_stubs_none(name, classroom_features):
     submissions = {
         "solved": {name: exercises.partly_solved(name, lambda grade_id: True)},
@@ -122,6 +125,7 @@ def test_an_answer_made_for_the_visible_check_gets_no_points(small_course):
     assert table["points"].tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_the_class_of_three_is_graded_to_a_table(small_course):
     exercises.release(small_course)
     table = exercises.demo(["double"], small_course)

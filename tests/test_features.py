@@ -1,6 +1,7 @@
 """The feature cache: complete, resumable after a kill at any moment, and never taken for what it is not."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import zarr
 from filelock import FileLock
 
 from ctxlstm import backbone, features, ucf101, video
-from ctxlstm.features import extraction, reader
+from ctxlstm.features import cache, extraction, reader
 
 SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 
@@ -137,6 +138,7 @@ def test_on_a_gpu(reference, clips, tmp_path):
     torch.testing.assert_close(features.load(tmp_path / "c").x, reference.x, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_killed_with_minus_nine_and_resumed(reference, clips, net, tmp_path, tiny_clips):
     out = tmp_path / "c"
     program = (
@@ -249,6 +251,100 @@ def test_damage_is_told_at_once_by_size_and_by_checksum_when_it_is_read(own_clip
     files[2].unlink()
     with pytest.raises(ValueError, match="chunk 2 is missing"):
         features.load(out, memory=False)
+
+
+def test_every_byte_of_the_manifest_that_flips_is_told_or_harmless(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips.head(2), out, net)
+    path, good = out / "manifest.json", features.load(out)
+    data, told = path.read_bytes(), 0
+    said = {name: value for name, value in json.loads(data).items() if name != "sha256"}
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        try:
+            found = cache.read_manifest(out)
+        except ValueError as error:
+            assert "extract again" in str(error) or "not of a feature cache" in str(error)  # noqa: PT017
+            told += 1
+        else:  # white space, or the name of the checksum
+            assert {name: found[name] for name in said} == said, place
+    assert told > 0.7 * len(data)
+    path.write_bytes(data)
+    assert features.load(out).digest == good.digest
+
+
+def test_a_manifest_from_before_there_was_a_checksum_is_read(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    manifest = json.loads((out / "manifest.json").read_text())
+    digest = features.load(out).digest
+    del manifest["sha256"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert features.load(out).digest == digest
+    assert extract(own_clips, out, net).kept == 6
+
+
+def test_features_without_their_manifest_are_nobodys(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    (out / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"without the manifest\.json that says what made them"):
+        extract(own_clips, out, net, rule="first")
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), MemoryError(), TypeError("a fault")])
+def test_what_is_no_damage_is_not_called_so_and_nothing_is_overwritten(
+    own_clips, net, tmp_path, monkeypatch, error
+):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    before = {path: path.read_bytes() for path in chunk_files(out)}
+
+    def refuse(self, key):
+        raise error
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", refuse)
+    with pytest.raises(type(error)):
+        features.load(out)
+    with pytest.raises(type(error)):
+        extract(own_clips, out, net)
+    assert {path: path.read_bytes() for path in chunk_files(out)} == before
+
+
+def test_every_byte_of_the_description_that_flips_is_told_or_harmless_and_repaired(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips.head(2), out, net)
+    path, good = out / "features.zarr" / "zarr.json", features.load(out).x
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        try:
+            assert torch.equal(features.load(out).x, good), place
+        except ValueError as error:
+            assert "features.extract once more" in str(error), place  # noqa: PT017
+    assert extract(own_clips.head(2), out, net).kept == 2
+    assert torch.equal(features.load(out).x, good)
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_finished_cache_on_a_read_only_disk_is_read(own_clips, net, tmp_path, monkeypatch, left_out):
+    out = tmp_path / "c"
+    if left_out:
+        open(own_clips["path"][1], "wb").close()
+    extract(own_clips, out, net)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    done = extract(own_clips, out, net)
+    assert (done.extracted, done.kept, done.left_out) == (0, 6 - left_out, int(left_out))
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    chunk_files(out)[0].unlink()
+    with pytest.raises(OSError, match=r"cannot be written to \(Read-only file system\)"):
+        extract(own_clips, out, net)
 
 
 def test_the_precision_is_in_the_key_only_where_it_is_not_the_usual(clips):

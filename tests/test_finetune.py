@@ -121,6 +121,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_part_as_predicted():
     command = [sys.executable, "-c", PEAK]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MALLOC_ARENA_MAX": "1"})

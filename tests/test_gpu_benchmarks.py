@@ -8,6 +8,7 @@ import torch
 from benchmarks import gpu_extraction, gpu_training
 
 
+@pytest.mark.slow
 def test_training_at_a_small_size(capsys):
     assert gpu_training.main(["--small"]) == 0
     printed = capsys.readouterr().out
@@ -18,6 +19,7 @@ def test_training_at_a_small_size(capsys):
         assert work in printed
 
 
+@pytest.mark.slow
 def test_extraction_and_fine_tuning_at_a_small_size(capsys):
     assert gpu_extraction.main(["--small"]) == 0
     printed = capsys.readouterr().out

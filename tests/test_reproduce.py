@@ -6,8 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import pytest
 
 from ctxlstm.experiments import runs
+
+pytestmark = pytest.mark.alone
 
 NOTEBOOK = Path(__file__).parents[1] / "papermill_runs" / "reproduce.ipynb"
 
@@ -48,6 +51,7 @@ def printed(folder: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_generated_videos_from_rendering_to_the_table(tmp_path):
     parameters = {"root": tmp_path / "clips", "groups": 4}
     done = papermill(tmp_path, **parameters)
@@ -110,6 +114,7 @@ def test_ones_own_clips_with_a_damaged_one_among_them(tmp_path, tiny_clips):
     assert victim.stem not in set(pd.read_csv(folder / "predictions.csv")["name"])
 
 
+@pytest.mark.slow
 def test_a_misspelt_parameter_ends_the_run_at_once_and_lists_the_valid_ones(tmp_path):
     done = papermill(tmp_path, epoch=3)
     assert done.returncode != 0
@@ -117,6 +122,7 @@ def test_a_misspelt_parameter_ends_the_run_at_once_and_lists_the_valid_ones(tmp_
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_real_clips_with_resnet50(tmp_path, ucf101_subset, resnet50_weights):
     """Twelve real clips of each class, the real weights, one epoch: the whole way of the paper, small."""
     for source in ucf101_subset.glob("videos/*/*_g0[1-4]_c0[1-3].avi"):

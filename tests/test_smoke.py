@@ -15,6 +15,8 @@ from ctxlstm.experiments import runs
 from ctxlstm.experiments.settings import Study, read_config
 from ctxlstm.report import claims
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 NOTEBOOKS = Path(__file__).parents[1] / "papermill_runs"
 SMOKE = Study(**read_config("smoke"))
 

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctxlstm import stickfigures, ucf101
-from ctxlstm.features import cache
 from ctxlstm.stickfigures import CLASSES, FORWARD, MARKER, MOTIONS, REVERSED_PAIRS, frames, render
 from ctxlstm.stickfigures.drawing import HEIGHT, WIDTH, draw_scenery, random_look
+from ctxlstm.support import files
 
 SMALL = {"classes": ("SitDown", "Wave"), "groups": 2, "clips": 2, "progress": False}
 
@@ -193,7 +193,7 @@ def test_the_default_place_is_the_cache_folder_and_names_the_settings(
     assert all(root.parent == tmp_path / "cache" / "stickfigures" for root in roots)
     assert "seed5" in roots[1].name
     monkeypatch.delenv("CTXLSTM_CACHE")
-    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "user"))
+    monkeypatch.setattr(files.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "user"))
     assert render(classes=["Wave"], **tiny).parent == tmp_path / "user" / "stickfigures"
 
 
@@ -298,6 +298,7 @@ def test_a_full_disk_is_reported_and_whole_clips_are_kept(tmp_path: Path, monkey
     assert len(contents(render(tmp_path / "data", workers=1, **SMALL))) == 8
 
 
+@pytest.mark.slow
 def test_a_killed_rendering_leaves_nothing_half_written_and_is_resumed(tmp_path: Path):
     root, wave = tmp_path / "data", {"classes": ["Wave"], "groups": 10, "clips": 2, "progress": False}
     process = python(f"from ctxlstm.stickfigures import render; render({str(root)!r}, workers=2, **{wave!r})")
@@ -335,6 +336,7 @@ def test_remains_of_a_killed_write_are_swept_and_a_living_one_is_spared(tmp_path
     assert len(ucf101.index(root)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_rendering_into_one_place_do_no_harm(small: Path, tmp_path: Path):
     root = tmp_path / "data"
     call = f"from ctxlstm.stickfigures import render; render({str(root)!r}, workers=1, **{SMALL!r})"
@@ -345,6 +347,7 @@ def test_two_processes_rendering_into_one_place_do_no_harm(small: Path, tmp_path
     assert json.loads((root / MARKER).read_text(encoding="utf-8"))["finished"] == 8
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_reported_with_what_to_do(tmp_path: Path):
     def kill_one() -> None:
         deadline = time.monotonic() + 30

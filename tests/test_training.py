@@ -193,6 +193,7 @@ def test_stopped_after_any_epoch_and_resumed_is_bit_identical(data, split, tmp_p
     assert_same_weights(weights(resumed), weights(whole))
 
 
+@pytest.mark.slow
 def test_killed_with_minus_nine_and_restarted_is_bit_identical(tmp_path):
     program = """
 import sys, time

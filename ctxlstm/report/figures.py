@@ -6,6 +6,7 @@ in the figure.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from ctxlstm import evaluation, figures, paper
 from ctxlstm.experiments import runs
 from ctxlstm.figures import GREY, HEAD_COLOURS, PROTOCOL_NAMES, film_strips, new_figure
 from ctxlstm.report import studies, study_tables
+
+if TYPE_CHECKING:
+    import torch
 
 STYLES = {studies.OURS: "-", studies.NO_POOL: "--", studies.BASELINE: "-."}
 RIGHT, WRONG = "#0072B2", "#D55E00"
@@ -212,14 +216,14 @@ def pick_examples(table: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
     return kinds | {"least confident": rest.drop_duplicates("label").head(n)}
 
 
-def examples(row: pd.Series, frames: Callable[[str], np.ndarray], n: int = 4) -> Figure:
+def examples(row: pd.Series, frames: Callable[[str], "np.ndarray | torch.Tensor"], n: int = 4) -> Figure:
     """Fig. 3: test clips of one run with the predicted class and its probability, and the true class when wrong.
 
     Each clip is shown by its first, middle and last frame; which clips: `pick_examples`.
 
     Args:
         row: a run.
-        frames: gives a clip's frames, uint8 (T, H, W, 3), for its name.
+        frames: gives a clip's frames, uint8 (T, H, W, 3) or a tensor (T, 3, H, W), for its name.
         n: clips of each kind.
     """
     kinds = {name: rows for name, rows in pick_examples(runs.predictions(row), n).items() if len(rows)}
