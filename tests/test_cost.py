@@ -146,6 +146,40 @@ def test_saved_activations_of_other_heads_are_those_on_the_cpu(name):
     assert cost.predict(name, batch_size=4, frames=6, **SMALL).saved_bytes == real(name, 4, 6, **SMALL)[2]
 
 
+HEADS_AND_READINGS = [(name, {}) for name in models.NAMES] + [
+    *(("context_lstm", options) for options in models.READINGS.values() if options),
+    *((name, {"cell": "gates"}) for name in ("context_lstm", "cnn_lstm")),
+    ("context_lstm", {"embedding": [10], "pool": None}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), HEADS_AND_READINGS, ids=str)
+def test_two_short_lengths_tell_a_longer_one_exactly(name, options, monkeypatch):
+    how = SMALL | {"num_layers": 2, "num_blocks": 2} | options
+    for frames in (8, 13):
+        short = cost.predict(name, batch_size=3, frames=frames, train_clips=7, **how)
+        with monkeypatch.context() as patch:
+            patch.setattr(cost.predicted, "_straight", lambda model: False)
+            assert cost.predict(name, batch_size=3, frames=frames, train_clips=7, **how) == short
+
+
+def test_the_heads_of_table_2_are_counted_short_and_once(monkeypatch):
+    counted = []
+    count = cost.predicted._count
+
+    def note(model, x):
+        counted.append(x.shape[1])
+        return count(model, x)
+
+    monkeypatch.setattr(cost.predicted, "_count", note)
+    for name in paper.table2().model:
+        for frames in (28, 100):
+            cost.predict(name, batch_size=79, frames=frames, **SMALL)
+    assert counted == [2, 3] * 3
+    cost.predict("context_lstm", pool="time", frames=28, **SMALL)
+    assert counted[6:] == [28], "pooling over time is no straight line"
+
+
 @pytest.mark.parametrize("order", ["relu-bn", "bn-relu"])
 def test_saved_activations_of_the_cascade_to_the_byte(order):
     batch, frames, width = 5, 2, 2 * 8  # W = 2H

@@ -13,6 +13,8 @@ Conventions
     its input and, in each direction, 7 numbers a unit and frame: four gates, c, tanh(c) and h; with W = 2H that
     is 8 a direction. This holds for the equations carried out one by one, with `cell="gates"` to the byte. A
     fused kernel keeps what its makers chose: that is measured (`costrecord`) and not predicted.
+    A recurrent head does the same work for every frame, so its FLOPs and saved bytes are a straight line in T: two
+    short lengths are counted and the rest follows, exactly.
     Likewise attention is counted without a fused kernel, which would not keep the (T, T) weights.
 
 Two ways to train
@@ -23,9 +25,11 @@ Shape letters: B clips, T frames, D features, H hidden units, K classes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pandas as pd
 import torch
@@ -37,11 +41,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from ctxlstm import models, paper
 from ctxlstm.cost.measured import Measured
 from ctxlstm.models.layers import check_sizes
+from ctxlstm.models.stage import Stage
 
 IMAGE_SIZE = 224  # pixels, the side of the square that ResNet-50 reads
 # Numbers an image that ResNet-50 holds at most without gradients, in the last BatchNorm of its first bottleneck:
 # the block's input (64 x 56 x 56), its last convolution, the shortcut's, and one of them normalised (256 x 56 x 56).
 RESNET50_PEAK = (64 + 3 * 256) * 56 * 56
+SHORT = (
+    2,
+    3,
+)  # frames, one apart: two points of a straight line in T; a single frame may be a case of its own
 
 
 @dataclass(frozen=True)
@@ -124,19 +133,24 @@ def predict(
 ) -> Cost:
     """Predict what the model `models.build(name, **options)` costs; the defaults are the paper's (section 4.2).
 
-    Nothing is computed or allocated, and no random state changes. Takes seconds for the largest models.
+    Nothing is computed or allocated, and no random state changes. Takes a second or two for the largest models, with
+    pooling or BatchNorm over time ten.
 
     Raises:
         ValueError: a size below 1, or what `models.build` and the model refuse.
     """
     check_sizes(batch_size=batch_size, frames=frames, train_clips=train_clips, test_clips=test_clips)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with _shapes_only():
         model = models.build(name, **options).train()
         if hasattr(model, "learn"):  # nearest_neighbour: its training clips, as shapes
             model.vectors = torch.empty(train_clips, model.input_size)  # (N, D)
             model.labels = torch.empty(train_clips, dtype=torch.int64)  # (N,)
-        x = torch.empty(batch_size, frames, model.input_size)  # (B, T, D)
-        forward, both, saved = _count(model, x)
+        if _straight(model) and frames > max(SHORT):
+            forward, both, saved = _extended(name, batch_size, frames, options)
+        else:
+            forward, both, saved = _count(
+                model, torch.empty(batch_size, frames, model.input_size)
+            )  # (B, T, D)
     tensors = [*model.parameters(), *model.buffers()]
     numbers = models.count_parameters(model)
     flops, weight_bytes = resnet50()
@@ -161,15 +175,44 @@ def predict(
     )
 
 
+@contextmanager
+def _shapes_only() -> Iterator[None]:
+    """Tensors made meanwhile have shapes and no numbers, and random numbers drawn meanwhile were not."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        yield
+
+
+def _straight(model: nn.Module) -> bool:
+    """Whether work and saved bytes are a straight line in T: a recurrent head, and nothing in it depends on T."""
+    stages = (module for module in model.modules() if isinstance(module, Stage))
+    over_time = any("time" in (stage.pool, stage.batch_norm) for stage in stages)
+    return isinstance(model, models.ContextLSTM | models.CNNLSTM) and not over_time
+
+
+def _extended(name: str, batch_size: int, frames: int, options: Mapping[str, Any]) -> list[int]:
+    """What `_count` would give at T = `frames`, from the counts at two short lengths."""
+    hashable = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    low, high = _short(name, batch_size, frozenset(hashable.items()))
+    return [a + (frames - SHORT[0]) * (b - a) for a, b in zip(low, high, strict=True)]
+
+
+@cache
+def _short(
+    name: str, batch_size: int, options: frozenset[tuple[str, Any]]
+) -> tuple[tuple[int, int, int], ...]:
+    """Counts of the model at each of the lengths `SHORT`."""
+    with _shapes_only():
+        model = models.build(name, **dict(options)).train()
+        return tuple(_count(model, torch.empty(batch_size, frames, model.input_size)) for frames in SHORT)
+
+
 def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
     """FLOPs of forward, FLOPs of forward and backward, bytes saved between them, for one batch x (B, T, D)."""
-    held = {t.untyped_storage()._cdata for t in [*model.parameters(), *model.buffers()]}
     saved = {}  # storages by address: a tensor saved twice, or a view of one, takes its memory once
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in held:
-            saved[storage._cdata] = storage  # keeping it alive keeps its address its own
+        saved[storage._cdata] = storage  # keeping it alive keeps its address its own
         return tensor
 
     with FlopCounterMode(display=False) as counter:
@@ -177,6 +220,9 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
             logits = model(x)  # (B, K)
             loss = F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64, device=x.device))
         forward = counter.get_total_flops()
+        # Weights are no activations; looked up now, as BatchNorm over time gets its own from the data.
+        for weight in [*model.parameters(), *model.buffers()]:
+            saved.pop(weight.untyped_storage()._cdata, None)
         if loss.requires_grad:
             loss.backward()
         return forward, counter.get_total_flops(), sum(storage.nbytes() for storage in saved.values())
