@@ -138,7 +138,7 @@ def test_a_scheduler_that_is_lost_at_any_moment_is_told(clips, net, tmp_path, tw
 
 
 def test_wrong_settings(clips, net, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
     with pytest.raises(ValueError, match="workers is 0"):
         cluster.extract(clips, tmp_path / "c", backbone=net, workers=0, **HOW)
     with pytest.raises(ValueError, match="choose first or uniform"):
@@ -150,7 +150,7 @@ def test_wrong_settings(clips, net, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("gpus", "expected"), [(["4", "7"], ["4", "7", "4"]), (["4"], [None])])
 def test_several_gpus_are_dealt_out_among_local_workers(monkeypatch, gpus, expected):
-    monkeypatch.setattr(cluster, "_gpus", lambda: gpus)
+    monkeypatch.setattr(dask_client, "_gpus", lambda: gpus)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with dask_client.client(len(expected)) as dask:
         found = dask.run(lambda dask_worker: (dask_worker.name, os.environ.get("CUDA_VISIBLE_DEVICES")))
@@ -161,5 +161,5 @@ def test_only_the_gpus_that_this_process_may_use_are_dealt_out(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-6f1c")
     assert dask_client._gpus() == ["2", "GPU-6f1c"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(dask_client.torch.cuda, "device_count", lambda: 3)
     assert dask_client._gpus() == ["0", "1", "2"]
