@@ -5,10 +5,11 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from jupytext.config import load_jupytext_config
 
-from book.tools import notebooks
+from book.tools import notebooks, staleness
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted((ROOT / "papermill_runs").glob("*.py"))
@@ -19,6 +20,65 @@ SOURCES = RUNS + CHAPTERS
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_pair_agrees(source):
     assert notebooks.differences(source) == []
+
+
+@pytest.mark.skip(reason="no chapter has been rendered since renderings are stamped")
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
+def test_outputs_are_of_todays_code(source):
+    assert staleness.stale(source.with_suffix(".ipynb")) == []
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """A package `ctxlstm` of three modules, of which `notebook` reaches two and the package itself."""
+    files = {
+        "__init__": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from ctxlstm.room import f as f\n",
+        "room/__init__": '"""A room."""\nfrom .desk import size\n\ndef f(x):\n    """Twice."""\n    return size * x\n',
+        "room/desk": "size = 2\n",
+        "other": "size = 3\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "ctxlstm" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "changes"),
+    [
+        ("room/__init__", "Twice.", "Two times.", False),
+        ("room/__init__", "return size * x", "# two times\n    return (size\n        * x)", False),
+        ("room/__init__", "size * x", "size * x + 1", True),
+        ("room/desk", "2", "2.0", True),
+        ("room/desk", "2", "None", True),
+        ("other", "3", "4", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "cell", ["from ctxlstm import f", "from ctxlstm import room", "def g():\n    import ctxlstm.room"]
+)
+def test_outputs_are_stale_after_a_change_of_code_they_come_from(small, cell, module, before, after, changes):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    old = staleness.digest(notebook, small)
+    path = small / "ctxlstm" / f"{module}.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    assert (staleness.digest(notebook, small) != old) == changes
+
+
+def test_stale_outputs_are_named(small):
+    pair = small / "a.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1  # one")])
+    nbformat.write(notebook, pair)
+    assert "does not say which code" in staleness.stale(pair, small)[0]
+    staleness.stamp(notebook, small)
+    nbformat.write(notebook, pair)
+    assert staleness.stale(pair, small) == []
+    notebook.cells[0].source = "x = 2  # one"
+    nbformat.write(notebook, pair)
+    assert "holds outputs of other code" in staleness.stale(pair, small)[0]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -61,6 +121,7 @@ def test_render_keeps_what_is_printed_and_drops_progress(tmp_path):
     source.write_text("# %%\nimport sys\nprint('seen')\nprint('50%', file=sys.stderr)\n", encoding="utf-8")
     first = notebooks.render(source).read_text(encoding="utf-8")
     assert "seen" in first
+    assert staleness.stale(source.with_suffix(".ipynb")) == []
     assert "50%\\n" not in first
     assert notebooks.render(source).read_text(encoding="utf-8") == first
 

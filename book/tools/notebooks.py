@@ -1,7 +1,7 @@
 """Notebook pairs: NAME.py (py:percent, the source) and NAME.ipynb (made from it, the only place of outputs).
 
     python -m book.tools.notebooks render papermill_runs/reproduce.py    make and run the .ipynb, keep its outputs
-    python -m book.tools.notebooks check papermill_runs/reproduce.py     compare the pair by content
+    python -m book.tools.notebooks check papermill_runs/reproduce.py     compare the pair, and its outputs' code with today's
 
 Pairs are compared by what their cells say, never by time stamps, which git does not keep.
 """
@@ -18,6 +18,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
+
+from book.tools import staleness
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KEPT = ("tags", "nbgrader")  # metadata of a cell that belongs to its source
@@ -62,6 +64,7 @@ def execute(source: Path) -> NotebookNode:
     nothing without a kernel.
     """
     notebook = read(source)
+    staleness.stamp(notebook)  # before it runs: code that changes meanwhile makes it stale
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(source.parent)}}).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -112,8 +115,12 @@ def main() -> int:
         for source in arguments.sources:
             print(render(source))
         return 0
-    found = [line for source in arguments.sources for line in differences(source)]
-    print("\n".join(found) or "all pairs agree")
+    found = [
+        line
+        for source in arguments.sources
+        for line in differences(source) or staleness.stale(source.with_suffix(".ipynb"))
+    ]
+    print("\n".join(found) or "all pairs agree, and all outputs are of today's code")
     return bool(found)
 
 
