@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 RULES = ("first", "uniform", "all")
 
+# What FFmpeg may take a file for: containers and streams of video. Not the other things that it reads: pictures, text
+# (which it draws as a terminal), sound, devices, and playlists, which make it open whatever files they name.
+FORMATS = (
+    "asf avi dhav dirac dnxhd dv flv gif gxf h261 h263 h264 hevc ivf kux live_flv m4v matroska mjpeg mov mpeg mpegts "
+    "mpegvideo mxf nsv nut nuv obu av1 avs2 avs3 cavsvideo evc ogg pmp pva rm swf ty vc1 vc1test vvc wtv yuv4mpegpipe"
+).split()
+
+# How files of these formats are called, in lower case: by FFmpeg, and by cameras and the web where that differs.
+# Without names that sound, pictures or text have too (.m4a, .gif, .heic, .avs).
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        "3g2 3gp asf amv avi dav dv dif f4v flv gxf ism ismv ivf kux m4v mj2 mk3d mkv mov mp4 mpeg mpg dvd vob m2t m2ts mts "
+        "ts mxf nut ogg ogv psp rm swf ty ty+ webm wmv wtv y4m 264 265 266 avc avs2 avs3 cavs dnxhd dnxhr drc evc h261 "
+        "h263 h264 h265 h266 h26l hevc m1v m2v mjpeg mjpg obu rcv vc1 vc2 vvc "
+        "3gp2 3gpp divx m2p mpe mpv nsv nuv ogm pmp pva qt rmvb tod tp trp vro xvid"
+    ).split()
+)
+
 _PYAV = int(version("av").split(".")[0])
 # Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
 # to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
