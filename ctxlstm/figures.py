@@ -344,7 +344,7 @@ def film_strip(
 def overview(
     clips: Mapping[str, np.ndarray | torch.Tensor], table: pd.DataFrame, *, frames: int = 8
 ) -> Figure:
-    """The README's figure, 1,600 pixels wide as `save` writes it: film strips above, the leak picture below.
+    """A reproduction in one figure, 1,600 pixels wide as `save` writes it: film strips above, the leak picture below.
 
     `clips` maps a title to frames as in `film_strip`: a time-reversed pair, to show why order matters.
     `table` is that of `heads_by_protocol`.

@@ -12,7 +12,7 @@ Conventions
     Saved activations are what the forward pass keeps for the backward pass. An LSTM layer that reads width W keeps
     its input and, in each direction, 7 numbers a unit and frame: four gates, c, tanh(c) and h; with W = 2H that
     is 8 a direction. This holds for the equations carried out one by one, with `cell="gates"` to the byte. A
-    fused kernel keeps what its makers chose: that is measured (`costrecord`) and not predicted.
+    fused kernel keeps what its makers chose: that is measured (`cost.measured`) and not predicted.
     A recurrent head does the same work for every frame, so its FLOPs and saved bytes are a straight line in T: two
     short lengths are counted and the rest follows, exactly.
     Likewise attention is counted without a fused kernel, which would not keep the (T, T) weights.
