@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
+from ctxlstm.support.files import written
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -260,10 +262,8 @@ def save(name: str, rows: Sequence[Row], raw: Mapping[str, Any], *, folder: str 
         "rows": [asdict(line) for line in rows],
         "raw": raw,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(_short(record), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with written(path) as part:
+        part.write_text(json.dumps(_short(record), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -9,7 +9,6 @@ Pairs are compared by what their cells say, never by time stamps, which git does
 import argparse
 import base64
 import io
-import os
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from book.tools import staleness
+from ctxlstm.support.files import written
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KEPT = ("tags", "nbgrader")  # metadata of a cell that belongs to its source
@@ -88,10 +88,8 @@ def render(source: Path) -> Path:
 
 def write(notebook: NotebookNode, path: Path) -> Path:
     """Write a notebook, whole or not at all, and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    nbformat.write(notebook, part)
-    os.replace(part, path)
+    with written(path) as part:
+        nbformat.write(notebook, part)
     return path
 
 

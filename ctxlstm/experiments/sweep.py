@@ -9,7 +9,6 @@ Scheduler and workers exchange pickled objects: connect only to a scheduler that
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from ctxlstm.experiments import runs, steps
 from ctxlstm.experiments.settings import PLACES, Run
 from ctxlstm.features import Features
 from ctxlstm.support import dask_client
+from ctxlstm.support.files import written
 from ctxlstm.support.names import variant
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
@@ -168,6 +168,6 @@ def _row(job: Run, name: str, status: str, reason: str = "") -> dict:
 def _record_failure(path: Path, name: str, reason: str, job: Run) -> None:
     content = {"run": name, "reason": reason, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     content |= _row(job, name, "failed", reason)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content | {"versions": runs.environment()}, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    content |= {"versions": runs.environment()}
+    with written(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
