@@ -16,10 +16,10 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from ctxlstm import features as feature_cache
 from ctxlstm import training
 from ctxlstm.experiments import steps
 from ctxlstm.experiments.settings import Run, read_config
+from ctxlstm.features import align
 from ctxlstm.training import processes
 
 
@@ -36,7 +36,7 @@ def train(run: Run) -> Path:
     group = processes.join(run.cpu)
     with group.main_process_first() if group else nullcontext():
         features = steps.features(run, clips, split)
-    part = feature_cache.align(split, clips, features)
+    part = align(split, clips, features)
     report = steps.progress(f"{run.model} in {processes.count()} processes", run.epochs)
     return steps.train(run, features, part, on_epoch=report)
 

@@ -18,10 +18,9 @@ from pathlib import Path
 import pandas as pd
 from distributed import Client, as_completed
 
-from ctxlstm import features as feature_cache
 from ctxlstm.experiments import runs, steps
 from ctxlstm.experiments.settings import PLACES, Run
-from ctxlstm.features import Features
+from ctxlstm.features import Features, align, load
 from ctxlstm.support import dask_client
 from ctxlstm.support.files import written
 from ctxlstm.support.names import variant
@@ -151,13 +150,13 @@ def _one(job: Run, clips: pd.DataFrame, folder: Path) -> str:
     with _ONE_AT_A_TIME:
         split = steps.split(job, clips)
         features = steps.load(job, clips, folder) if job.on_frames else _features(folder)
-        part = feature_cache.align(split, clips, features)
+        part = align(split, clips, features)
         return steps.train(job, features, part).name
 
 
 @lru_cache(maxsize=2)
 def _features(folder: Path) -> Features:
-    return feature_cache.load(folder)
+    return load(folder)
 
 
 def _row(job: Run, name: str, status: str, reason: str = "") -> dict:
