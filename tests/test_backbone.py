@@ -145,7 +145,7 @@ def test_a_single_small_image_has_no_batch_statistics():
 
 
 def test_a_fold_made_before_a_training_epoch_is_not_used_after_it():
-    """A step that was recorded as a CUDA graph moves the statistics without a call of `forward`."""
+    """Statistics can move without a call of `forward`, which is what would notice it."""
     net = backbone.load("efficientnet_lite0", size=32).drift()
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     before = net(images)

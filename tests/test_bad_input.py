@@ -15,8 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from test_runs import run
-from test_training import make_features
+from small import make_features, run
 
 from ctxlstm import backbone, features, models, stickfigures, training, ucf101, video
 from ctxlstm.experiments import runs, steps

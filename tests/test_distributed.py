@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import two_processes
 import yaml
 from safetensors.torch import load_file
-from test_training import build, config, make_features
+from small import build, make_features
+from two_processes import CASES, fit
 
 from ctxlstm import evaluation, training, ucf101
 from ctxlstm.experiments import runs, settings, steps
@@ -20,50 +22,15 @@ from ctxlstm.training import given, processes
 
 pytestmark = pytest.mark.slow
 
-LAUNCH = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 # Whether processes are on GPUs or, as here, on a CPU is decided by the settings: the launcher only starts them.
-PROGRAM = """
-import sys
-from pathlib import Path
-
-from safetensors.torch import save_file
-from test_distributed import cases, fit
-from ctxlstm import training
-from ctxlstm.training import processes
-
-processes.join(cpu=True)
-out = Path(sys.argv[1])
-for name in cases():
-    model, history = fit(name, checkpoint=out / f"{name}.safetensors")
-    if training.is_main_process():
-        history.table.to_csv(out / f"{name}.csv", index=False)
-        history.predictions.to_csv(out / f"{name}.predictions.csv", index=False)
-    else:
-        save_file(dict(model.state_dict()), out / f"{name}.second.safetensors")
-"""
-
-
-def cases() -> dict[str, dict]:
-    """BatchNorm of both kinds, and a model without any."""
-    return {"context_lstm": {}, "time": {"batch_norm": "time"}, "no_batch_norm": {}}
-
-
-def fit(name: str, epochs: int = 4, **how) -> tuple[torch.nn.Module, training.History]:
-    data = make_features()
-    split = ucf101.split(data.clips, "grouped", seed=0)
-    even = (
-        name == "no_batch_norm"
-    )  # batches of 6 and 6 ... else of 7 and 6, which two processes cannot share equally
-    model = build("cnn_lstm" if even else "context_lstm", dropout=0.0, **cases()[name])
-    return model, training.fit(model, data, split, config(epochs=epochs, batch_size=6 if even else 7), **how)
+LAUNCH = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def accelerate_launch(program: list[str], processes: int = 2) -> None:
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, "--num_processes", str(processes)]
     done = subprocess.run(
         [*command, *program],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
@@ -74,12 +41,11 @@ def accelerate_launch(program: list[str], processes: int = 2) -> None:
 def shared(tmp_path_factory) -> Path:
     """What two processes left of every case."""
     out = tmp_path_factory.mktemp("shared")
-    (out / "program.py").write_text(PROGRAM, encoding="utf-8")
-    accelerate_launch([str(out / "program.py"), str(out)])
+    accelerate_launch([two_processes.__file__, str(out)])
     return out
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_two_processes_end_with_the_same_model(shared, name):
     """Weights, and BatchNorm's running statistics although each process saw clips of its own."""
     saved = load_file(shared / f"{name}.safetensors")
@@ -91,7 +57,7 @@ def test_two_processes_end_with_the_same_model(shared, name):
     assert not all(torch.equal(second[key], value) for key, value in new.state_dict().items())
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_what_two_processes_report_is_true_of_the_model_they_leave(shared, name):
     """The test part is divided, filled up and put together again: each clip once, in its place."""
     data = make_features()

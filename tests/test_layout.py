@@ -1,6 +1,7 @@
 """The house: how much lies where, what may be seen from outside, and that importing the package costs nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import ctxlstm
 
 PACKAGE = Path(ctxlstm.__file__).parent
+ROOT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CORE = (
     "gates.py",
@@ -47,6 +49,62 @@ def test_a_module_says_what_it_is_and_takes_no_private_name(path):
 def test_a_private_import_would_be_seen(tmp_path):
     (tmp_path / "module.py").write_text("from ctxlstm.gates import LSTM, _walk\n", encoding="utf-8")
     assert list(private_imports(tmp_path / "module.py")) == ["_walk"]
+
+
+CLASHES = {  # the name is taken where it is imported, by a function, a parameter or another import
+    "ctxlstm/__init__.py": {"extract as extract_features", "load as load_features"},
+    "ctxlstm/classroom/__init__.py": {"load as load_backbone", "load as load_features"},
+    "ctxlstm/features/__init__.py": {"load as load_backbone"},
+    "ctxlstm/report/study_tables.py": {"overfitting as overfit"},
+    "ctxlstm/training/__init__.py": {"checkpoint as checkpoints"},
+}
+HOUSE = [
+    *MODULES,
+    *(
+        path
+        for room in ("book", "benchmarks", "papermill_runs")
+        for path in (ROOT / room).rglob("*.py")
+        if "_build" not in path.parts
+    ),
+]
+
+
+def renamed(path: Path) -> Iterator[str]:
+    """Modules and names of the package that a file imports under another name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{getattr(node, 'module', '')}.{alias.name}".lstrip(".")
+                if whole.startswith("ctxlstm") and alias.asname not in (None, alias.name):
+                    yield f"{alias.name} as {alias.asname}"
+
+
+def test_every_name_of_the_package_is_the_same_everywhere():
+    found = {path.relative_to(ROOT).as_posix(): set(renamed(path)) for path in HOUSE}
+    assert {name: names for name, names in found.items() if names} == CLASHES
+
+
+def test_another_name_would_be_seen(tmp_path):
+    lines = "import ctxlstm.gates as g\nfrom ctxlstm import video as video, ucf101 as u\nimport numpy as np\n"
+    (tmp_path / "module.py").write_text(lines, encoding="utf-8")
+    assert list(renamed(tmp_path / "module.py")) == ["ctxlstm.gates as g", "ucf101 as u"]
+
+
+def imported_tests(path: Path) -> list[str]:
+    """Test modules that a file imports, or a program that is written in it as a string."""
+    return re.findall(r"\b(?:from|import)\s+(?:tests\.)?(test_\w+)", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_module_is_imported(path):
+    """What several need is in helpers.py, small.py and synthetic.py."""
+    assert imported_tests(path) == []
+
+
+def test_an_imported_test_module_would_be_seen(tmp_path):
+    lines = [f"{word} {name}" for word, name in (("from", "test_a import b"), ("import", "test_c as t"))]
+    (tmp_path / "module.py").write_text(f"{lines[0]}\nPROGRAM = '{lines[1]}'\n", encoding="utf-8")
+    assert imported_tests(tmp_path / "module.py") == ["test_a", "test_c"]
 
 
 @pytest.mark.parametrize("name", ctxlstm.__all__)

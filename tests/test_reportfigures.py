@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from test_tables import run, study
+from synthetic import run, study
 
 from ctxlstm import figures, paper, report, stickfigures
 from ctxlstm.experiments import runs

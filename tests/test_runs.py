@@ -10,25 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file
-from test_training import make_features
+from small import DEFAULTS, make_features, run
 
 from ctxlstm import models, training, ucf101
 from ctxlstm.experiments import runs, steps, sweep
-from ctxlstm.experiments.settings import Run, Study
-
-DEFAULTS = {
-    "size": 64,
-    "frames": 5,
-    "hidden_size": 4,
-    "embedding": [8],
-    "epochs": 3,
-    "batch_size": 8,
-    "cpu": True,
-}
-
-
-def run(**changes) -> Run:
-    return Run(**(DEFAULTS | {"model": "context_lstm", "protocol": "grouped"} | changes))
+from ctxlstm.experiments.settings import Study
 
 
 def settings(**changes) -> Study:

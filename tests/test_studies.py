@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_tables import run, study
+from synthetic import run, study
 
 from ctxlstm import evaluation
 from ctxlstm.experiments import runs

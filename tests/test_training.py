@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,31 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
+from small import build, config, make_features
 from torch import nn
 
 from ctxlstm import models, training, ucf101
 from ctxlstm.features import Features
 from ctxlstm.training import device, processes
-
-
-def make_features(
-    classes: int = 3, groups: int = 8, clips: int = 2, frames: int = 5, size: int = 12
-) -> Features:
-    """A learnable set: each class has its own direction, each group its own offset."""
-    rows = [
-        {"name": f"v_{label}_g{group:02d}_c{clip:02d}", "label": label, "group": group, "clip": clip}
-        for label in "ABCDEFG"[:classes]
-        for group in range(1, groups + 1)
-        for clip in range(1, clips + 1)
-    ]
-    table = pd.DataFrame(rows)
-    random = np.random.default_rng(0)
-    means = random.normal(size=(classes, size))
-    x = (
-        random.normal(size=(len(rows), frames, size))
-        + 2 * means[pd.Categorical(table["label"]).codes][:, None]
-    )
-    return Features(torch.tensor(x, dtype=torch.float16), table)
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +33,6 @@ def data() -> Features:
 @pytest.fixture(scope="module")
 def split(data) -> ucf101.Split:
     return ucf101.split(data.clips, "grouped", seed=0)
-
-
-def build(name: str = "context_lstm", **options) -> nn.Module:
-    torch.manual_seed(0)
-    defaults = {
-        "input_size": 12,
-        "num_classes": 3,
-        "hidden_size": 4,
-        "num_layers": 1,
-        "embedding": (8,),
-        "dropout": 0.2,
-    }
-    return models.build(name, **(defaults | options))
-
-
-def config(**changes) -> training.Config:
-    return training.Config(**({"epochs": 6, "batch_size": 8, "cpu": True} | changes))
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -199,13 +164,13 @@ def test_killed_with_minus_nine_and_restarted_is_bit_identical(tmp_path):
 import sys, time
 import safetensors.torch, torch
 sys.path.insert(0, sys.argv[1])
-import test_training as t
+from small import build, config, make_features
 from ctxlstm import training, ucf101
 torch.set_num_threads(1)
-data, model, out = t.make_features(), t.build(), sys.argv[2]
+data, model, out = make_features(), build(), sys.argv[2]
 split = ucf101.split(data.clips, "grouped", seed=0)
 pause = lambda row: time.sleep(float(sys.argv[3]))
-history = training.fit(model, data, split, t.config(epochs=8), checkpoint=out, on_epoch=pause)
+history = training.fit(model, data, split, config(epochs=8), checkpoint=out, on_epoch=pause)
 history.table.to_csv(out + ".csv", index=False)
 safetensors.torch.save_file(model.state_dict(), out + ".out")
 """
@@ -216,7 +181,7 @@ safetensors.torch.save_file(model.state_dict(), out + ".out")
                 sys.executable,
                 "-c",
                 program,
-                __file__.rsplit("test_training", 1)[0],
+                str(Path(__file__).parent),
                 str(tmp_path / name),
                 str(pause),
             ]

@@ -13,56 +13,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small import HEIGHT, WIDTH, picture, write_clip
 from torchvision.io import write_jpeg
 
 from ctxlstm import video
 from ctxlstm.video import VideoError, frame_index, read_frames
-
-WIDTH, HEIGHT = 72, 48  # a row of 216 bytes, which FFmpeg pads: the padding must not show
-
-
-def picture(number: int) -> np.ndarray:
-    """A frame that shows its number as 8 dark or bright bars, (H, W, 3); the corner's colour tells RGB from BGR."""
-    image = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
-    for bit in range(8):
-        if number >> bit & 1:
-            image[8:40, bit * 8 : bit * 8 + 8] = 220
-    image[:, 64:] = (200, 60, 20)
-    return image
 
 
 def numbers(images: torch.Tensor) -> list[int]:
     """The numbers shown by images (T, 3, H, W)."""
     bars = images[:, :, 24, 4:64:8].float().mean(dim=1) > 128  # (T, 8)
     return [sum(int(on) << bit for bit, on in enumerate(row)) for row in bars]
-
-
-def write_clip(
-    path: Path, count: int, *, b_frames: int = 0, codec: str = "mpeg4", step: int = 1, junk_every: int = 0
-) -> Path:
-    """A clip of `count` numbered frames, `step` ticks apart; after every `junk_every` frames a packet that is none."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.bit_rate = 2_000_000
-        stream.codec_context.gop_size = 12
-        stream.codec_context.max_b_frames = b_frames
-        frames = [av.VideoFrame.from_ndarray(picture(i), format="rgb24") for i in range(count)]
-        for i, frame in enumerate(frames):
-            frame.pts, frame.time_base = i * step, Fraction(1, 25)
-        shift = 0
-        for i, frame in enumerate([*frames, None]):
-            for packet in stream.encode(frame):
-                if junk_every:
-                    packet.pts = packet.dts = packet.dts + shift
-                time_base, dts = packet.time_base, packet.dts
-                container.mux(packet)
-                if junk_every and i % junk_every == junk_every - 1:
-                    junk = av.Packet(b"\x11" * 40)
-                    junk.stream, junk.time_base, junk.pts, junk.dts = stream, time_base, dts + 1, dts + 1
-                    container.mux(junk)
-                    shift += 1
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +193,20 @@ def test_decoder_version():
         r"PyAV [\d.]+ / FFmpeg libavcodec \d+\.\d+\.\d+, libswscale \d+\.\d+\.\d+", video.decoder_version()
     )
     assert video.decoder_version("frames").startswith("torchvision ")
+
+
+def test_suffixes_are_those_of_ffmpeg():
+    known = set()
+    for name in [*video.FORMATS, "mpeg1video", "mpeg2video", "amv", "dvd", "vob", "ogv", "ipod"]:
+        for mode in "rw":
+            try:
+                known |= av.format.ContainerFormat(name, mode).extensions
+            except ValueError:  # it can be read alone or written alone
+                continue
+    no_video = "avif avs gif heic heif isma m4a m4b mka mks mpo ra wma"
+    ours = "3gp2 3gpp divx m2p mpe mpv nsv nuv ogm pmp pva qt rmvb tod tp trp vro xvid"
+    assert {f".{name}" for name in known} - video.SUFFIXES == {f".{name}" for name in no_video.split()}
+    assert video.SUFFIXES - {f".{name}" for name in known} == {f".{name}" for name in ours.split()}
 
 
 # --- files that give nothing: one sentence each ---------------------------------------------------------------

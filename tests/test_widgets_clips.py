@@ -11,8 +11,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from test_tables import study
-from test_video import write_clip
+from small import write_clip
+from synthetic import study
 
 from ctxlstm import backbone, models, stickfigures, ucf101, video
 from ctxlstm.experiments import runs
