@@ -2,28 +2,45 @@
 
 A UCF101 clip is named `v_<Class>_gNN_cNN`. The clips of a group were cut from one longer video, so they share
 the scene, the people and often the second; a split that spreads a group over both parts tests on near copies of
-what it trained on. Everything here is read from names: no video is opened.
+what it trained on. Everything here is read from names: no video is opened, but where two clips have one name.
 """
 
+import codecs
+import filecmp
 import hashlib
 import os
 import re
+import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 PROTOCOLS = ("paper", "grouped", "official")
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov")
 COLUMNS = ["name", "label", "group", "clip", "path", "kind"]
 
-_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>[0-9]{2,})_c(?P<clip>[0-9]{2,})")
+_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>[0-9]+)_c(?P<clip>[0-9]+)", re.IGNORECASE)
 _LOOKS_LIKE = "v_<Class>_gNN_cNN (for example v_PushUps_g01_c01)"
-_DEEPEST = 5  # folder levels searched below a root without clips, to say which folder was probably meant
-_MOST_FOLDERS = 2000  # and at most so many of them: root may be a whole disk
+# Folders into which copies on the web have cut the set: each holds class folders, and they are one data set.
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_MOST_FOLDERS = 2000  # searched at most below the class folders: root may be a whole disk
+
+# Why something that looks like a video is not used.
+_OTHER_DATA = "if this is another data set, use dataset folder"
+_OTHER_NAME = f"the name is not {_LOOKS_LIKE}; {_OTHER_DATA}"
+_OTHER_SUFFIX = "the name is a clip's, but it does not end as a video's"
+_HIDDEN = "the name begins with a dot, as that of a file which the system keeps for itself"
+_NOT_UTF8 = "the name is not UTF-8; rename it"
+_NO_FILE = "it is no file but a pipe, a device or a link to itself"
+_COPY = "it is, byte for byte, a copy of a clip of the same name that is used"
+_TOO_DEEP = "it lies deeper than clips do, which is in class folders"
+_NOT_LISTED = "the folder cannot be listed; check its rights"
+_NOT_SEARCHED = (
+    f"this folder and others were not searched; more than {_MOST_FOLDERS} lie deeper than class folders"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +68,30 @@ class Leakage:
     siblings: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What lies below a data folder.
+
+    clips: the table of clips (`index`). unused: everything else that looks like a video, with the columns path
+    (below the data folder, with /) and reason.
+    """
+
+    clips: pd.DataFrame
+    unused: pd.DataFrame
+
+    def remarks(self) -> list[str]:
+        """One sentence for each reason why something was not used: how many, one example, the reason."""
+        return [
+            f"{len(rows)} not used, for example {rows['path'].iloc[0]!r}: {reason}"
+            for reason, rows in self.unused.groupby("reason", sort=False)
+        ]
+
+
 def parse(name: str) -> tuple[str, int, int]:
     """`"v_PushUps_g01_c02"` -> `("PushUps", 1, 2)`: class, group, clip.
 
     The class is spelled as in the clip's name (`HandStandPushups`; UCF101's folder is `HandstandPushups`).
+    Numbers need no leading zero, and v, g and c may be capitals.
     Raises ValueError for any other name (an extension counts as part of the name).
     """
     match = _NAME.fullmatch(name)
@@ -66,12 +103,19 @@ def parse(name: str) -> tuple[str, int, int]:
 def index(root: str | os.PathLike) -> pd.DataFrame:
     """The table of all clips below `root`, sorted by name in plain code-point order on every file system.
 
-    Layouts: `root/<Class>/v_*.avi` (or .mp4, .mkv, .webm, .mov), `root/v_*/*.jpg` (the paper's frame folders) and
-    `root/<Class>/v_*/*.jpg`. Everything else that lies there is passed over.
-    Columns: name (without extension), label, group, clip, path, kind ("video" or "frames").
+    Layouts: `root/<Class>/v_*.avi` (or any other suffix of `video.SUFFIXES`, or .gif), `root/v_*/*.jpg` (the paper's
+    frame folders), `root/<Class>/v_*/*.jpg`, and each of them below `root/train`, `root/val` and `root/test`, which
+    are then one data set. What else looks like a video is left out; `scan` says what and why.
+    Columns: name (without extension), label, group, clip, path, kind ("video" or "frames"). A class whose spellings
+    differ in case or in Unicode's normal form is one class, and its clips' names have the most frequent spelling.
     Raises FileNotFoundError (no such root), PermissionError, and ValueError for a root that is no folder, is empty,
-    holds no clip, is a level too high or too low, or holds two clips of one name.
+    holds no clip, is a level too high or too low, or holds two clips of one name whose contents differ.
     """
+    return scan(root).clips
+
+
+def scan(root: str | os.PathLike) -> Scan:
+    """The table of clips below `root` and what is not used there; layouts and errors are those of `index`."""
     root = Path(root).expanduser()
     if not root.exists():
         raise FileNotFoundError(f"The data folder {root} does not exist: check the path given as root")
@@ -82,16 +126,34 @@ def index(root: str | os.PathLike) -> pd.DataFrame:
         raise ValueError(f"The data folder {root} is empty: it must hold <Class>/v_<Class>_gNN_cNN.avi")
     _refuse_too_low(root, entries)
 
-    found: dict[str, tuple[str, str]] = {}
-    for entry in entries:
-        inside = [entry] if _clip(entry) else _listing(Path(entry.path)) if entry.is_dir() else []
-        for name, path, kind in filter(None, map(_clip, inside)):
-            if name in found:
-                raise ValueError(f"Two clips are named {name}: {found[name][0]} and {path}; remove one")
-            found[name] = path, kind
+    found: dict[tuple[str, int, int] | str, tuple[str, str, str]] = {}
+    unused: list[tuple[str, str]] = []
+    for path, kind, reason in _candidates(root):
+        stem = os.path.splitext(path)[0] if kind == "video" else path
+        name = unicodedata.normalize("NFC", os.path.basename(stem))
+        first = None if reason else found.setdefault(_same(name), (name, path, kind))
+        if first and first[1] != path:
+            if not _same_content(first[1], path):
+                raise ValueError(
+                    f"Two clips are named {name} and their contents differ: {first[1]} and {path}; remove or rename one"
+                )
+            reason = _COPY
+        if reason:
+            unused.append((path, reason))
+    below = [(Path(os.path.relpath(path, root)).as_posix(), reason) for path, reason in unused]
+    rest = pd.DataFrame(below, columns=["path", "reason"])
     if not found:
-        _refuse_without_clips(root, entries)
-    return _table((name, *parse(name), *found[name]) for name in sorted(found))
+        _refuse_without_clips(root, unused, Scan(_table([]), rest))
+
+    labels = pd.Series([parse(name)[0] for name, _, _ in found.values()])
+    spelled = labels.groupby(labels.map(_fold)).agg(
+        lambda spellings: spellings.mode()[0]
+    )  # the most frequent one
+    rows = []
+    for label, (name, path, kind) in zip(labels, found.values(), strict=True):
+        name = f"v_{spelled[_fold(label)]}{name[2 + len(label) :].lower()}"
+        rows.append((name, *parse(name), path, kind))
+    return Scan(_table(sorted(rows)), rest)
 
 
 def full_index() -> pd.DataFrame:
@@ -206,57 +268,163 @@ def _listing(folder: Path) -> list[os.DirEntry]:
         raise PermissionError(f"{folder} cannot be listed ({error.strerror}): check its rights") from error
 
 
-def _clip(entry: os.DirEntry) -> tuple[str, str, str] | None:
-    """(name, path, kind) of a video file or a frame folder with a clip's name, else None."""
-    stem, suffix = os.path.splitext(entry.name)
-    if suffix.lower() in VIDEO_SUFFIXES and _NAME.fullmatch(stem) and not entry.is_dir():
-        return stem, entry.path, "video"
-    if _NAME.fullmatch(entry.name) and entry.is_dir():
-        return entry.name, entry.path, "frames"
-    return None
+def _candidates(root: Path) -> Iterator[tuple[str, str, str]]:
+    """(path, kind, reason) of all that looks like a clip below root; the reason why it is not used, or "".
+
+    First the levels where clips lie (root, its train, val and test, class folders), then what lies deeper.
+    """
+    # Each: a folder, the levels of folders with clips that are below it, and why nothing in it is used.
+    queue, deeper = deque([(str(root), 1, "")]), deque()
+    listed, searched = set(), 0
+    while queue or deeper:
+        folder, levels, passed_over = (queue or deeper).popleft()
+        if os.path.realpath(folder) in listed:
+            continue  # a link to a folder that was listed, perhaps one that leads back to itself
+        listed.add(os.path.realpath(folder))
+        searched += bool(passed_over)
+        if searched > _MOST_FOLDERS:
+            yield folder, "frames", _NOT_SEARCHED
+            return
+        try:
+            entries = _listing(Path(folder))
+        except PermissionError:
+            if not passed_over:
+                raise
+            yield folder, "frames", _NOT_LISTED
+            continue
+        clips = jpegs = False
+        for entry in entries:
+            what = _what(entry)
+            if what == "folder" and not _NAME.fullmatch(entry.name):
+                below = levels if folder == str(root) and entry.name.casefold() in _PARTS else levels - 1
+                why = passed_over or _odd_name(entry.name) or ("" if below >= 0 else _TOO_DEEP)
+                (deeper if why else queue).append((entry.path, below, why))
+            elif _looks_like_a_clip(entry.name):
+                clips = True
+                kind = "frames" if what == "folder" else "video"
+                yield entry.path, kind, _why_unused(entry.name, what) or passed_over
+            elif _is_jpeg(entry.name):
+                jpegs = True
+        if jpegs and not clips and folder != str(root):  # a frame folder of another name
+            yield folder, "frames", passed_over if passed_over in (_HIDDEN, _NOT_UTF8) else _OTHER_NAME
+
+
+def _what(entry: os.DirEntry) -> str:
+    """ "file", "folder" or "other" (a pipe, a device, a socket, a link to itself).
+
+    A link to nothing counts as a file: the disk with the video may be back when it is read.
+    """
+    try:
+        if entry.is_dir():
+            return "folder"
+        return "file" if entry.is_file() or not os.path.exists(entry.path) else "other"
+    except OSError:
+        return "other"
+
+
+def _is_video(name: str) -> bool:
+    from ctxlstm import video  # imports PyTorch: reading names of clips goes without
+
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in video.SUFFIXES or suffix == ".gif"  # where a clip is looked for, a GIF is a film
+
+
+def _is_jpeg(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".jpeg")) and not name.startswith(".")
+
+
+def _looks_like_a_clip(name: str) -> bool:
+    return _is_video(name) or bool(_NAME.fullmatch(os.path.splitext(name)[0]))
+
+
+def _odd_name(name: str) -> str:
+    """Why nothing of this name is used, whatever it is, or ""."""
+    if name.startswith("."):
+        return _HIDDEN
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 stand in names as lone surrogates
+        return _NOT_UTF8
+    return ""
+
+
+def _why_unused(name: str, what: str) -> str:
+    """Why something that looks like a clip is not one, or ""; what: `_what` it is."""
+    if odd := _odd_name(name):
+        return odd
+    if what == "other":
+        return _NO_FILE
+    if what == "folder":
+        return ""
+    if not _is_video(name):
+        return _OTHER_SUFFIX
+    return "" if _NAME.fullmatch(os.path.splitext(name)[0]) else _OTHER_NAME
+
+
+def _fold(text: str) -> str:
+    """The text without what differs between spellings: case, and Unicode's normal forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _same(name: str) -> tuple[str, int, int] | str:
+    """What is equal for two spellings of one clip's name."""
+    match = _NAME.fullmatch(name)
+    return (_fold(match["label"]), int(match["group"]), int(match["clip"])) if match else _fold(name)
+
+
+def _same_content(one: str, other: str) -> bool:
+    """Whether two videos, or the files of two frame folders, are equal byte for byte."""
+    try:
+        if not (os.path.isdir(one) and os.path.isdir(other)):
+            return filecmp.cmp(one, other, shallow=False)
+        files, others = (
+            [
+                entry.name
+                for entry in _listing(Path(folder))
+                if _what(entry) == "file" and not _odd_name(entry.name)
+            ]
+            for folder in (one, other)
+        )
+        return files == others == filecmp.cmpfiles(one, other, files, shallow=False)[0]
+    except OSError:
+        return False
 
 
 def _refuse_too_low(root: Path, entries: list[os.DirEntry]) -> None:
     here = Path(os.path.abspath(root))
     for entry in entries:
-        clip = _clip(entry)
-        if clip and clip[2] == "video":
+        if (
+            _what(entry) != "folder"
+            and _looks_like_a_clip(entry.name)
+            and not _why_unused(entry.name, "file")
+        ):
             raise ValueError(
-                f"{root} itself holds clips such as {entry.name}, so it is one level too low: use {here.parent} as "
-                "root, the folder that holds the class folders"
+                f"{root} itself holds clips such as {entry.name}, so it is one level too low: use "
+                f"{_whole(here.parent)} as root, the folder that holds the class folders"
             )
-        if _NAME.fullmatch(here.name) and entry.name.lower().endswith((".jpg", ".jpeg")):
-            raise ValueError(f"{root} is the frame folder of one clip: use {here.parent} as root")
+        if _NAME.fullmatch(here.name) and _is_jpeg(entry.name):
+            raise ValueError(f"{root} is the frame folder of one clip: use {_whole(here.parent)} as root")
 
 
-def _refuse_without_clips(root: Path, entries: list[os.DirEntry]) -> None:
-    """Say where clips are found deeper, or else what a clip's name looks like and what was found instead."""
-    seen = list(entries)
-    queue = deque((Path(entry.path), 1) for entry in entries if entry.is_dir())
-    for _ in range(_MOST_FOLDERS):
-        if not queue:
-            break
-        folder, depth = queue.popleft()
-        try:
-            inside = _listing(folder)
-        except PermissionError:
-            continue
-        clip = next(filter(None, map(_clip, inside)), None)
-        if clip:
-            # Frame folders may lie in the root itself or in class folders; videos lie in class folders.
-            in_class = clip[2] == "video" or folder.name.lower() == parse(clip[0])[0].lower()
-            raise ValueError(
-                f"{root} holds no clips itself, but {folder} does, so root is too high: use "
-                f"{folder.parent if in_class else folder} as root"
-            )
-        seen += inside if depth == 1 else []
-        queue.extend((Path(entry.path), depth + 1) for entry in inside if entry.is_dir() and depth < _DEEPEST)
-    names = [entry.name for entry in seen]
-    videos = [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
-    raise ValueError(
-        f"No clip was found in {root}: videos and frame folders must be named {_LOOKS_LIKE}, but it holds, for "
-        f"example, {(videos or names)[0]!r}"
+def _whole(folder: Path) -> Path:
+    """The folder of a data set of which `folder` may be the train, val or test part."""
+    return folder.parent if folder.name.casefold() in _PARTS else folder
+
+
+def _refuse_without_clips(root: Path, unused: list[tuple[str, str]], scan: Scan) -> None:
+    """Say where clips are found deeper, or else what was found instead."""
+    for path in (Path(path) for path, reason in unused if reason == _TOO_DEEP):
+        folder = path.parent
+        # Frame folders may lie in the root itself or in class folders; videos lie in class folders.
+        in_class = not path.is_dir() or _fold(folder.name) == _fold(parse(path.name)[0])
+        raise ValueError(
+            f"{root} holds no clips itself, but {folder} does, so root is too high: use "
+            f"{_whole(folder.parent if in_class else folder)} as root"
+        )
+    found = "; ".join(scan.remarks()) or (
+        f"it must hold <Class>/v_<Class>_gNN_cNN.avi, but nothing in it looks like a video; {_OTHER_DATA}"
     )
+    raise ValueError(f"No clip was found in {root}: {found}")
 
 
 def _check_table(clips: pd.DataFrame) -> None:
@@ -295,17 +463,38 @@ def _check_lists(names: pd.Series, is_test: np.ndarray, lists: Path, fold: int) 
     listed = {part: _read_list(lists / f"{part}list{fold:02d}.txt") for part in ("train", "test")}
     for name, tests in zip(names, is_test, strict=True):
         expected, other = ("test", "train") if tests else ("train", "test")
-        if name in listed[other] or name not in listed[expected]:
-            where = f"in {other}list{fold:02d}.txt" if name in listed[other] else "in neither list"
+        if _same(name) in listed[other] or _same(name) not in listed[expected]:
+            where = f"in {other}list{fold:02d}.txt" if _same(name) in listed[other] else "in neither list"
             raise ValueError(
                 f"{name} belongs to the {expected} part of official fold {fold} by its group number, but is {where} of "
                 f"{lists}: check that these are UCF101's lists and that the clip is UCF101's"
             )
 
 
-def _read_list(path: Path) -> set[str]:
-    """Clip names of a list file with lines `Class/v_Class_gNN_cNN.avi [class number]`."""
+def _read_list(path: Path) -> set[tuple[str, int, int] | str]:
+    """Clips (`_same`) of a list file with lines `Class/v_Class_gNN_cNN.avi [class number]`, as UTF-8 or UTF-16."""
     if not path.is_file():
         raise FileNotFoundError(f"No official list {path}: lists must be UCF101's folder ucfTrainTestlist")
-    lines = path.read_text(encoding="utf-8").replace("\\", "/").splitlines()
-    return {PurePosixPath(line.split()[0]).stem for line in lines if line.strip()}
+    try:
+        data = path.read_bytes()
+        text = data.decode(
+            "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        )
+    except OSError as error:
+        raise PermissionError(
+            f"The list {path} cannot be read ({error.strerror}): check its rights"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The list {path} is no text in UTF-8 or UTF-16: save it as UTF-8") from error
+    clips = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        # The folder before the name and what stands behind it may have spaces; the class number may be missing.
+        match = _NAME.match(re.split(r"[/\\]", line)[-1].strip())
+        if match:
+            clips.add(_same(match[0]))
+        elif line.strip():
+            raise ValueError(
+                f"Line {number} of the list {path} is {line.strip()!r}: it must name a clip, as in "
+                "PushUps/v_PushUps_g01_c01.avi 72"
+            )
+    return clips

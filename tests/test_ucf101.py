@@ -1,7 +1,10 @@
 """The clip table and the splits: layouts, wrong roots, exact sizes, no shared groups, the leak."""
 
+import os
 import re
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import run
 
 from ctxlstm import ucf101
+from ctxlstm.experiments import steps
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +49,11 @@ def pairs(clips: pd.DataFrame, rows: np.ndarray) -> set[tuple[str, int]]:
 def test_parse():
     assert ucf101.parse("v_HandStandPushups_g07_c03") == ("HandStandPushups", 7, 3)
     assert ucf101.parse("v_my_own_class_g01_c12") == ("my_own_class", 1, 12)
+    assert ucf101.parse("v_Wave_g7_c1") == ("Wave", 7, 1)
+    assert ucf101.parse("V_PUSHUPS_G01_C02") == ("PUSHUPS", 1, 2)
     for name in (
         "PushUps_g01_c01",
-        "v_PushUps_g1_c01",
+        "v_PushUps_g_c01",
         "v_PushUps_g01",
         "v_PushUps_g01_c01.avi",
         "v__g01_c01x",
@@ -102,7 +109,7 @@ def test_layouts_of_frame_folders(tmp_path, class_folder):
 
 
 def test_order_is_plain_code_points(tmp_path):
-    names = ["v_b_g01_c01", "v_B_g01_c01", "v_a_g01_c01", "v_Z_g02_c01", "v_ä_g01_c01", "v_a-b_g01_c01"]
+    names = ["v_b_g01_c01", "v_C_g01_c01", "v_a_g01_c01", "v_Z_g02_c01", "v_ä_g01_c01", "v_a-b_g01_c01"]
     touch(*(tmp_path / name[2:-8] / f"{name}.avi" for name in names))
     assert ucf101.index(tmp_path)["name"].tolist() == sorted(names)
 
@@ -130,9 +137,15 @@ def test_missing_file_and_empty_root(tmp_path):
         ucf101.index(tmp_path / "empty")
 
 
-def test_no_name_that_parses(tmp_path):
-    touch(tmp_path / "PushUps" / "holiday.avi", tmp_path / "a_note.txt")
-    with pytest.raises(ValueError, match=r"must be named v_<Class>_gNN_cNN .* for example, 'holiday\.avi'"):
+def test_no_clip(tmp_path):
+    touch(tmp_path / "a_note.txt", tmp_path / "PushUps" / "note.txt")
+    with pytest.raises(ValueError, match=r"nothing in it looks like a video; .* use dataset folder"):
+        ucf101.index(tmp_path)
+    touch(tmp_path / "PushUps" / "holiday.avi")
+    with pytest.raises(
+        ValueError,
+        match=r"example 'PushUps/holiday\.avi': the name is not v_<Class>_gNN_cNN .* use dataset folder",
+    ):
         ucf101.index(tmp_path)
 
 
@@ -143,6 +156,8 @@ def test_no_name_that_parses(tmp_path):
         ("UCF-101/PushUps/v_PushUps_g01_c01.avi", "UCF-101"),
         ("a/b/frames/v_PushUps_g01_c01/frame000001.jpg", "a/b/frames"),
         ("a/b/PushUps/v_PushUps_g01_c01/frame000001.jpg", "a/b"),
+        ("a/UCF-101/train/PushUps/v_PushUps_g01_c01.avi", "a/UCF-101"),
+        ("a/UCF-101/val/v_PushUps_g01_c01/frame000001.jpg", "a/UCF-101"),
     ],
 )
 def test_root_too_high(tmp_path, clip, expected):
@@ -164,13 +179,9 @@ def test_root_too_low(tmp_path, monkeypatch):
         ucf101.index(".")
     with pytest.raises(ValueError, match=rf"frame folder of one clip: use {advice} as root"):
         ucf101.index(tmp_path / "v_PushUps_g02_c01")
-
-
-def test_two_clips_of_one_name(tmp_path):
-    one, two = tmp_path / "A" / "v_PushUps_g01_c01.avi", tmp_path / "B" / "v_PushUps_g01_c01.mp4"
-    touch(one, two)
-    with pytest.raises(ValueError, match=rf"{re.escape(str(one))} and {re.escape(str(two))}; remove one"):
-        ucf101.index(tmp_path)
+    touch(tmp_path / "test" / "Archery" / "v_Archery_g01_c01.mpg")
+    with pytest.raises(ValueError, match=rf"one level too low: use {advice} as root"):
+        ucf101.index(tmp_path / "test" / "Archery")
 
 
 def test_folder_without_read_permission(tmp_path, monkeypatch):
@@ -187,6 +198,165 @@ def test_folder_without_read_permission(tmp_path, monkeypatch):
         PermissionError, match=r"PushUps cannot be listed \(Permission denied\): check its rights"
     ):
         ucf101.index(tmp_path)
+
+
+# --- what people have, and what is not used -------------------------------------------------------------------
+
+
+def names(root: Path) -> list[str]:
+    return ucf101.index(root)["name"].tolist()
+
+
+def unused(root: Path) -> dict[str, str]:
+    """The reason for each path."""
+    return dict(ucf101.scan(root).unused.itertuples(index=False))
+
+
+def test_any_suffix_of_a_video_and_numbers_without_zeros(tmp_path):
+    suffixes = ".avi .MP4 .m4v .mpg .mpeg .wmv .flv .3gp .ts .MOV .mkv .webm .ogv .gif".split()
+    touch(*(tmp_path / "Wave" / f"v_Wave_g{n}_c1{suffix}" for n, suffix in enumerate(suffixes, 1)))
+    scan = ucf101.scan(tmp_path)
+    assert sorted(scan.clips["group"]) == list(range(1, 15))
+    assert set(scan.clips["label"]) == {"Wave"}
+    assert scan.remarks() == []
+
+
+def test_ucf50(tmp_path):
+    labels = [f"Class{number}" for number in range(48)] + ["Basketball", "Billards"]
+    touch(*(tmp_path / label / f"v_{label}_g{g:02d}_c01.avi" for label in labels for g in range(1, 26)))
+    (tmp_path / "Billards").rename(
+        tmp_path / "Billiards"
+    )  # UCF50 spells its folder and its clips differently
+    clips = ucf101.index(tmp_path)
+    assert clips["label"].nunique() == 50
+    assert set(clips.groupby("label")["group"].nunique()) == {25}
+    assert {"v_Basketball_g01_c01", "v_Billards_g25_c01"} <= set(clips["name"])
+    split = ucf101.split(clips, "grouped")
+    assert (len(split.test), ucf101.leakage(clips, split).share) == (300, 0)
+
+
+def test_train_val_and_test_are_one_data_set(tmp_path):
+    parts = {"train": "g08_c01", "val": "g05_c01", "Test": "g01_c01"}
+    for part, number in parts.items():
+        for label in ("Archery", "Bowling"):
+            touch(
+                tmp_path / "in classes" / part / label / f"v_{label}_{number}.avi",
+                tmp_path / "flat" / part / f"v_{label}_{number}.avi",
+                tmp_path / "frames" / part / f"v_{label}_{number}" / "1.jpg",
+            )
+    whole = [f"v_{label}_{number}" for label in ("Archery", "Bowling") for number in sorted(parts.values())]
+    for tree in ("in classes", "flat", "frames"):
+        assert names(tmp_path / tree) == whole
+        assert unused(tmp_path / tree) == {}
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_copy_is_told_and_a_clip_of_another_content_refused(tmp_path, frames):
+    end, file = ("", "1.jpg") if frames else (".avi", "")
+    clip, copy, spelled = (
+        tmp_path / f"{name}{end}"
+        for name in ("test/A/v_PushUps_g01_c01", "train/A/v_PushUps_g01_c01", "val/A/v_Pushups_g1_c1")
+    )
+    touch(clip / file, copy / file, spelled / file)
+    scan = ucf101.scan(tmp_path)
+    assert scan.clips["path"].tolist() == [str(clip)]
+    assert scan.unused["path"].tolist() == [path.relative_to(tmp_path).as_posix() for path in (copy, spelled)]
+    assert re.fullmatch(
+        "2 not used, for example 'train/A/.*': it is, byte for byte, a copy .*", *scan.remarks()
+    )
+    (copy / file).write_bytes(b"other")
+    both = f"{re.escape(str(clip))} and {re.escape(str(copy))}"
+    with pytest.raises(ValueError, match=rf"v_PushUps_g01_c01 and their contents differ: {both}; remove or"):
+        ucf101.index(tmp_path)
+
+
+def test_a_video_and_a_frame_folder_of_one_name_are_refused(tmp_path):
+    touch(tmp_path / "A" / "v_A_g01_c01.avi", tmp_path / "A" / "v_A_g01_c01" / "1.jpg")
+    with pytest.raises(ValueError, match="contents differ"):
+        ucf101.index(tmp_path)
+
+
+def test_a_class_in_several_spellings_is_one_class(tmp_path):
+    touch(
+        tmp_path / "1" / "v_HandstandPushups_g01_c01.avi",
+        *(tmp_path / "2" / f"v_HandStandPushups_g0{group}_c01.avi" for group in (2, 3)),
+        tmp_path / "3" / "V_HANDSTANDPUSHUPS_G04_C01.AVI",
+        tmp_path / "4" / "v_Caf\u00e9_g01_c01.avi",
+        tmp_path / "5" / "v_Cafe\u0301_g02_c01.avi",
+    )
+    clips = ucf101.index(tmp_path)
+    groups = [("Caf\u00e9", 1), ("Caf\u00e9", 2), *(("HandStandPushups", group) for group in (1, 2, 3, 4))]
+    assert clips["name"].tolist() == [f"v_{label}_g{group:02d}_c01" for label, group in groups]
+    assert list(zip(clips["label"], clips["group"], strict=True)) == groups
+    assert [Path(path).parent.name for path in clips["path"]] == ["4", "5", "1", "2", "2", "3"]
+
+
+def test_what_looks_like_a_video_and_is_not_used_is_told(tmp_path):
+    reasons = {
+        "PushUps/._v_PushUps_g01_c01.avi": "begins with a dot",
+        ".Trash/v_PushUps_g02_c01.avi": "begins with a dot",
+        "Waving/my1.mp4": "the name is not v_<Class>_gNN_cNN",
+        "Waving/my2.mp4": "the name is not v_<Class>_gNN_cNN",
+        "Waving/film": "the name is not v_<Class>_gNN_cNN",
+        "PushUps/more/v_PushUps_g03_c01.avi": "lies deeper",
+        "PushUps/v_PushUps_g04_c01.xyz": "does not end as a video's",
+    }
+    touch(
+        *(tmp_path / "PushUps" / f"v_PushUps_g0{group}_c01.avi" for group in (1, 8)),
+        *(tmp_path / path for path in reasons if path != "Waving/film"),
+        tmp_path / "Waving" / "film" / "1.jpg",
+        tmp_path / "notes.txt",
+    )
+    scan = ucf101.scan(tmp_path)
+    assert scan.clips["group"].tolist() == [1, 8]
+    told = unused(tmp_path)
+    assert set(told) == set(reasons)
+    for path, reason in reasons.items():
+        assert reason in told[path]
+    remarks = "\n".join(scan.remarks())
+    assert "3 not used, for example 'Waving/my1.mp4': the name is not v_<Class>_gNN_cNN" in remarks
+    assert len(scan.remarks()) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs pipes, and names of any bytes")
+def test_what_can_be_no_clip_is_told(tmp_path):
+    folder = tmp_path / "A"
+    touch(folder / "v_A_g01_c01.avi")
+    os.mkfifo(folder / "v_A_g02_c01.avi")
+    (folder / "v_A_g03_c01.avi").symlink_to("v_A_g03_c01.avi")
+    (tmp_path / os.fsdecode(b"v_\xe9_g01_c01.avi")).touch()
+    touch(tmp_path / os.fsdecode(b"\xe9") / "v_B_g01_c01.avi")
+    (folder / "loop").symlink_to(tmp_path)
+    (folder / "v_A_g04_c01.avi").symlink_to("nowhere")  # stays: extraction tells that it is not there
+    scan = ucf101.scan(tmp_path)
+    assert scan.clips["name"].tolist() == ["v_A_g01_c01", "v_A_g04_c01"]
+    assert scan.remarks() == [
+        r"2 not used, for example 'v_\udce9_g01_c01.avi': the name is not UTF-8; rename it",
+        "2 not used, for example 'A/v_A_g02_c01.avi': it is no file but a pipe, a device or a link to itself",
+    ]
+
+
+def test_a_linked_class_folder_counts_once_and_where_clips_lie(tmp_path):
+    touch(tmp_path / "all" / "A" / "v_A_g01_c01.avi")
+    (tmp_path / "train").mkdir()
+    for link in ("A", "B"):
+        (tmp_path / "train" / link).symlink_to(tmp_path / "all" / "A", target_is_directory=True)
+    assert names(tmp_path) == ["v_A_g01_c01"]
+
+
+def test_a_search_that_is_too_long_is_told(tmp_path, monkeypatch):
+    touch(tmp_path / "A" / "v_A_g01_c01.avi", *(tmp_path / "A" / f"{n}" / "a.txt" for n in range(3)))
+    assert unused(tmp_path) == {}
+    monkeypatch.setattr(ucf101, "_MOST_FOLDERS", 2)
+    assert "not searched" in unused(tmp_path)["A/2"]
+
+
+def test_what_is_not_used_is_printed(tmp_path, capsys):
+    touch(tmp_path / "A" / "v_A_g01_c01.avi", tmp_path / "Waving" / "my1.mp4")
+    assert len(steps.clips(run(dataset="ucf101", root=str(tmp_path)))) == 1
+    assert capsys.readouterr().out.startswith(
+        f"{tmp_path}: 1 not used, for example 'Waving/my1.mp4': the name"
+    )
 
 
 # --- the complete set -----------------------------------------------------------------------------------------
@@ -390,5 +560,68 @@ def test_lists_that_say_otherwise(tmp_path):
     train.write_text("a/v_A_g01_c01.avi 1\n", encoding="utf-8")
     with pytest.raises(
         ValueError, match=r"v_A_g01_c01 belongs to the test part .* but is in trainlist01\.txt"
+    ):
+        ucf101.split(clips, "official", lists=tmp_path)
+
+
+def as_bytes(encoding: str) -> Callable[[str], bytes]:
+    return lambda text: text.encode(encoding)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(as_bytes("utf-8-sig"), id="byte order mark"),
+        pytest.param(as_bytes("utf-16"), id="UTF-16"),
+        pytest.param(lambda text: b"\xfe\xff" + text.encode("utf-16-be"), id="UTF-16, big end first"),
+        pytest.param(lambda text: text.replace("\n", "\r\n").encode(), id="CRLF"),
+        pytest.param(lambda text: text.replace("/", "\\").encode(), id="backslashes"),
+        pytest.param(lambda text: text.replace(" 1\n", "\n").encode(), id="no class number"),
+        pytest.param(lambda text: text.replace(" 1\n", "\t1 \n\n").encode(), id="tabs and blank lines"),
+        pytest.param(lambda text: text.replace("A/", "/home/me/My Videos/A/").encode(), id="spaces"),
+        pytest.param(lambda text: text.replace("A/", "").replace(".avi", "").encode(), id="names alone"),
+        pytest.param(lambda text: text.upper().encode(), id="capitals"),
+        pytest.param(lambda text: text.replace("_g0", "_g").encode(), id="no zeros"),
+    ],
+)
+def test_lists_as_people_have_them(tmp_path, write):
+    clips = table({("A b", 1): 2, ("A b", 8): 2})
+    lines = {"train": "A/v_A b_g08_c01.avi 1\nA/v_A b_g08_c02.avi 1\n", "test": "A/v_A b_g01_c01.avi\n"}
+    for part, text in lines.items():
+        (tmp_path / f"{part}list01.txt").write_bytes(write(text))
+    with pytest.raises(ValueError, match=r"v_A b_g01_c02 belongs to the test part .* is in neither list"):
+        ucf101.split(clips, "official", lists=tmp_path)
+    (tmp_path / "testlist01.txt").write_bytes(write(lines["test"] + "A/v_A b_g01_c02.avi\n"))
+    assert ucf101.split(clips, "official", lists=tmp_path).test.tolist() == [0, 1]
+
+
+def test_names_and_lists_are_compared_without_case_and_normal_form(tmp_path):
+    clips = table({("HandstandPushups", 1): 1, ("HandstandPushups", 8): 1, ("Cafe\u0301", 8): 1})
+    lines = {
+        "train": ["v_HandStandPushups_g08_c01", "v_Caf\u00e9_g08_c01"],
+        "test": ["v_HandStandPushups_g01_c01"],
+    }
+    for part, clip_names in lines.items():
+        (tmp_path / f"{part}list01.txt").write_text("\n".join(clip_names), encoding="utf-8")
+    assert ucf101.split(clips, "official", lists=tmp_path).test.tolist() == [0]
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    clips = table({("A", 1): 1, ("A", 8): 1})
+    (tmp_path / "testlist01.txt").write_text("A/v_A_g01_c01.avi\n", encoding="utf-8")
+    train = tmp_path / "trainlist01.txt"
+    train.write_bytes(b"A/v_A_g08_c01.avi\nA/v_\xe9_g08_c01.avi\n")
+    with pytest.raises(ValueError, match=r"trainlist01\.txt is no text in UTF-8 or UTF-16: save it as UTF-8"):
+        ucf101.split(clips, "official", lists=tmp_path)
+    train.write_text("A/v_A_g08_c01.avi\nA/holiday.avi 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"Line 2 of .*trainlist01\.txt is 'A/holiday\.avi 1': it must name"):
+        ucf101.split(clips, "official", lists=tmp_path)
+
+    def refuse(path):  # chmod does not stop root, who runs many test machines
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(
+        PermissionError, match=r"trainlist01\.txt cannot be read \(Permission denied\): check"
     ):
         ucf101.split(clips, "official", lists=tmp_path)

@@ -33,7 +33,10 @@ def clips(settings: Settings) -> pd.DataFrame:
     root = settings.root
     if settings.dataset == "stickfigures":
         root = stickfigures.render(root or None, groups=settings.groups)
-    return ucf101.index(root)
+    found = ucf101.scan(root)
+    for remark in found.remarks() if training.is_main_process() else ():
+        print(f"{root}: {remark}", flush=True)
+    return found.clips
 
 
 def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
