@@ -306,6 +306,26 @@ def selection_bonus(history: pd.DataFrame) -> float:
 class Overfitting:
     """Signs of overfitting after an epoch (claim d of section 4.3); the slope is in points per 100 epochs."""
 
+@dataclass(frozen=True)
+class Late:
+    """Test top-1 over the last third of the epochs: its mean, and how far single epochs lie from it (sd); fractions."""
+
+    mean: float
+    sd: float
+
+
+def late(history: pd.DataFrame) -> Late:
+    """Mean and standard deviation of the test top-1 over the last third of the epochs.
+
+    At a constant learning rate, which is the paper's, one epoch differs from the next by several points, and so does the
+    same epoch from processor to processor, whose sums are rounded differently. The mean of many epochs does not. It
+    chooses nothing: which epochs count is known before the training. The sd is NaN where one epoch counts.
+    """
+    epochs = len(history)
+    test = history.loc[history["epoch"] > 2 * epochs // 3, "test_top1"]
+    return Late(float(test.mean()), float(test.std()))
+
+
     epochs: int
     loss_ratio: float
     slope: float

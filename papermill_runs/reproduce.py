@@ -49,8 +49,9 @@ epochs: int = 30  # (the paper: 300)
 batch_size: int = 40  # (the paper: 80)
 learning_rate: float = 0.001  # (the paper: 0.001)
 validation: float = 0.1  # share of the training part on which an epoch is chosen, cut off by whole groups
-seed: int = 0  # of splits, weights, order of batches
+seeds: list = [0, 1, 2]  # of splits, weights, order of batches
 cpu: bool = False  # do not use a GPU
+workers: int = 2  # trainings at the same time
 
 # %% [markdown]
 # ## 1 Check the settings
@@ -64,11 +65,11 @@ import pandas as pd
 from IPython.display import display
 
 from ctxlstm import evaluation, figures, stickfigures, ucf101, video
-from ctxlstm import features as feature_cache
-from ctxlstm.experiments import runs, steps
+from ctxlstm.experiments import runs, steps, sweep
 from ctxlstm.experiments.settings import Study
+from ctxlstm.report import study_tables
 
-study = Study.from_notebook(globals())
+study = Study.from_notebook(globals(), besides=["workers"])
 results_folder = runs.prepare(study.results)
 started = time.monotonic()
 
@@ -108,12 +109,13 @@ else:
 # The paper splits the clips at random, 3 to 1. Nearly every test clip then has a sibling, cut from the same source
 # video, among the training clips. `grouped` keeps every group on one side. Of the training part some whole groups
 # are then kept for validation, which lowers the share of siblings a little; the run records hold that lower share.
+# Every seed draws its own splits; here are those of the first one.
 
 
 # %%
-jobs = study.replace(folds=(), seeds=()).runs()  # one fold, one seed
-on = {run.protocol: run for run in jobs}  # any of a protocol's runs: they share split and features
-splits = {protocol: steps.split(run, clips) for protocol, run in on.items()}
+jobs = study.replace(folds=()).runs()  # one fold
+on = {run.protocol: run for run in reversed(jobs)}  # the first seed's run of each protocol
+splits = {protocol: steps.split(on[protocol], clips) for protocol in study.protocols}
 leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
@@ -135,138 +137,122 @@ pd.DataFrame(
 
 
 # %%
-if study.batch_norm == "imagenet":
-    first, *_ = splits
-    features = dict.fromkeys(splits, steps.features(on[first], clips, splits[first]))
-else:  # BatchNorm adapted to the training part gives every split its own features
-    features = {protocol: steps.features(run, clips, splits[protocol]) for protocol, run in on.items()}
-some = next(iter(features.values()))
-print(f"features x {tuple(some.x.shape)} = (N clips, T frames, D numbers a frame)")
-some.left_out if len(some.left_out) else print("no clip was left out")
+first, *_ = study.protocols
+features = steps.features(on[first], clips, splits[first])
+print(f"features x {tuple(features.x.shape)} = (N clips, T frames, D numbers a frame)")
+features.left_out if len(features.left_out) else print("no clip was left out")
 
 # %% [markdown]
-# ## 5 Train every head on every split (section 4.2)
+# ## 5 Train every head on every split, with every seed (section 4.2)
 #
-# Cross-entropy, Adam; after every epoch the loss and the top-1 accuracy on the test part, as the paper does it, and
+# Cross-entropy, Adam; after every epoch the loss and the top-1 accuracy on the test set, as the paper does it, and
 # on a validation part, which the paper does not have. A run that was killed goes on after its last epoch; a
 # finished run is kept and not repeated.
 
 # %%
-folders = {}
-for run in jobs:
-    own = features[run.protocol]
-    part = feature_cache.align(splits[run.protocol], clips, own)
-    report = steps.progress(f"{run.model}, {run.protocol} split", run.epochs)
-    folder = steps.train(run, own, part, results=results_folder, on_epoch=report)
-    folders[run.model, run.protocol] = folder
-records = pd.DataFrame([runs.read(folder) for folder in folders.values()])
+done = sweep.run([run.replace(results=str(results_folder)) for run in jobs], workers=workers)
+failed = done[done["status"] == "failed"]
+if len(failed):
+    raise RuntimeError(
+        f"{len(failed)} of {len(done)} runs failed, the first with: {failed['reason'].iloc[0]}"
+    )
+records = pd.DataFrame([runs.read(results_folder / name) for name in done["run"]])
 
 # %% [markdown]
 # ## 6 The table
 #
-# `last` is the accuracy after the last epoch, `best` the best of all epochs *on the test part* (what the paper
-# reports), `chosen` the accuracy at the epoch that the validation part picks (what one may report). All in per cent.
-# The validation part is cut off by whole groups, so on the random split it has no siblings in training while the
-# test part has.
+# Test top-1 in per cent: the mean over the seeds, and in brackets the lowest and the highest seed. `late` is the mean
+# over the last third of the epochs, `last` the accuracy after the last epoch, `best` the best of all epochs *on the
+# test set* (what the paper reports), `chosen` the accuracy at the epoch that the validation part picks.
+#
+# The paper trains once, at a constant learning rate, and reads the accuracy off single epochs. So does `last`, and it
+# is a lottery ticket: `jumps` says by how many points one late epoch differs from the next (their standard deviation).
+# On another processor, which rounds sums differently, the same training ends elsewhere. `late` chooses no epoch and
+# averages that out, so it is the number to quote. The validation part is cut off by whole groups, so on the random
+# split it has no siblings in training while the test set has.
+
 
 # %%
-columns = {
-    "top1_last": "last",
-    "top1_best": "best",
-    "top1_validation_chosen": "chosen",
-    "seconds": "seconds",
-    "parameters": "parameters",
-}
-table = records.set_index(["model", "protocol"])[list(columns)].rename(columns=columns)
-table[["last", "best", "chosen"]] = (100 * table[["last", "best", "chosen"]].astype(float)).round(1)
-table["seconds"] = table["seconds"].round(1)
+def over_seeds(values: pd.Series) -> str:
+    """Mean, lowest and highest of some shares, in per cent."""
+    low, mean, high = (100 * value for value in (values.min(), values.mean(), values.max()))
+    return f"{mean:.1f} ({low:.0f}-{high:.0f})" if len(values) > 1 else f"{mean:.1f}"
+
+
+names = {"late": "top1_late", "last": "top1_last", "best": "top1_best", "chosen": "top1_validation_chosen"}
+jumps = [100 * evaluation.late(runs.history(run)).sd for run in records.to_dict("records")]
+of_head = records.assign(jumps=jumps).groupby(["model", "protocol"], sort=False)
+table = of_head[list(names.values())].agg(lambda values: over_seeds(values.astype(float)))
+table = table.rename(columns={column: name for name, column in names.items()})
+table["jumps"] = of_head["jumps"].mean().round(1)
+table["seconds"], table["parameters"] = of_head["seconds"].mean().round(1), of_head["parameters"].first()
+table = table.reindex([(model, protocol) for model in study.models for protocol in study.protocols])
 table
 
 # %% [markdown]
 # ## 7 The figures
 #
-# The first figure is the leak: every head on each split, with 95 % intervals that count groups and not clips, since
-# clips of one group are right or wrong together. The grey bar is the difference between a head's splits.
+# The first figure is the leak: every head on each split. Dots are the mean of `late` over the seeds, lines its 95 %
+# interval over seeds (t), the grey bar the difference between a head's splits. The seeds draw from the same clips, so
+# the lines are somewhat too short.
 
 # %%
-predictions = {key: runs.predictions(folder) for key, folder in folders.items()}
-histories = {key: runs.history(folder) for key, folder in folders.items()}
-
-
-def bounds(rows: pd.DataFrame) -> tuple[float, float]:
-    """95 % interval of top-1; a test part of a single group has none, and gives the point itself."""
-    several = rows["name"].str.replace(r"_c\d+$", "", regex=True).nunique() > 1
-    return evaluation.interval(rows) if several else (evaluation.top1(rows), evaluation.top1(rows))
-
-
-intervals = pd.DataFrame(
-    [
-        (model, protocol, evaluation.top1(rows), *bounds(rows))
-        for (model, protocol), rows in predictions.items()
-    ],
-    columns=["model", "protocol", "top1", "low", "high"],
-)
-display(figures.heads_by_protocol(intervals))
-
-# %%
-if study.dataset == "stickfigures":  # kept beside the run records; no frame of real clips is kept
-    overview = figures.overview(dict(zip(pair, shown, strict=True)), intervals)
-    figures.save(overview, results_folder / "overview.png")
+display(figures.heads_by_protocol(study_tables.leak(records).frame))
 
 # %% [markdown]
-# Training loss and test accuracy of the trained heads, in the form of the paper's Fig. 6, on the last of the splits. A
-# curve that still rises at its end says that more epochs might change the ranking; the distance between triangle and
-# dot is what choosing the epoch on the test part is worth in this run.
+# Training loss and test accuracy of the trained heads, in the form of the paper's Fig. 6, on the last of the splits with
+# the first seed. A curve that still rises at its end says that more epochs might change the ranking; the distance between
+# triangle and dot is what choosing the epoch on the test set is worth in this run.
 
 # %%
 last = study.protocols[-1]
+of_first_seed = records[(records["protocol"] == last) & (records["seed"] == jobs[0].seed)].set_index("model")
 trained = {
-    model: table for (model, protocol), table in histories.items() if protocol == last and len(table) > 1
+    model: runs.history(run)
+    for model, run in of_first_seed.iterrows()
+    if run["parameters"] and run["epochs"] > 1
 }
 display(figures.curves(trained, title=f"{last} split")) if trained else print(
     "no head here has a training curve"
 )
 
 # %% [markdown]
-# Which classes are taken for which: rows are true classes, columns what the last of the heads says. Counts beside the
-# diagonal between a movement and its reverse are clips whose order was not understood.
+# Which classes are taken for which in that run, after its last epoch: rows are true classes, columns what the last of
+# the heads says. Counts beside the diagonal between a movement and its reverse are clips whose order was not understood.
 
 # %%
-matrix = evaluation.confusion(predictions[study.models[-1], last])
-display(figures.confusion(matrix, title=f"{study.models[-1]}, {last} split"))
+predictions = runs.predictions(of_first_seed.loc[study.models[-1]])
+display(figures.confusion(evaluation.confusion(predictions), title=f"{study.models[-1]}, {last} split"))
 
 # %% [markdown]
 # The same by class, worst first: `top1` is a share, `most_confused_with` the class most often said instead.
 
 # %%
-evaluation.per_class(predictions[study.models[-1], last]).sort_values("top1").head(6)
+evaluation.per_class(predictions).sort_values("top1").head(6)
 
 # %% [markdown]
 # ## 8 What the numbers show
 
 
 # %%
-def said(model: str, protocol: str) -> str:
-    """Top-1 of a head on a split with its 95 % interval, in per cent."""
-    row = 100 * intervals.set_index(["model", "protocol"]).loc[(model, protocol)]
-    return f"{row['top1']:.1f} % ({row['low']:.0f}-{row['high']:.0f})"
-
-
-ranking = list(intervals[intervals["protocol"] == last].sort_values("top1", ascending=False)["model"])
-first, *_ = study.models
-sentence = (
-    f"on the {last} split the heads rank {', '.join(f'{model} {said(model, last)}' for model in ranking)}"
-)
-if study.validation:  # one epoch may differ much from the next: the last one is not the whole story
-    chosen = ", ".join(f"{model} {table.loc[(model, last), 'chosen']} %" for model in ranking)
-    sentence += f", and at the epoch that the validation part chooses they have {chosen}"
-if "paper" in study.protocols and last != "paper":
-    shares = f"{leaks['paper'].share:.0%} and {leaks[last].share:.0%}"
-    sentence = (
-        f"{first} scores {said(first, 'paper')} on the random split and {said(first, last)} on the {last} split, where "
-        f"{shares} of the test clips have a sibling in training; " + sentence
-    )
+late = table["late"]
 print(
-    f"After {study.epochs} epochs, one run a head, one seed: {sentence}; ranks whose intervals overlap may be chance."
+    f"Test top-1 in per cent, mean of the last third of {study.epochs} epochs and of {len(set(records['seed']))} seeds:"
 )
-print(f"{time.monotonic() - started:.0f} s in all for {len(folders)} run records.")
+for model in study.models:
+    print(
+        f"  {model}: "
+        + ", ".join(f"{protocol} split {late[model, protocol]}" for protocol in study.protocols)
+    )
+if "paper" in study.protocols and last != "paper":
+    shares = records.groupby("protocol")["test_clips_with_sibling"].mean()
+    means = records.pivot_table(index="model", columns="protocol", values="top1_late")
+    falls = (100 * (means["paper"] - means[last])).sort_values()
+    print(
+        f"On the random split {shares['paper']:.0%} of the test clips have a sibling in training, on the {last} split "
+        f"{shares[last]:.0%}. Between the two every head loses {falls.iloc[0]:.0f} to {falls.iloc[-1]:.0f} points, "
+        f"{falls.index[-1]} most."
+        if falls.iloc[0] > 0
+        else f"From the random to the {last} split the heads change by {-falls.iloc[-1]:+.0f} to {-falls.iloc[0]:+.0f} points."
+    )
+print(f"{time.monotonic() - started:.0f} s in all for {len(records)} run records.")

@@ -339,3 +339,13 @@ def test_overfitting_by_hand():
 def test_overfitting_needs_three_epochs():
     with pytest.raises(ValueError, match="Only 2 epochs come after epoch 3"):
         ev.overfitting(history([0.5] * 5, [0.5] * 5), after_epoch=3)
+
+
+def test_late_is_the_mean_of_the_last_third_whatever_one_epoch_does():
+    history = pd.DataFrame({"epoch": range(1, 10), "test_top1": [0.1] * 6 + [0.7, 0.9, 0.8]})
+    late = ev.late(history)
+    assert late.mean == pytest.approx(0.8)
+    assert late.sd == pytest.approx(0.1)
+    once = ev.late(history.head(1))
+    assert once.mean == 0.1
+    assert np.isnan(once.sd)

@@ -188,7 +188,8 @@ def read(folder: str | Path) -> dict:
             params, metrics = run["params"], run["metrics"]
         else:
             params, metrics = _read_folder(folder)
-        scores = _scores(history(folder), predictions(folder))
+        epochs = history(folder)
+        scores = _scores(epochs, predictions(folder))
         changed = [name for name, value in scores.items() if not _same(metrics[name], value)]
         if changed:
             raise ValueError(f"{changed[0]} in its metrics does not follow from its history and predictions")
@@ -196,7 +197,8 @@ def read(folder: str | Path) -> dict:
     except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
         remedy = "bring its study back from git or from a copy" if in_study else "remove it and run again"
         raise ValueError(f"the run record {folder} is not whole ({error}): {remedy}") from error
-    return {"run": folder.name, "folder": str(folder), "variant": options} | params | metrics
+    late = {"top1_late": evaluation.late(epochs).mean}  # the first records' metrics.json does not have it
+    return {"run": folder.name, "folder": str(folder), "variant": options} | params | metrics | late
 
 
 def _read_folder(folder: Path) -> tuple[dict, dict]:

@@ -97,12 +97,23 @@ def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: s
     """Table 2: accuracy, hours of 300 epochs and GB of the three models, the paper's beside ours.
 
     `costs` is the table of `cost.records.load`; each record that measured a model gives it a row. Cells of
-    ours are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, last (these with
+    ours are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, late, last (these with
     low and high), seeds, folds, interval, paper_hours, hours_cached, hours_online, paper_gb, gb_cached, gb_online
     (what training added), process_gb_cached, process_gb_online (all that the process held), cost_of.
     """
     rows = studies.usual(records)
-    columns = ["model", "paper_best", "best", "chosen", "last", "seeds", "folds", "interval", "paper_hours"]
+    columns = [
+        "model",
+        "paper_best",
+        "best",
+        "chosen",
+        "late",
+        "last",
+        "seeds",
+        "folds",
+        "interval",
+        "paper_hours",
+    ]
     columns += ["hours_cached", "hours_online", "paper_gb", "gb_cached", "gb_online", "process_gb_cached"]
     columns += ["process_gb_online", "cost_of"]
     lines = []

@@ -29,15 +29,16 @@ def heads(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
 def leak(records: pd.DataFrame) -> Table:
     """What the split does: top-1 of every head under every protocol, and the drop from the paper's split.
 
-    Columns model, protocol, top1 (last epoch), low, high, chosen (with low and high), drop (top1 under paper minus
-    here), siblings (share of test clips with a clip of their group in the training part), seeds, folds, interval:
-    also the input of `figures.heads_by_protocol`. nearest_neighbour first, then by top1 under the strictest split.
+    Columns model, protocol, top1 (mean of the last third of the epochs, `evaluation.late`), low, high, last, chosen
+    (each with low and high), drop (top1 under paper minus here), siblings (share of test clips with a clip of their
+    group in the training part; NaN where groups are not known), seeds, folds, interval: also the input of
+    `figures.heads_by_protocol`. nearest_neighbour first, then by top1 under the strictest split.
     """
     rows = studies.usual(records)
     lines, top1 = [], {}
     for (model, protocol), own in heads(rows):
         line = {"model": model, "protocol": protocol} | studies.scores(own)
-        line["top1"], top1[model, protocol] = line["last"], line["last"].mean
+        line["top1"], top1[model, protocol] = line["late"], line["late"].mean
         line["siblings"] = float(pd.to_numeric(studies.whole(own)["test_clips_with_sibling"]).mean())
         known = protocol != "paper" and (model, "paper") in top1  # the paper's protocol comes first
         line["drop"] = top1[model, "paper"] - top1[model, protocol] if known else np.nan
@@ -48,15 +49,27 @@ def leak(records: pd.DataFrame) -> Table:
     )
     return Table.of(
         lines,
-        f"{studies.study(rows)}; top1 is that of the last epoch. {studies.INTERVALS}",
-        columns=["model", "protocol", "top1", "chosen", "drop", "siblings", "seeds", "folds", "interval"],
+        f"{studies.study(rows)}; top1 is the mean over the last third of the epochs. {studies.INTERVALS}",
+        studies.NO_GROUPS if rows["test_clips_with_sibling"].isna().any() else "",
+        columns=[
+            "model",
+            "protocol",
+            "top1",
+            "last",
+            "chosen",
+            "drop",
+            "siblings",
+            "seeds",
+            "folds",
+            "interval",
+        ],
     )
 
 
 def batch_size_curve(records: pd.DataFrame) -> Table:
     """Top-1 over the batch size, for every head and protocol that ran with several: seeds that all its sizes have.
 
-    Columns model, protocol, batch_size, last, best, chosen (each with low and high), seconds_per_epoch,
+    Columns model, protocol, batch_size, late, last, best, chosen (each with low and high), seconds_per_epoch,
     optimizer_steps (of the whole training), mean_batch (clips: an epoch is cut into equal batches), seeds, folds,
     interval, device, note (seeds that were left out).
     """
@@ -80,11 +93,11 @@ def batch_size_curve(records: pd.DataFrame) -> Table:
             line["optimizer_steps"] = int((part["epochs"] * batches).mean())
             line["mean_batch"] = float((part["train_clips"] / batches).mean())
             lines.append(line)
-    columns = ["model", "protocol", "batch_size", "last", "best", "chosen", "seconds_per_epoch"]
+    columns = ["model", "protocol", "batch_size", "late", "last", "best", "chosen", "seconds_per_epoch"]
     columns += ["optimizer_steps", "mean_batch", "seeds", "folds", "interval", "device", "note"]
     return Table.of(
         lines,
-        f"{studies.study(rows)}. {studies.INTERVALS} {studies.BEST}",
+        f"{studies.study(rows)}. {studies.INTERVALS} {studies.BEST} {studies.LATE}",
         "All sizes train for the same number of epochs, so a larger batch makes fewer steps. An epoch is cut into equal "
         "batches of at most batch_size clips: mean_batch says how large they are.",
         "seconds_per_epoch were measured while other runs shared the machine.",
@@ -95,7 +108,7 @@ def batch_size_curve(records: pd.DataFrame) -> Table:
 def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
     """The ablation: every reading of Context-LSTM beside the default one, and the paper's other models (Table 2).
 
-    Columns reading, model, variant, parameters, last, chosen (each with low and high), difference (last epoch, to
+    Columns reading, model, variant, parameters, late, last, chosen (each with low and high), difference (last epoch, to
     the default reading over common seeds; with low and high), p (paired t-test), p_holm (corrected over all rows
     that are compared), compared_seeds, seeds, folds, interval, note.
     """
@@ -120,11 +133,22 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
     p = [line["p"] for line in lines]
     for line, corrected in zip(lines, studies.holm(p), strict=True):
         line["p_holm"] = corrected
-    columns = ["reading", "model", "variant", "parameters", "last", "chosen", "difference", "p", "p_holm"]
+    columns = [
+        "reading",
+        "model",
+        "variant",
+        "parameters",
+        "late",
+        "last",
+        "chosen",
+        "difference",
+        "p",
+        "p_holm",
+    ]
     columns += ["compared_seeds", "seeds", "folds", "interval", "note"]
     return Table.of(
         lines,
-        f"{studies.study(rows)}, protocol {protocol}. {studies.INTERVALS}",
+        f"{studies.study(rows)}, protocol {protocol}. {studies.INTERVALS} {studies.LATE}",
         "Differences are of the last epoch, to the default reading, paired over common seeds; p_holm is corrected for "
         f"the {np.isfinite(p).sum()} comparisons of this table.",
         columns=columns,

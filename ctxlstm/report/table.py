@@ -46,7 +46,7 @@ P_VALUE = Unit("", lambda value: f"{value:.3f}" if value >= 0.001 else "<0.001")
 HOURS = Unit("", lambda value: f"{value:.1f}" if value >= 1 else _plain(value))
 
 UNITS = {
-    **dict.fromkeys(("top1", "last", "best", "chosen", "paper_best", "siblings", "train_top1", "test_top1"), SHARE),
+    **dict.fromkeys(("top1", "late", "last", "best", "chosen", "paper_best", "siblings", "train_top1", "test_top1"), SHARE),
     **dict.fromkeys(("difference", "drop"), POINTS),
     **dict.fromkeys(("p", "p_holm", "mcnemar_p"), P_VALUE),
     **dict.fromkeys(("paper_hours", "hours_cached", "hours_online"), HOURS),
