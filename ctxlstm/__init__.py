@@ -5,6 +5,7 @@ records a table, tables a verdict. A student opens these:
 
     paper          the published numbers, as data
     ucf101         clips, splits, the leak (section 3.1)
+    datasets       the same for your own clips
     video          frames of a clip (4.1)
     backbone       CNNs, frozen unless they are fine-tuned (3.4)
     gates          Eqs. 12-17, one gate a line (3.4)
@@ -24,7 +25,8 @@ and these stand behind the notebooks:
     widgets        things to move and watch
     support        files that stay whole, threads, a Dask client
 
-Imports point one way: support, paper, gates < ucf101, video < evaluation, backbone, stickfigures < models, figures
+Imports point one way: support, paper, gates < ucf101, video < datasets < evaluation, backbone, stickfigures < models,
+figures
 < features < training < experiments < cost < report < classroom < widgets (`make lint` checks it).
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.

@@ -2,7 +2,8 @@
 
 Everything starts from the predictions table of a run, one row a test clip: `name` (v_<Class>_gNN_cNN),
 `label` and `predicted` (class names), `probability` (softmax probability of the predicted class) and `nll`
-(negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1.
+(negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1. Where a clip's group does not stand in its
+name, as in `datasets.folder`, a column `group` says it; "" is a group that nobody knows.
 
 Clips of one UCF101 group are cut from one long video, so they are right or wrong together; intervals here
 count groups, not clips, as the independent observations.
@@ -31,8 +32,11 @@ def predictions(
     y: "torch.Tensor | np.ndarray | Sequence[int]",
     names: Sequence[str],
     classes: Sequence[str],
+    groups: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Build the predictions table from logits (B, K), true class numbers y (B,) and clip names (B).
+
+    `groups` (B) are those of own clips, whose names do not say them.
 
     Raises ValueError when the shapes disagree, when y is not in 0..K-1, or when a logit is NaN or infinite.
     """
@@ -59,7 +63,7 @@ def predictions(
         )
     log_p = torch.log_softmax(logits, dim=1)  # (B, K)
     best, predicted = log_p.max(dim=1)  # (B,), (B,)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "name": names,
             "label": [classes[k] for k in y.tolist()],
@@ -69,6 +73,9 @@ def predictions(
         },
         columns=COLUMNS,
     )
+    if groups is not None:
+        table.insert(2, "group", list(groups))
+    return table
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -162,12 +169,18 @@ def calibration(table: pd.DataFrame, bins: int = 15) -> tuple[float, pd.DataFram
     return float(gaps.sum() / len(table)), diagram
 
 
+def groups_known(table: pd.DataFrame) -> bool:
+    """Whether it is known which of these clips go together."""
+    return "group" not in table or bool((table["group"] != "").all())
+
+
 def interval(
     table: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Confidence interval of top-1 that respects groups: (low, high).
 
-    A bootstrap (BCa) over the (class, group) clusters of the test part; a cluster enters with all its clips.
+    A bootstrap (BCa) over the clusters of the test part: its (class, group) pairs by the clips' names, or the column
+    `group`; single clips where groups are not known (`groups_known`). A cluster enters with all its clips.
     Where it has no spread, as when every clip is right, the exact binomial interval with one observation a
     cluster stands in, so that a perfect score does not look certain. With few clusters the interval is
     somewhat too narrow. Raises ValueError with fewer than two clusters.
@@ -175,7 +188,10 @@ def interval(
     from scipy import stats
 
     _checked(table)
-    clusters = [parse(name)[:2] for name in table["name"]]  # (label, group) of each clip
+    if "group" in table:
+        clusters = table["group"].to_list() if groups_known(table) else table["name"].to_list()
+    else:
+        clusters = [parse(name)[:2] for name in table["name"]]  # (label, group) of each clip
     right = (table["label"] == table["predicted"]).to_numpy()
     counts = (
         pd.DataFrame({"cluster": clusters, "right": right}).groupby("cluster")["right"].agg(["sum", "size"])
@@ -290,22 +306,6 @@ def chosen_epoch(history: pd.DataFrame) -> int | None:
     return int(history["epoch"].to_numpy()[np.nanargmax(validation)])
 
 
-def selection_bonus(history: pd.DataFrame) -> float:
-    """What choosing the epoch on the test part adds: best test top-1 minus that of the chosen epoch.
-
-    A fraction, never below zero; NaN when there is no validation part to choose by.
-    """
-    epoch = chosen_epoch(history)
-    if epoch is None:
-        return math.nan
-    test = history.set_index("epoch")["test_top1"]
-    return float(test.max() - test.loc[epoch])
-
-
-@dataclass(frozen=True)
-class Overfitting:
-    """Signs of overfitting after an epoch (claim d of section 4.3); the slope is in points per 100 epochs."""
-
 @dataclass(frozen=True)
 class Late:
     """Test top-1 over the last third of the epochs: its mean, and how far single epochs lie from it (sd); fractions."""
@@ -325,6 +325,22 @@ def late(history: pd.DataFrame) -> Late:
     test = history.loc[history["epoch"] > 2 * epochs // 3, "test_top1"]
     return Late(float(test.mean()), float(test.std()))
 
+
+def selection_bonus(history: pd.DataFrame) -> float:
+    """What choosing the epoch on the test part adds: best test top-1 minus that of the chosen epoch.
+
+    A fraction, never below zero; NaN when there is no validation part to choose by.
+    """
+    epoch = chosen_epoch(history)
+    if epoch is None:
+        return math.nan
+    test = history.set_index("epoch")["test_top1"]
+    return float(test.max() - test.loc[epoch])
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Signs of overfitting after an epoch (claim d of section 4.3); the slope is in points per 100 epochs."""
 
     epochs: int
     loss_ratio: float

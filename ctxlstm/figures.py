@@ -47,7 +47,7 @@ PROTOCOL_MARKERS = {"paper": "o", "grouped": "s", "official": "D"}
 PROTOCOL_NAMES = {
     "paper": "random split of clips (the paper's)",
     "grouped": "split by group",
-    "official": "official UCF101 split",
+    "official": "official split",
 }
 GREY = "#6E6E6E"
 _LINE_STYLES = ("-", "--", ":", "-.")

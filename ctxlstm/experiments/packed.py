@@ -3,7 +3,7 @@
     study.yaml       the number of this format, and what all runs share: configuration, features, versions
     runs.jsonl       a line a run, sorted by name: its own parameters and metrics
     history.csv      run, epoch, losses and top-1: a line an epoch
-    clips.csv        name, label: a line a test clip
+    clips.csv        name, label, and group where it does not stand in the name: a line a test clip
     predictions.csv  run, name, predicted, probability, nll: a line a test clip of a run
     SHA256SUMS       of all these, as sha256sum writes and checks it
 
@@ -34,7 +34,8 @@ SUMS = "SHA256SUMS"
 TABLES = ("study.yaml", "runs.jsonl", "history.csv", "clips.csv")
 MARKS = (SUMS, "study.yaml", "runs.jsonl")  # a folder that holds one of these is a packed study
 ASIDE = "packing"
-_TEXT = {name: str for name in ("run", "name", "label", "predicted")}
+_TEXT = {name: str for name in ("run", "name", "label", "group", "predicted")}
+_OF_CLIPS = ("label", "group")  # columns of predictions that follow from the clip
 _HEAD = """\
 # What the runs of this study share; what is a run's own stands in runs.jsonl. Written by `make pack`, and checked by
 # SHA256SUMS: not to be edited by hand.
@@ -147,14 +148,15 @@ def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) ->
         wholes = [line if line.get("whole") else _merged(shared, line) for line in lines]
         runs = {whole["run"]: {part: whole[part] for part in ("params", "metrics")} for whole in wholes}
         clips = read_table(contents["clips.csv"], text=True)
-        labels = dict(zip(clips["name"], clips["label"], strict=True))
         tables = [
             read_table(contents[name], text=text)
             for name in sorted(contents)
             if name.startswith("predictions")
         ]
         predictions = pd.concat(tables, ignore_index=True)
-        predictions.insert(2, "label", predictions["name"].map(labels))
+        for place, column in enumerate(clips.columns[1:], start=2):
+            said = dict(zip(clips["name"], clips[column], strict=True))
+            predictions.insert(place, column, predictions["name"].map(said))
         if predictions["label"].isna().any():
             raise ValueError("a clip of the predictions is not in clips.csv")
         return Study(
@@ -194,7 +196,7 @@ def write(folder: Path, runs: Iterable[Run]) -> None:
     that was interrupted is finished by the next one.
 
     Raises:
-        ValueError: a run is packed there with other content, two runs have the same key, a clip has two labels, or
+        ValueError: a run is packed there with other content, two runs have the same key, a clip has two labels or groups, or
             the packed study is not whole.
     """
     finish(folder)
@@ -252,17 +254,20 @@ def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
         lines.append(json.dumps({"run": run.name} | less, sort_keys=True) + "\n")
     history = _joined({key(run.name): run.history for run in runs})
     predictions = _joined({key(run.name): run.predictions for run in runs})
-    clips = predictions[["name", "label"]].drop_duplicates().sort_values(["name", "label"])
+    own = ["name", *(column for column in _OF_CLIPS if column in predictions)]
+    clips = predictions[own].drop_duplicates().sort_values(own)
     if (twice := clips["name"].duplicated()).any():
         name = clips.loc[twice, "name"].iloc[0]
-        raise ValueError(f"the runs give the clip {name} different labels: they are of different data")
+        raise ValueError(
+            f"the runs give the clip {name} different labels or groups: they are of different data"
+        )
     parts = {key(run.name): [str(run.params["protocol"]), str(run.params["model"])] for run in runs}
     return {
         "study.yaml": (_HEAD + yaml.safe_dump(shared, sort_keys=False)).encode(),
         "runs.jsonl": "".join(lines).encode(),
         "history.csv": _csv(history),
         "clips.csv": _csv(clips),
-    } | _files(predictions.drop(columns="label"), parts)
+    } | _files(predictions.drop(columns=own[1:]), parts)
 
 
 def _own(run: Run) -> dict:

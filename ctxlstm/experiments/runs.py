@@ -119,6 +119,8 @@ def save(
     """
     from safetensors.torch import save_file
 
+    from ctxlstm import datasets
+
     folder = Path(results) / run_id(params)
     if folder.exists() or _is_packed(folder):
         raise FileExistsError(f"{folder} is a finished run already: remove it to write a new record")
@@ -132,9 +134,10 @@ def save(
     save_file(
         {key: value.contiguous() for key, value in model.state_dict().items()}, part / "model.safetensors"
     )
-    fit, validation = ucf101.validation(
+    fit, validation = datasets.validation(
         features.clips, split, share=params["validation"], seed=params["seed"]
     )
+    leak = datasets.leakage(features.clips, replace(split, train=fit))
     # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
     epochs = packed.read_table((part / "history.csv").read_bytes())
     metrics = _scores(epochs, predictions(part)) | {
@@ -148,8 +151,8 @@ def save(
         "validation_clips": len(validation),
         "test_clips": len(split.test),
         "classes": len(features.classes),
-        # of the clips trained on, the validation part not counted
-        "test_clips_with_sibling": ucf101.leakage(features.clips, replace(split, train=fit)).share,
+        # of the clips trained on, the validation part not counted; nothing where groups are not known
+        "test_clips_with_sibling": None if math.isnan(leak.share) else leak.share,
         "left_out": features.left_out.to_dict("records"),
         "damaged": features.damaged.to_dict("records"),
         "dataset": params["dataset"],

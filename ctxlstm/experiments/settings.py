@@ -16,10 +16,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from ctxlstm import datasets
+
 CONFIGS = Path(__file__).parents[2] / "papermill_runs" / "configs"
-PLACES = ("root", "lists", "results", "cache", "weights")  # on one machine: not part of a record
+# On one machine: not part of a record.
+PLACES = ("root", "group_table", "lists", "results", "cache", "weights")
 # Younger than the first records: in a record only where they count, so that the older ones keep their names.
-LATER = ("finetune", "augment", "backbone_learning_rate", "backbone_precision", "precision")
+LATER = ("finetune", "augment", "backbone_learning_rate", "backbone_precision", "precision", "group_pattern")
 
 
 # --- types: what papermill and YAML give, as what is meant --------------------------------------------------------
@@ -62,6 +65,12 @@ def _side(value: int, info: Any) -> int:
     if value < 0 or value % 32:
         raise ValueError("it must be a multiple of 32, at least 32 (the paper's code base takes 224)")
     return value or (224 if info.data.get("backbone") == "resnet50" else 160)
+
+
+def _title(value: str, info: Any) -> str:
+    """The name of an own data set; where none is given, that of its folder."""
+    own = info.data.get("dataset") == "folder" and info.data.get("root")
+    return value.strip() or (os.path.basename(os.path.abspath(own)) if own else "")
 
 
 def _named_values(value: object) -> object:
@@ -116,10 +125,18 @@ class _Checked(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 class _Data(_Checked):
-    dataset: Name[Literal["stickfigures", "ucf101"]] = "stickfigures"  # generated, or real
-    root: Place = ""  # ucf101: folder with the clips; stickfigures: where to render (else the user's cache)
+    # generated, real, or your own
+    dataset: Name[Literal["stickfigures", "ucf101", "folder"]] = "stickfigures"
+    # ucf101, folder: folder with the class folders; stickfigures: where to render (else the user's cache)
+    root: Place = ""
+    # folder: what records and reports call the data set (default: the name of its folder)
+    title: Annotated[Name[str], AfterValidator(_title)] = Field("", validate_default=True)
+    # folder: which clips go together (`datasets.folder`), by a regular expression or by a CSV file; neither: nobody knows
+    group_pattern: Name[str] = ""
+    group_table: Place = ""
     groups: Count = 25  # stickfigures: source videos a class (25 as in UCF101)
-    lists: Place = ""  # folder with UCF101's official list files, to check the official splits against
+    # folder with UCF101's official list files, to check the official splits against, or with HMDB51's split files
+    lists: Place = ""
     results: Place = ""  # folder that gets the run folders (default: papermill_runs/out)
     cache: Place = ""  # folder for features (default: the user's cache)
 
@@ -201,6 +218,8 @@ class Settings(_Training, _Head, _Frames, _Data):
             wrong = "dataset ucf101 needs root: the folder that holds its class folders or frame folders"
         elif self.dataset == "ucf101" and not Path(self.root).is_dir():
             wrong = f"root {self.root} is not a folder: give the folder that holds UCF101's class folders"
+        elif found := self._wrong_with_own_data():
+            wrong = found
         elif self.finetune and self.batch_norm != "imagenet":
             wrong = (
                 "finetune starts from the published statistics of BatchNorm and keeps them, batch_norm "
@@ -216,6 +235,23 @@ class Settings(_Training, _Head, _Frames, _Data):
         if wrong:
             raise ValueError(wrong)
         return self
+
+    def _wrong_with_own_data(self) -> str:
+        """What contradicts itself in the settings of an own data set, as a sentence; empty: nothing."""
+        given = [name for name in ("title", "group_pattern", "group_table") if getattr(self, name)]
+        if self.dataset != "folder":
+            return f"{given[0]} is for dataset folder, your own clips: leave it out" if given else ""
+        if not self.root:
+            return "dataset folder needs root: the folder that holds a folder for each class"
+        if not Path(self.root).is_dir():
+            return f"root {self.root} is not a folder: give the folder that holds a folder for each class"
+        if re.sub(r"[\W_]", "", self.title).casefold() in ("", "ucf101", "stickfigures"):
+            return f"the title {self.title!r} is no name of your own data set: give title another"
+        if self.group_pattern and self.group_table:
+            return "group_pattern and group_table both say which clips go together: give one of them"
+        if self.group_pattern:
+            datasets.check_pattern(self.group_pattern)
+        return ""
 
 
 class Run(Settings):
@@ -236,6 +272,19 @@ class Run(Settings):
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
         """Refuse here, and not after the features, a head that does not take its options or cannot learn so."""
+        if (
+            self.dataset == "folder"
+            and self.protocol == "grouped"
+            and not (self.group_pattern or self.group_table)
+        ):
+            raise ValueError(
+                "protocol grouped needs to know which clips go together: give group_pattern or group_table, or choose "
+                "protocol paper"
+            )
+        if self.dataset == "folder" and self.protocol == "official" and not self.lists:
+            raise ValueError(
+                "protocol official of dataset folder needs lists: the folder with HMDB51's split files, or files like them"
+            )
         if self.on_frames and self.model == "nearest_neighbour":
             anew = "finetune" if self.finetune else "batch_norm drift"
             instead = "no finetune" if self.finetune else "imagenet or adapted"
@@ -254,7 +303,8 @@ class Run(Settings):
     def params(self, features_digest: str) -> dict[str, Any]:
         """What the run's record keeps, and its name depends on: no machine's own, and the features by their digest."""
         usual = {name for name in LATER if getattr(self, name) == Run.model_fields[name].default}
-        params = self.model_dump(mode="json", exclude={*PLACES, "cpu", "images", *usual})
+        params = self.model_dump(mode="json", exclude={*PLACES, "cpu", "images", "title", *usual})
+        params |= {"dataset": self.title} if self.dataset == "folder" else {}
         fold = self.fold if self.protocol == "official" else 1
         return params | {"fold": fold, "features": features_digest[:16]}
 

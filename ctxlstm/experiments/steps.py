@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ctxlstm import backbone, models, stickfigures, training, ucf101
-from ctxlstm import features as feature_cache
+import ctxlstm.features
+from ctxlstm import backbone, datasets, models, stickfigures, training, ucf101
 from ctxlstm.experiments.runs import commit, default_folder, find, run_id, save
 from ctxlstm.experiments.settings import Run, Settings
 from ctxlstm.features import Features, frames
@@ -29,8 +29,11 @@ from ctxlstm.support import files
 
 
 def clips(settings: Settings) -> pd.DataFrame:
-    """The table of clips (`ucf101.index`); stick figures are rendered where they are not there yet."""
+    """The table of clips (`ucf101.index`, `datasets.folder`); stick figures are rendered where they are not there yet."""
     root = settings.root
+    if settings.dataset == "folder":
+        groups = {"group_pattern": settings.group_pattern, "group_table": settings.group_table}
+        return datasets.folder(root, **groups)
     if settings.dataset == "stickfigures":
         root = stickfigures.render(root or None, groups=settings.groups)
     found = ucf101.scan(root)
@@ -43,10 +46,10 @@ def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
     """Rows to train and to test on.
 
     Raises:
-        ValueError: the batch is larger than what the split leaves to train on, or what `ucf101.split` refuses.
+        ValueError: the batch is larger than what the split leaves to train on, or what `datasets.split` refuses.
     """
-    made = ucf101.split(clips, run.protocol, fold=run.fold, seed=run.seed, lists=run.lists or None)
-    fit, _ = ucf101.validation(clips, made, share=run.validation, seed=run.seed)
+    made = datasets.split(clips, run.protocol, fold=run.fold, seed=run.seed, lists=run.lists or None)
+    fit, _ = datasets.validation(clips, made, share=run.validation, seed=run.seed)
     if run.batch_size > len(fit):
         raise ValueError(
             f"batch_size {run.batch_size} is larger than the training part of the {made.protocol} split "
@@ -74,19 +77,19 @@ def extract(
     net, how = load_backbone(run), {"frames": run.frames, "rule": run.rule}
     device = "cpu" if run.cpu else None
     if run.batch_norm == "adapted":  # to the training part only
-        feature_cache.adapt(net, clips.iloc[split.train], device=device, **how)
+        ctxlstm.features.adapt(net, clips.iloc[split.train], device=device, **how)
     if run.on_frames:
         out = _folder(run, frames.frames_key(net, clips, **how), clips)
         frames.frames(clips, backbone=net, folder=out, **how)
         return out
-    out = _folder(run, feature_cache.make_key(net, clips, **how), clips)
+    out = _folder(run, ctxlstm.features.make_key(net, clips, **how), clips)
     if workers > 1 or scheduler:
         from ctxlstm.features import cluster
 
         many = {"workers": workers or 1, "scheduler": scheduler}
         done = cluster.extract(clips, out, backbone=net, device=device, **many, **how)
     else:
-        done = feature_cache.extract(clips, out, backbone=net, device=device, **how)
+        done = ctxlstm.features.extract(clips, out, backbone=net, device=device, **how)
     counts = f"{done.kept} were there, {done.left_out} left out"
     print(f"{done.extracted} clips extracted in {done.seconds:.0f} s, {counts}", flush=True)
     if torch.cuda.is_available():
@@ -97,7 +100,7 @@ def extract(
 def load(run: Run, clips: pd.DataFrame, folder: Path) -> Features:
     """What `extract` left in its folder."""
     if not run.on_frames:
-        return feature_cache.load(folder)
+        return ctxlstm.features.load(folder)
     net = load_backbone(run)
     return frames.frames(clips, backbone=net, folder=folder, frames=run.frames, rule=run.rule)
 
@@ -105,7 +108,10 @@ def load(run: Run, clips: pd.DataFrame, folder: Path) -> Features:
 def _folder(run: Run, key: dict, clips: pd.DataFrame) -> Path:
     """A folder for each key (`features.make_key`) and list of clips."""
     paths = [str(Path(path).resolve()) for path in clips["path"]]
-    digest = hashlib.sha256(json.dumps([key, paths], sort_keys=True).encode()).hexdigest()[:12]
+    # What a clip of UCF101 is follows from its name; of own clips another table or pattern says something else.
+    said = clips[["name", "label", "group"]].to_dict("list") if run.dataset == "folder" else {}
+    text = json.dumps([key, paths] + [said] * bool(said), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     cache = Path(run.cache) if run.cache else files.default_folder() / "features"
     return cache / f"{run.dataset}-{run.backbone}-{run.rule}{run.frames}-{digest}"
 

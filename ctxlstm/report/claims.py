@@ -2,8 +2,8 @@
 
 The rules stand in `CLAIMS` and were written before any run of the whole UCF101. `judge` applies them. A claim is
 decided by the paper's own printed numbers where these contradict it, else by runs of the whole UCF101 in the
-paper's setting or by a cost record at the paper's sizes; without those it "cannot be told yet". Smaller studies
-(stick figures, four real classes) are shown as an indication and never decide. Where several sets of runs or several
+paper's setting or by a cost record at the paper's sizes; without those it "cannot be told yet". Other studies
+(stick figures, four real classes, own clips) are shown as an indication and never decide. Where several sets of runs or several
 machines could decide, they must not contradict each other.
 """
 
@@ -329,6 +329,8 @@ def _study(rows: pd.DataFrame) -> Study:
         return Study(name, full, rows)
     if first["dataset"] == "stickfigures":
         data = "stick figures (synthetic"
+    elif first["dataset"] != rules.FULL["dataset"]:
+        data = f"{first['dataset']} (another data set"
     elif first["classes"] < rules.FULL["classes"] or first["clips"] < rules.FULL["clips"]:
         data = "a subset of UCF101 (real"
     else:

@@ -94,7 +94,7 @@ def mean_interval(
 
     With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
     the doubt: then the interval is that of `evaluation.interval`, clustered by group, of what `predictions` reads
-    (the test clips of one seed), and without it there is none.
+    (the test clips of one seed), and without it there is none. Where groups are not known it counts clips.
     """
     values = np.asarray(values, dtype=float)
     if not len(values) or np.isnan(values).any():
@@ -108,7 +108,8 @@ def mean_interval(
         return Interval(mean, kind=f"none, {why}")
     clips = predictions()
     try:
-        return Interval(mean, *evaluation.interval(clips, level), f"groups, {why}")
+        counted = "groups" if evaluation.groups_known(clips) else "clips"
+        return Interval(mean, *evaluation.interval(clips, level), f"{counted}, {why}")
     except ValueError:  # one group only
         return Interval(mean, kind=f"none, {why}, one group")
 
@@ -160,9 +161,9 @@ def scores(rows: pd.DataFrame) -> dict:
     if len(rows) and np.isnan(found["last"].low):
         first = rows[rows["seed"] == rows["seed"].min()]
         found["last"] = mean_interval(by_seed(rows, METRICS["last"]), partial(predictions, first))
-    return found | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": found["last"].kind}
         if np.isnan(found["late"].low) and np.isclose(found["late"].mean, found["last"].mean, atol=0.005):
             found["late"] = found["last"]
+    return found | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": found["last"].kind}
 
 
 def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.DataFrame], str]:
@@ -246,8 +247,14 @@ INTERVALS = (
     "Intervals are 95 %; the column `interval` says what they rest on: t over seeds, or groups of the test clips. Seeds "
     "draw splits of the same clips, and official splits do not change with the seed: the t-intervals are somewhat narrow."
 )
-BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."
 LATE = "`late` is the mean over the last third of the epochs: one epoch of a training is worth little."
+BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."
+
+
+NO_GROUPS = (
+    "Nobody says which clips of this data set go together: siblings and a split by group cannot be told, and intervals that "
+    "rest on clips are too narrow where clips of one source look alike."
+)
 
 
 def of(rows: pd.DataFrame, model: str, protocol: str) -> pd.DataFrame:

@@ -297,11 +297,13 @@ def _history(run: _Run, features: Features, split: ucf101.Split) -> History:
     if not len(run.logits):  # resumed after the last epoch
         with threads(run.threads):
             _measure(run, "test")
-    names = features.clips["name"].iloc[split.test].tolist()
+    tested, y = features.clips.iloc[split.test], features.y[split.test]
+    numbered = pd.api.types.is_numeric_dtype(tested["group"])  # UCF101's, which stand in the names
+    groups = None if numbered else tested["group"]
     where = run.workers.device
     return History(
         table=pd.DataFrame(run.rows, columns=COLUMNS),
-        predictions=evaluation.predictions(run.logits.cpu(), features.y[split.test], names, features.classes),
+        predictions=evaluation.predictions(run.logits.cpu(), y, tested["name"], features.classes, groups),
         seconds=run.seconds,
         peak_memory_bytes=max(run.peak, _memory_now(where)),
         parameters=run.parameters,

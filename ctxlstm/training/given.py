@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctxlstm import ucf101
+from ctxlstm import datasets, ucf101
 from ctxlstm.features import Features
 from ctxlstm.features.reader import Stored
 
@@ -23,7 +23,7 @@ def parts(
             raise ValueError(
                 f"the {part} part of the split is empty: were all of its clips left out as unusable?"
             )
-    fit, validation = ucf101.validation(features.clips, split, share=share, seed=seed)
+    fit, validation = datasets.validation(features.clips, split, share=share, seed=seed)
     _check_finite(features)
     if len(features.classes) < 2:
         raise ValueError(
