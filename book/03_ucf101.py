@@ -322,8 +322,8 @@ figures.film_strip(
 #
 # This is a run record: 300 real UCF101 clips of four classes (three clips from each of 25 groups), ResNet-50
 # features, three seeds. It was made by `papermill papermill_runs/sweep.ipynb out.ipynb -p config ucf101_subset -p
-# results papermill_runs/results/ucf101_subset` (papermill_runs/README.md has the complete line). Test top-1 after the last epoch,
-# in per cent, mean over seeds and official lists.
+# results papermill_runs/results/ucf101_subset` (papermill_runs/README.md has the complete line). Test top-1 in
+# per cent, mean over the last third of the epochs, over seeds and official lists.
 #
 # The names are those of *heads*, the parts of a model that read the frames' features ([Chapter
 # 8](08_cnn_lstm.ipynb) and [Chapter 7](07_context_lstm.ipynb) build the main two): `cnn_lstm` is the paper's baseline,
@@ -345,10 +345,10 @@ figures.heads_by_protocol(leak_table)
 # (With three clips a source video, arithmetic gives $1 - (1/4)^2$, about 94 of 100 test clips with a sibling. Here
 # they are fewer, because some source videos of the training part are kept for validation.)
 #
-# What you see: every orange dot is to the right of its black diamond; the thin lines are 95 % intervals. On real
-# clips, too, each of these heads scores lower when the source videos are kept apart. But the drop is of a few
-# points up to ten, far from the collapse of the stick figures; and with 25 groups a class the intervals are wide,
-# and most pairs overlap.
+# What you see: every orange dot but one is to the right of its black diamond; the thin lines are 95 % intervals. On
+# real clips, too, these heads score lower when the source videos are kept apart (the exception has the widest interval:
+# some late epochs of `context_lstm_bn_relu` collapsed). But the drop is of a few points up to ten, far from the
+# collapse of the stick figures; and with 25 groups a class the intervals are wide, and most pairs overlap.
 #
 # **What this can and cannot show.** Four classes that differ in scenery (a piano, a violin, a floor) are easy even
 # for a new source video. For all 101 classes, with the paper's backbone and 300 epochs, the price of the leak is

@@ -456,7 +456,8 @@ means.set_axis(["best on test", "last epoch", "chosen on validation"], axis=1).r
 # source video. The records were made by the notebook `papermill_runs/sweep.ipynb` with `-p config stickfigures`
 # (papermill_runs/README.md).
 #
-# *What you see:* "best" is the highest number of every row, and the bonus over "chosen" is not small here either. Nor
+# *What you see:* "best" is the highest number of every row, and the bonus over "chosen" is not small here either ("last" of
+# a single run jumps by about 4 points from epoch to epoch, which these means over five seeds even out). Nor
 # is "chosen" always better than "last": some 50 to 70 validation clips now and then pick an early epoch, above all for
 # `cnn_lstm` on the random split. Fair means not chosen on the test part; it does not mean well chosen.
 

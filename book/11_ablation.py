@@ -227,6 +227,9 @@ report.figures.readings(real, "paper")
 # %% [markdown]
 # The last three rows are the other heads of Table 2; `p holm` is the $p$ after a correction that Step 6 builds.
 #
+# (`last` of one run is worth little: its late epochs differ by up to 7 points, standard deviation, with some of the heads
+# here. [Chapter 10](10_results.ipynb) counts them.)
+#
 # What you see: every dot lies at zero or left of it (the ceiling), and every bar crosses zero. Rows without a
 # $p$ have the same difference in all three seeds, mostly none at all: a $t$-test has nothing to divide by then.
 # `handover=none`, the cascade without the paper's hand-over of states, is among the dots nearest to zero.

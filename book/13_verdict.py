@@ -269,7 +269,8 @@ plt.show()
 # and on the official one there is no lead at all. Against `wide_lstm`, a plain LSTM with as many parameters, it is
 # clearly ahead on the random split only. So part of the lead may be size and not cascade. Pooling and the ReLU-BN
 # order: after the last epoch nearly all intervals hold zero, at the chosen epoch some lie above it. The two panels
-# differ: **the choice of the epoch moves such results by as much as the models differ.**
+# differ: **the choice of the epoch moves such results by as much as the models differ.** One late epoch lies 2 to 6 points
+# from the next with these heads (standard deviation, [Chapter 10](10_results.ipynb)).
 
 # %% [markdown]
 # ## Step 6: one line of code
