@@ -323,7 +323,7 @@ compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 # `only this` and `only other` are the clips of all seeds that only context_lstm, or only cnn_lstm, gets right.
 # Read all rows, not one of them: context_lstm minus cnn_lstm is positive in most, and its size and its $p$
 # change with the split and with the epoch that one reports. Whoever may pick the row may pick the answer. `late`
-# leaves nothing to pick, and its intervals are the narrowest of the honest ones.
+# leaves nothing to pick.
 #
 # ## Step 7: is it as sure as it may be?
 #
