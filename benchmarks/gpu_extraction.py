@@ -19,10 +19,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from benchmarks import harness
-from benchmarks.gpu_training import SMALL as SMALL_TRAINING
-from benchmarks.gpu_training import Size as TrainingSize
-from benchmarks.gpu_training import _seconds, ceilings
+from benchmarks import gpu_training, harness
+from benchmarks.gpu_training import call_seconds, ceilings
 from benchmarks.harness import Row, alternate, row
 from ctxlstm import cost, features, models, stickfigures, ucf101, video
 from ctxlstm.backbone import Backbone
@@ -68,7 +66,7 @@ def from_memory(size: Size, rates: dict[str, float]) -> tuple[list[Row], dict]:
             }
         for way, function in ways.items():
             with torch.inference_mode():
-                seconds = _seconds(lambda function=function: function(images), size)
+                seconds = call_seconds(lambda function=function: function(images), size)
             work = f"ResNet-50 forward from memory, {precision}, {way}"
             raw[work] = {"ours": [seconds], "reference": [size.batch / peak]}
             speed = size.batch / seconds
@@ -150,7 +148,7 @@ def end_to_end(size: Size) -> tuple[list[Row], dict]:
             images = torch.randint(0, 256, (size.batch, 3, size.pixels, size.pixels), dtype=torch.uint8)
             images = images.to(size.device)  # (B, 3, s, s)
             with torch.inference_mode():
-                forward = _seconds(lambda net=net, images=images: net(images), size) * count / size.batch
+                forward = call_seconds(lambda net=net, images=images: net(images), size) * count / size.batch
             work = f"extraction from .avi, {os.cpu_count()} cores, {precision}"
             raw[work] = {"ours": ours, "reference": decoding, "forward": [forward], "frames": count}
             slower = max(median(decoding), forward)
@@ -213,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     if small is None:
         return 2
     size = SMALL if small else Size()
-    rates = ceilings(SMALL_TRAINING if small else TrainingSize())
+    rates = ceilings(gpu_training.SMALL if small else gpu_training.Size())
     rows, raw = [], {"ceilings": rates}
     with device.arithmetic("no"):  # float32 as extraction has it
         measured = [from_memory(size, rates), end_to_end(size), finetuning(size)]

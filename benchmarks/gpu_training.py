@@ -106,23 +106,23 @@ def ceilings(size: Size) -> dict[str, float]:
     for precision, dtype in (("no", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(size.matrix, size.matrix, device=size.device, dtype=dtype) for _ in "ab")
         with device.arithmetic(precision):
-            found[precision] = 2 * size.matrix**3 / _seconds(lambda a=a, b=b: a @ b, size)
+            found[precision] = 2 * size.matrix**3 / call_seconds(lambda a=a, b=b: a @ b, size)
     source = torch.randint(0, 256, (size.copied,), dtype=torch.uint8, device=size.device)
     target = torch.empty_like(source)
-    found["copy"] = 2 * size.copied / _seconds(lambda: target.copy_(source), size)
+    found["copy"] = 2 * size.copied / call_seconds(lambda: target.copy_(source), size)
     return found
 
 
-def _seconds(work, size: Size, times: int = 10) -> float:
+def call_seconds(work, size: Size, times: int = 10) -> float:
     """Median seconds of a call, by the device's own clock."""
     spent = []
     for _ in range(times + 3):
-        start = cost.measured._now(torch.device(size.device))
+        start = cost.measured.now(torch.device(size.device))
         work()
-        end = cost.measured._now(torch.device(size.device))
+        end = cost.measured.now(torch.device(size.device))
         if size.device == "cuda":
             torch.cuda.synchronize()
-        spent.append(cost.measured._seconds(start, end))
+        spent.append(cost.measured.seconds(start, end))
     return statistics.median(spent[3:])
 
 

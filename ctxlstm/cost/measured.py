@@ -192,18 +192,18 @@ def measure(
     marks = []
     with _every(0.005, look):
         for _ in range(warmup + steps):
-            start = _now(device)
+            start = now(device)
             loss = F.cross_entropy(model(x), labels)
-            middle = _now(device)
+            middle = now(device)
             look()  # the last gradients and all activations are there
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            marks.append((start, middle, _now(device)))
+            marks.append((start, middle, now(device)))
             if on_gpu:
                 torch.cuda.synchronize(device)
     step, forward = (
-        statistics.median(_seconds(mark[0], mark[last]) for mark in marks[warmup:]) for last in (2, 1)
+        statistics.median(seconds(mark[0], mark[last]) for mark in marks[warmup:]) for last in (2, 1)
     )
     peak = process = max(seen)
     if on_gpu:
@@ -239,11 +239,13 @@ def _every(seconds: float, look: Callable[[], None]) -> Iterator[None]:
             done.set()
 
 
-def _seconds(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+def seconds(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+    """Seconds between two marks of `now`; on a GPU call `torch.cuda.synchronize` before."""
     return end - start if isinstance(start, float) else start.elapsed_time(end) / 1000
 
 
-def _now(device: torch.device) -> float | torch.cuda.Event:
+def now(device: torch.device) -> float | torch.cuda.Event:
+    """A mark in time: on a CPU this moment, on a GPU when the work that it was given so far is done."""
     if device.type == "cpu":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
