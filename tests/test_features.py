@@ -1,8 +1,10 @@
 """The feature cache: complete, resumable after a kill at any moment, and never taken for what it is not."""
 
 import errno
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,12 @@ import pytest
 import torch
 import zarr
 from filelock import FileLock
+from torchvision import io
 
 from ctxlstm import backbone, features, ucf101, video
 from ctxlstm.features import cache, extraction, reader
+from ctxlstm.features.cache import Cache
+from ctxlstm.support import files
 
 SETTINGS = {"frames": 4, "rule": "uniform", "batch_size": 7, "progress": False}
 
@@ -386,18 +391,124 @@ def test_a_clip_cut_short_is_used_and_listed_as_damaged(own_clips, net, tmp_path
     assert list(features.load(tmp_path / "c").damaged["name"]) == [own_clips["name"][0]]
 
 
-def test_a_video_that_changed_on_disk_is_extracted_again(own_clips, net, tmp_path):
-    out = tmp_path / "c"
+def padded(path, size: int) -> None:
+    """A longer file, the same film."""
+    with open(path, "ab") as file:
+        file.write(bytes(size - os.path.getsize(path)))
+
+
+@pytest.mark.parametrize("size", ["other", "equal"])
+def test_a_video_that_was_replaced_is_extracted_again(own_clips, net, tmp_path, size):
+    out, paths = tmp_path / "c", own_clips["path"]
+    if size == "equal":
+        for path in paths[[0, 5]]:
+            padded(path, 300_000)
     extract(own_clips, out, net)
     before, digest = features.load(out).x, features.load(out).digest
-    other = open(own_clips["path"][5], "rb").read()
-    open(own_clips["path"][0], "wb").write(other)
+    other = open(paths[5], "rb").read()
+    open(paths[0], "wb").write(other)
     done = extract(own_clips, out, net)
     assert (done.extracted, done.kept) == (1, 5)
-    after = features.load(out).x
-    assert not torch.equal(after[0], before[0])
-    assert features.load(out).digest != digest, "runs on the old features must not pass for runs on these"
-    torch.testing.assert_close(after[1:], before[1:])
+    after = features.load(out)
+    assert not torch.equal(after.x[0], before[0])
+    torch.testing.assert_close(after.x[0], before[5], rtol=2e-3, atol=2e-3)
+    assert after.digest != digest, "runs on the old features must not pass for runs on these"
+    torch.testing.assert_close(after.x[1:], before[1:])
+
+
+def test_a_video_with_another_time_is_read_once_and_kept(own_clips, net, tmp_path, monkeypatch):
+    out, lock = tmp_path / "c", FileLock(tmp_path / "c" / ".lock")
+    extract(own_clips, out, net)
+    digest = features.load(out).digest
+    before = {path: path.stat().st_mtime_ns for path in chunk_files(out)}
+    os.utime(own_clips["path"][2], (1, 1))
+    read = []
+    monkeypatch.setattr(cache, "content", lambda path: read.append(path) or files.content(path))
+    for times in (1, 2):
+        with lock:  # by somebody else: what cannot be written down now is read again
+            assert extract(own_clips, out, net).kept == 6
+        assert read == [own_clips["path"][2]] * times
+    assert extract(own_clips, out, net).kept == 6
+    assert extract(own_clips, out, net).kept == 6
+    assert len(read) == 3
+    assert features.load(out).digest == digest
+    assert {path: path.stat().st_mtime_ns for path in chunk_files(out)} == before
+
+
+def test_frames_that_were_written_anew_in_their_folder_are_extracted_again(net, tmp_path):
+    for name in ("v_A_g01_c01", "v_A_g02_c01"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for number in range(1, 6):
+            picture(tmp_path / "root" / name / f"image_{number:05d}.jpg", number)
+    clips, out = ucf101.index(tmp_path / "root"), tmp_path / "c"
+    extract(clips, out, net)
+    before = features.load(out)
+    picture(tmp_path / "root" / "v_A_g02_c01" / "image_00001.jpg", 6)
+    assert extract(clips, out, net).extracted == 1
+    after = features.load(out)
+    assert torch.equal(after.x[0], before.x[0])
+    assert not torch.equal(after.x[1], before.x[1])
+    assert after.digest != before.digest
+
+
+def picture(path, seed: int) -> None:
+    """A JPEG of noise, 5,000 bytes whatever the seed."""
+    noise = torch.randint(
+        0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    io.write_jpeg(noise, str(path))
+    padded(path, 5000)
+
+
+def test_the_digest_is_of_contents_and_not_of_times_and_places(own_clips, net, tmp_path):
+    elsewhere = own_clips.copy()
+    for row, path in own_clips["path"].items():
+        elsewhere.loc[row, "path"] = shutil.copy(path, tmp_path)
+        os.utime(elsewhere["path"][row], (1, 1))
+    for table, out in ((own_clips, "here"), (elsewhere, "there")):
+        extract(table, tmp_path / out, net)
+    assert features.load(tmp_path / "here").digest == features.load(tmp_path / "there").digest
+
+
+def test_a_video_replaced_while_the_cache_is_unfinished_is_extracted_again(
+    own_clips, net, tmp_path, monkeypatch
+):
+    out, paths = tmp_path / "c", own_clips["path"]
+    for path in paths[[0, 5]]:
+        padded(path, 300_000)
+    with monkeypatch.context() as full:
+        full.setattr(Cache, "finish", lambda self: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            extract(own_clips, out, net)
+    open(paths[0], "wb").write(open(paths[5], "rb").read())
+    done = extract(own_clips, out, net)
+    assert (done.extracted, done.kept) == (1, 5)
+    known = [row["sha256"] for row in cache.read_manifest(out)["clips"]]
+    assert known == [hashlib.sha256(open(path, "rb").read()).hexdigest() for path in paths]
+
+
+def test_a_cache_from_before_there_were_contents_is_made_anew(own_clips, net, tmp_path):
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    digest, manifest = features.load(out).digest, json.loads((out / "manifest.json").read_text())
+    for row, path in zip(manifest["clips"], own_clips["path"], strict=True):
+        del row["sha256"], row["seen"]
+        row["bytes"] = os.path.getsize(path)
+    del manifest["sha256"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"is of an older version: run features\.extract once more"):
+        features.load(out)
+    assert extract(own_clips, out, net).extracted == 6, "who knows what they were made of"
+    assert features.load(out).digest == digest
+
+
+def test_clips_that_got_other_labels_keep_their_features(own_clips, net, tmp_path):
+    out, labels = tmp_path / "c", ["None", "NA", "001", "1e5", "True", 'ein "Ball", 🤾']
+    extract(own_clips, out, net)
+    digest = features.load(out).digest
+    assert extract(own_clips.assign(label=labels), out, net).kept == 6
+    assert list(features.load(out).clips["label"]) == labels
+    assert features.load(out).digest != digest
 
 
 def test_no_usable_clip_at_all(own_clips, net, tmp_path):

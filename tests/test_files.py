@@ -1,6 +1,9 @@
 """Files that are whole at any moment (`support.files`)."""
 
 import errno
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from ctxlstm.support.files import default_folder, locked, written
+from ctxlstm.support.files import AWAY, content, default_folder, locked, seen, written
 
 # What takes seconds to import or is seldom needed: the functions that need it import it.
 HEAVY = {
@@ -121,3 +124,64 @@ def test_a_lock_does_not_explain_the_errors_of_what_it_guards(tmp_path):
         raise PermissionError(errno.EACCES, "not the lock's")
     with locked(tmp_path / ".lock", "writing"):
         pass
+
+
+def clip(folder: Path, **frames: bytes) -> Path:
+    """A frame folder, or with no frames a video file."""
+    if not frames:
+        folder.write_bytes(b"film")
+        return folder
+    folder.mkdir()
+    for name, data in frames.items():
+        (folder / f"{name}.jpg").write_bytes(data)
+    return folder
+
+
+def test_the_content_of_a_video_is_the_sha256_of_its_file(tmp_path):
+    assert content(str(clip(tmp_path / "a.avi"))) == hashlib.sha256(b"film").hexdigest()
+
+
+def test_a_copy_of_a_clip_elsewhere_has_the_same_content(tmp_path):
+    folder = clip(tmp_path / "a", one=b"1", two=b"2")
+    (folder / ".DS_Store").write_bytes(b"where the window was")
+    os.utime(folder / "one.jpg", (1, 1))
+    copy = clip(tmp_path / "b", two=b"2", one=b"1")
+    assert content(str(folder)) == content(str(copy))
+    assert seen(str(folder)) != seen(str(copy))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "one.jpg").write_bytes(b"3"),
+        lambda folder: shutil.copy(folder / "two.jpg", folder / "three.jpg"),
+        lambda folder: (folder / "two.jpg").unlink(),
+        lambda folder: (folder / "two.jpg").rename(folder / "three.jpg"),
+    ],
+    ids=["frame of equal size", "frame more", "frame less", "name"],
+)
+def test_whatever_changes_in_a_frame_folder_is_seen_and_is_another_content(tmp_path, change):
+    folder = clip(tmp_path / "a", one=b"1", two=b"2")
+    for name in ("one.jpg", "two.jpg"):
+        os.utime(folder / name, (1, 1))
+    before = seen(str(folder)), content(str(folder))
+    assert (seen(str(folder)), content(str(folder))) == before
+    change(folder)
+    after = seen(str(folder)), content(str(folder))
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+
+
+def test_what_is_no_clip_is_not_waited_for(tmp_path):
+    assert seen(str(tmp_path / "none.avi")) == AWAY
+    assert content(str(tmp_path / "none.avi")) is None
+    if hasattr(os, "mkfifo"):  # not on Windows
+        os.mkfifo(tmp_path / "pipe.avi")
+        assert content(str(tmp_path / "pipe.avi")) is None
+        folder = clip(tmp_path / "a", one=b"1")
+        before = content(str(folder))
+        os.mkfifo(folder / "two.jpg")
+        assert content(str(folder)) == before
+    loop = tmp_path / "loop.avi"
+    loop.symlink_to(loop)
+    assert (seen(str(loop)), content(str(loop))) == (AWAY, None)

@@ -1,7 +1,10 @@
 """Training on frames through a frozen backbone, and the trap: with `drift` the frozen network's function moves."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +156,31 @@ def test_frames_on_disk_are_written_once_and_are_the_same(clips, frames, split, 
     (tmp_path / "frames" / "frames.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"frames\.json cannot be used"):
         features.frames.frames(clips, **how)
+
+
+def test_frames_on_disk_are_those_of_the_clips_as_they_are_now(clips, tmp_path, monkeypatch):
+    table = clips.head(3).copy()
+    for row, path in table["path"].items():
+        table.loc[row, "path"] = shutil.copy(path, tmp_path)
+    how = {"backbone": network(), "frames": 2, "folder": tmp_path / "frames"}
+    first = features.frames.frames(table, **how)
+    digest, x = first.digest, first.x.clone()
+
+    os.utime(table["path"][1], (1, 1))  # the same film, as of another time: read once, and not decoded
+    with monkeypatch.context() as patch:
+        patch.setattr(features.frames, "decoded", lambda *args: pytest.fail("decoded again"))
+        assert features.frames.frames(table, **how).digest == digest
+        patch.setattr(features.cache, "content", lambda path: pytest.fail(f"{path} was read again"))
+        assert features.frames.frames(table, **how).digest == digest
+
+    size = os.path.getsize(table["path"][1])  # another film of the same size
+    film = Path(clips["path"][5]).read_bytes()
+    Path(table["path"][1]).write_bytes(film[:size].ljust(size, bytes(1)))
+    again = features.frames.frames(table, **how)
+    assert torch.equal(again.x[[0, 2]], x[[0, 2]])
+    assert not torch.equal(again.x[1], x[1])
+    assert again.digest != digest
+    assert again.digest == features.frames.frames(table, **how | {"folder": None}).digest
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -27,7 +27,7 @@ from ctxlstm import ucf101, video
 from ctxlstm.backbone import Backbone
 from ctxlstm.backbone import load as load_backbone
 from ctxlstm.features import extraction
-from ctxlstm.features.cache import Cache, read_manifest, refuse_foreign
+from ctxlstm.features.cache import Cache, clips_digest, contents, read_manifest, refuse_foreign
 from ctxlstm.features.extraction import Done, How, Piece, decoded
 from ctxlstm.features.reader import Stored
 from ctxlstm.support import threads
@@ -78,7 +78,7 @@ class Features:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the key and the clips' names: equal digests mean comparable runs."""
+        """SHA-256 over the key, with the clips' contents, and their names: equal digests mean comparable runs."""
         text = json.dumps([self.key, list(self.clips["name"])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -109,6 +109,8 @@ def extract(
     progress: bool = True,
 ) -> Extraction:
     """Extract the features of all clips into the cache folder `out`, or finish or repair what is there.
+
+    Clips that were replaced are extracted anew: size and time are looked at, and where they differ the content decides.
 
     Args:
         clips: table as from `ucf101.index` (columns name, label, group, clip, path).
@@ -199,9 +201,12 @@ def extract_by(
             disable=not progress,
             mininterval=2,
         )
+        lost = {row for _, rows in missing for row in rows}
+        cache.know(contents({row: clips["path"][row] for row in cache.unknown() if row not in lost}))
         work = extraction.cut(missing, cache.array.chunks[0], clips, how)
         with bar, closing(run(net, cache, work)) as results:
             for piece in results if todo else ():
+                cache.know(piece.contents)
                 if piece.problems:
                     cache.note(piece.problems)
                 for chunk, values in piece.unwritten:
@@ -220,7 +225,8 @@ def load(path: str | Path, *, memory: bool = True) -> Features:
             (`stored.Stored`), for data larger than memory (Kinetics-700: 75 GB).
 
     Raises:
-        FileNotFoundError: no cache there. ValueError: an unfinished or damaged one.
+        FileNotFoundError: no cache there. ValueError: an unfinished or damaged one, or one from before contents of clips
+            were taken down.
     """
     path = Path(path)
     if not (path / "manifest.json").is_file():
@@ -228,19 +234,18 @@ def load(path: str | Path, *, memory: bool = True) -> Features:
             f"there is no feature cache at {path}: make one with features.extract(clips, {str(path)!r}, ...)"
         )
     manifest = read_manifest(path)
-    if not manifest["finished"]:
+    if not manifest["finished"] or any("sha256" not in row for row in manifest["clips"]):
+        state = "of an older version" if manifest["finished"] else "unfinished"
         raise ValueError(
-            f"the feature cache at {path} is unfinished: run features.extract once more with the same settings"
+            f"the feature cache at {path} is {state}: run features.extract once more with the same settings"
         )
-    clips = pd.DataFrame(manifest["clips"]).drop(columns="bytes")
+    clips = pd.DataFrame(manifest["clips"])[["name", "label", "group", "clip"]]
     good = ~clips["name"].isin([row["name"] for row in manifest["left_out"]]).to_numpy()
     x = Stored(path, len(clips), np.flatnonzero(good))
     notes = {
         kind: pd.DataFrame(manifest[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
     }
-    # Names, sizes and what was left out: other videos must not pass for these.
-    files = hashlib.sha256(json.dumps([manifest["clips"], manifest["left_out"]]).encode()).hexdigest()
-    key = manifest["key"] | {"clips": files}
+    key = manifest["key"] | {"clips": clips_digest(manifest["clips"], manifest["left_out"])}
     return Features(x.read() if memory else x, clips[good].reset_index(drop=True), key=key, **notes)
 
 
@@ -257,7 +262,7 @@ def adapt(
     net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         stream = decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)
-        images = (images for _, images, _ in stream if images is not None)
+        images = (images for _, _, images, _ in stream if images is not None)
         return net.adapt(batch for batch in extraction.batches(images, batch_size) if len(batch) > 1)
 
 
@@ -272,6 +277,7 @@ def make_key(net: Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict
         "decoder": " and ".join(video.decoder_version(kind) for kind in sorted(clips["kind"].unique())),
         "frames": frames,
         "rule": rule,
+        "orientation": "upright",  # as the display matrix and EXIF say, which older caches know nothing of
         "resize": net.resize_rule,
         "dtype": "float16",
         "code_version": CODE_VERSION,

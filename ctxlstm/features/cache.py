@@ -7,6 +7,10 @@ extracted: that is all the bookkeeping a resumed extraction needs.
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ctxlstm.support.files import AWAY, file_bytes, file_digest, written
+from ctxlstm.support.files import AWAY, content, locked, seen, written
 
 if TYPE_CHECKING:  # imported where an array is opened: whoever trains on features in memory does without
     import zarr
@@ -25,19 +29,18 @@ NAN = np.float16(np.nan)
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a clip, and the SHA-256 of its file; `left_out`: not usable, else used in part."""
+    """What is wrong with a clip; `left_out`: not usable, else used in part."""
 
     name: str
     reason: str
-    sha256: str | None
     left_out: bool
 
 
 class Cache:
     """Features of clips (N, T, D) float16 in the folder `path`.
 
-    The manifest holds the key (all settings that shaped the numbers), the clips, and what went wrong with which:
-    `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
+    The manifest holds the key (all settings that shaped the numbers), the clips (`described`), and what went wrong with
+    which: `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
     """
 
     def __init__(self, path: Path, manifest: dict, array: "zarr.Array") -> None:
@@ -47,21 +50,26 @@ class Cache:
     def complete(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache | None":
         """The cache at `path` where nothing is left to do but to try again what was left out; else None.
 
-        It is only read, so its disk may be read-only and other processes may do the same. Arguments and errors are
+        It is only read, so its disk may be read-only and other processes may do the same; where clips have the same
+        content and another time than before, and it can be written to, it learns the time. Arguments and errors are
         those of `open`.
         """
         if not (path / "manifest.json").exists():
             return None
-        manifest, rows = read_manifest(path), _rows(clips)
+        manifest, rows = read_manifest(path), described(clips)
         _refuse_other_settings(path, manifest, key, rows)
         if not manifest["finished"] or not _described(path, len(clips), shape):
             return None
         cache = cls(path, manifest, _open_array(path, "r"))
-        if cache.changed(rows, clips["path"]):
+        if changed(rows, manifest["clips"], clips["path"]) or named(rows) != named(manifest["clips"]):
             return None
         left_out = {note["name"] for note in manifest["left_out"]}
         lost = (row for chunk in cache.chunks() for row in cache.missing(chunk))
-        return None if any(rows[row]["name"] not in left_out for row in lost) else cache
+        if any(rows[row]["name"] not in left_out for row in lost):
+            return None
+        if rows != manifest["clips"]:
+            cache._learn(rows)
+        return cache
 
     @classmethod
     def open(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache":
@@ -70,18 +78,16 @@ class Cache:
         Raises:
             ValueError: it was made with other settings or clips, or the folder is not a cache.
         """
-        rows = _rows(clips)
+        rows = described(clips)
         if (path / "manifest.json").exists():
             manifest = read_manifest(path)
             _refuse_other_settings(path, manifest, key, rows)
             cache = cls(path, manifest, _array(path, len(clips), shape))
-            changed = cache.changed(rows, clips["path"])
-            for row in changed:
+            others = changed(rows, manifest["clips"], clips["path"])
+            for row in others:
                 cache.forget(row)
-            # A video that is away for now keeps its features, and with them the size they belong to.
-            known = zip(rows, manifest["clips"], strict=True)
-            manifest["clips"] = [old if new["bytes"] == AWAY else new for new, old in known]
-            retried = {row["name"] for row in manifest["left_out"]} | {rows[i]["name"] for i in changed}
+            manifest["clips"] = rows
+            retried = {row["name"] for row in manifest["left_out"]} | {rows[i]["name"] for i in others}
             for kind in ("left_out", "damaged"):
                 manifest[kind] = [note for note in manifest[kind] if note["name"] not in retried]
         else:
@@ -108,20 +114,6 @@ class Cache:
     def attach(cls, path: Path) -> "Cache":
         """The cache that another process has opened, to write chunks to: its manifest stays that process's own."""
         return cls(path, {}, _open_array(path, "r+"))
-
-    def changed(self, rows: list[dict], paths: pd.Series) -> list[int]:
-        """Rows whose video on disk is another one now: another size, or a damaged one with other content."""
-        damaged = {note["name"]: note.get("sha256") for note in self.manifest["damaged"]}
-        return [
-            i
-            for i, (old, new) in enumerate(zip(self.manifest["clips"], rows, strict=True))
-            if new["bytes"] not in (AWAY, old["bytes"])
-            or (
-                new["bytes"] != AWAY
-                and new["name"] in damaged
-                and damaged[new["name"]] != file_digest(paths.iloc[i])
-            )
-        ]
 
     def chunks(self) -> list[range]:
         """Rows of each chunk."""
@@ -163,9 +155,19 @@ class Cache:
         for kind in ("left_out", "damaged"):
             self.manifest[kind] = [note for note in self.manifest[kind] if note["name"] not in names]
         for problem in problems:
-            note = {"name": problem.name, "reason": problem.reason, "sha256": problem.sha256}
+            note = {"name": problem.name, "reason": problem.reason}
             self.manifest["left_out" if problem.left_out else "damaged"].append(note)
         self.save()
+
+    def know(self, contents: dict[int, str | None]) -> None:
+        """Take down what the clips of these rows hold (`files.content`); it is written with the next `save`."""
+        for row, digest in contents.items():
+            self.manifest["clips"][row]["sha256"] = digest
+
+    def unknown(self) -> list[int]:
+        """Rows of whose clips the content is not known: not extracted yet, or by a call that was killed."""
+        rows = enumerate(self.manifest["clips"])
+        return [i for i, row in rows if row["sha256"] is None and row["seen"] != AWAY]
 
     def finish(self) -> None:
         """Declare the cache complete. Raises ValueError if no clip at all could be used."""
@@ -178,6 +180,14 @@ class Cache:
             self.manifest[kind].sort(key=lambda note: note["name"])
         self.manifest["finished"] = True
         self.save()
+
+    def _learn(self, rows: list[dict]) -> None:
+        """Write down when the clips were last seen, so that the next call need not read them, where that can be done."""
+        before = self.manifest.get("sha256")
+        self.manifest["clips"] = rows
+        with suppress(OSError, RuntimeError), locked(self.path / ".lock", f"extracting into {self.path}"):
+            if read_manifest(self.path).get("sha256") == before:
+                self.save()
 
     def save(self) -> None:
         """Write the manifest, with its checksum."""
@@ -260,15 +270,55 @@ def _checksum(manifest: dict) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _rows(clips: pd.DataFrame) -> list[dict]:
-    """The clips as the manifest lists them. Raises ValueError if none of them is there."""
-    table = clips[["name", "label", "group", "clip"]].assign(bytes=[file_bytes(p) for p in clips["path"]])
-    rows = json.loads(table.to_json(orient="records"))
-    if all(row["bytes"] == AWAY for row in rows):
+def described(clips: pd.DataFrame) -> list[dict]:
+    """The clips as a manifest lists them: name, label, group, clip, how each was `seen` and the `sha256` of its content.
+
+    A content is not known yet (None). Raises ValueError if none of the clips is there.
+    """
+    table = clips[["name", "label", "group", "clip"]].assign(seen=[seen(path) for path in clips["path"]])
+    rows = [row | {"sha256": None} for row in json.loads(table.to_json(orient="records"))]
+    if all(row["seen"] == AWAY for row in rows):
         raise ValueError(
             f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
         )
     return rows
+
+
+def changed(rows: list[dict], known: list[dict], paths: Iterable[str]) -> list[int]:
+    """Which of `rows` are other clips than those in `known`; fills in the contents of `rows`.
+
+    A clip that looks as it did is the same; where it does not, the content decides. One that is away for now stays
+    what it was. A manifest from before there were contents knows none, so all its clips count as others.
+    """
+    touched = {}
+    for row, (new, old, path) in enumerate(zip(rows, known, paths, strict=True)):
+        if new["seen"] in (AWAY, old.get("seen")):
+            new["seen"], new["sha256"] = old.get("seen", AWAY), old.get("sha256")
+        else:
+            touched[row] = path
+    comparable = {row: path for row, path in touched.items() if known[row].get("sha256")}
+    for row, digest in contents(comparable).items():
+        rows[row]["sha256"] = digest
+    return [
+        row for row in touched if rows[row]["sha256"] is None or rows[row]["sha256"] != known[row]["sha256"]
+    ]
+
+
+def contents(paths: dict[int, str]) -> dict[int, str | None]:
+    """`files.content` of the clips of these rows."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(paths, pool.map(content, paths.values()), strict=True))
+
+
+def clips_digest(rows: list[dict], left_out: list[dict]) -> str:
+    """SHA-256 over names, labels, groups and contents of clips, and which were left out; no times, no places."""
+    said = [{name: value for name, value in row.items() if name != "seen"} for row in rows]
+    return hashlib.sha256(json.dumps([said, left_out]).encode()).hexdigest()
+
+
+def named(rows: list[dict]) -> list[tuple]:
+    """Name, label, group and number of each clip."""
+    return [(row["name"], row["label"], row["group"], row["clip"]) for row in rows]
 
 
 def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dict]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ctxlstm import video
 from ctxlstm.backbone import Backbone
 from ctxlstm.features.cache import Cache, Problem
-from ctxlstm.support.files import file_digest
+from ctxlstm.support.files import content
 
 # A piece has at most so many frames (one chunk may have more), a full batch for a GPU, and there are at least so many
 # pieces where the clips allow it. Neither depends on who does the work, no batch crosses the border of a piece, and on
@@ -30,6 +30,8 @@ PIECE_FRAMES, PIECES = 256, 64
 BATCH = {"cpu": 4, "gpu": 256}  # images in one forward pass: what fits a core's cache, what fills a GPU
 # The network on a GPU belongs to one thread, which only starts work there and never waits for its end.
 _GPU = ThreadPoolExecutor(1, "gpu")
+# Of a clip: its row, its content (`files.content`), images (T, 3, size, size) or None, what is wrong with it or None.
+Decoded = tuple[int, str | None, Tensor | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Piece:
 class Done:
     """What became of a piece.
 
-    `unwritten`: features by row, for each chunk with a clip that has a problem. Whoever keeps the manifest notes the
-    problem and then writes the chunk: after a kill in between, a damaged clip must not pass for a sound one.
+    `contents`: of each row's clip, read just before it was decoded (`files.content`). `unwritten`: features by row, for
+    each chunk with a clip that has a problem. Whoever keeps the manifest notes the problem and then writes the chunk:
+    after a kill in between, a damaged clip must not pass for a sound one.
     """
 
     clips: int
     extracted: int
+    contents: dict[int, str | None]
     problems: list[Problem]
     unwritten: list[tuple[range, dict[int, np.ndarray | None]]]
 
@@ -87,11 +91,11 @@ def extract(net: Backbone, cache: Cache, piece: Piece, how: How) -> Done:
     (`threads`).
     """
     batch_size = how.batch_size or BATCH["gpu" if net.mean.is_cuda else "cpu"]
-    problems, usable = {}, []
+    contents, problems, usable = {}, {}, []
 
     def images() -> Iterator[Tensor]:
         for row, (_, path) in piece.clips.items():
-            clip, reason = _decode(net, path, how.frames, how.rule)
+            contents[row], clip, reason = _decode(net, path, how.frames, how.rule)
             if reason:
                 problems[row] = reason
             if clip is not None:
@@ -114,11 +118,9 @@ def extract(net: Backbone, cache: Cache, piece: Piece, how: How) -> Done:
             unwritten.append((chunk, block))
         else:
             cache.write(chunk, block)
-    told = [
-        Problem(piece.clips[row][0], reason, file_digest(piece.clips[row][1]), values[row] is None)
-        for row, reason in problems.items()
-    ]
-    return Done(len(values), sum(value is not None for value in values.values()), told, unwritten)
+    told = [Problem(piece.clips[row][0], reason, values[row] is None) for row, reason in problems.items()]
+    extracted = sum(value is not None for value in values.values())
+    return Done(len(values), extracted, contents, told, unwritten)
 
 
 def to_device(net: Backbone, device: str | None = None) -> Backbone:
@@ -162,22 +164,22 @@ def decoded(
     rows: Iterable[int],
     frames: int,
     rule: str,
-) -> Iterator[tuple[int, Tensor | None, str | None]]:
-    """Yield (row, images (T, 3, size, size) or None, problem) in order, decoding a bounded number of clips ahead.
-
-    `net` says how frames are resized; the problem, if any, is why a clip cannot be used, or only in part.
-    """
+) -> Iterator[Decoded]:
+    """Yield the clips in order, decoding a bounded number ahead; `net` says how frames are resized."""
     yield from ahead(pool, lambda row: (row, *_decode(net, clips["path"][row], frames, rule)), rows)
 
 
-def _decode(net: Backbone, path: str, frames: int, rule: str) -> tuple[Tensor | None, str | None]:
-    """Images (T, 3, size, size) of the clip at `path`, or None; and what is wrong with it, or None."""
+def _decode(net: Backbone, path: str, frames: int, rule: str) -> tuple[str | None, Tensor | None, str | None]:
+    """Content and images (T, 3, size, size) of the clip at `path`, or None; and what is wrong with it, or None."""
+    # First: of a clip that is replaced meanwhile, new frames must not pass for the old content's. Bytes just read are
+    # in memory when they are decoded.
+    digest = content(path)
     try:
         clip = video.read_frames(path, frames, rule)
     except video.VideoError as error:
         # Records are published: names, not places.
-        return None, str(error).replace(f"{Path(path).parent}{os.sep}", "")
-    return net.resize(clip.images), clip.problem
+        return digest, None, str(error).replace(f"{Path(path).parent}{os.sep}", "")
+    return digest, net.resize(clip.images), clip.problem
 
 
 @contextmanager

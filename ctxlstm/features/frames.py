@@ -4,11 +4,11 @@ Where the backbone changes in every epoch (fine-tuning, drifting BatchNorm; pape
 but the frames as the backbone reads them can.
 """
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,9 @@ from torch import Tensor
 from ctxlstm import video
 from ctxlstm.backbone import Backbone
 from ctxlstm.features import Features, make_key
-from ctxlstm.features.extraction import decoded
-from ctxlstm.support.files import disk_full_is_told, file_bytes, locked, written
+from ctxlstm.features.cache import changed, clips_digest, described, named
+from ctxlstm.features.extraction import Decoded, decoded
+from ctxlstm.support.files import disk_full_is_told, locked, written
 
 
 def frames(
@@ -40,7 +41,8 @@ def frames(
         backbone: says to which size frames are squashed.
         frames: T, frames sampled from each clip; rule: `first` or `uniform` (`video.read_frames`).
         folder: where the frames are written, for what does not fit into memory (UCF101 at 28 frames of 224x224:
-            56 GB); a later call with the same clips and settings opens what is there. Default: memory.
+            56 GB); a later call with the same clips and settings opens what is there, and decodes anew where clips were
+            replaced. Default: memory.
         workers: decoding threads; default: one per core.
 
     Returns:
@@ -61,15 +63,17 @@ def frames(
         raise ValueError("there are no clips to decode: check the table given as clips")
     clips = clips.reset_index(drop=True)
     key = frames_key(backbone, clips, frames, rule)
-    rows = clips.drop(columns="path").assign(bytes=clips["path"].map(file_bytes)).to_dict("records")
-    wanted = {"key": key, "clips": json.loads(json.dumps(rows))}
+    rows = described(clips)
     shape = (frames, 3, backbone.size, backbone.size)
+
+    def images() -> Iterator[Decoded]:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            yield from decoded(pool, backbone, clips, range(len(clips)), frames, rule)
+
     if folder is None:
-        x, notes = _in_memory(_images(clips, backbone, frames, rule, workers), len(clips), shape)
+        x, notes = _in_memory(images(), rows, shape)
     else:
-        x, notes = _on_disk(
-            Path(folder), wanted, shape, lambda: _images(clips, backbone, frames, rule, workers)
-        )
+        x, notes = _on_disk(Path(folder), key, rows, clips["path"], shape, images)
     left_out, damaged = (
         pd.DataFrame(notes[kind], columns=["name", "reason"]) for kind in ("left_out", "damaged")
     )
@@ -77,9 +81,8 @@ def frames(
         raise ValueError(
             f"none of the {len(clips)} clips could be decoded (the first: {left_out['reason'].iloc[0]}): check the videos"
         )
-    files = hashlib.sha256(json.dumps([wanted["clips"], notes["left_out"]]).encode()).hexdigest()
     used = clips[~clips["name"].isin(left_out["name"])].reset_index(drop=True)
-    return Features(x, used, left_out, damaged, key | {"clips": files})
+    return Features(x, used, left_out, damaged, key | {"clips": clips_digest(rows, notes["left_out"])})
 
 
 def frames_key(backbone: Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict:
@@ -90,25 +93,19 @@ def frames_key(backbone: Backbone, clips: pd.DataFrame, frames: int, rule: str) 
     }  # of products; frames are bytes
 
 
-def _images(
-    clips: pd.DataFrame, net: Backbone, frames: int, rule: str, workers: int | None
-) -> Iterator[tuple[str, Tensor | None, str | None]]:
-    """Yield (name, images (T, 3, s, s) or None, problem) of every clip, in order."""
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for row, images, problem in decoded(pool, net, clips, range(len(clips)), frames, rule):
-            yield clips["name"][row], images, problem
-
-
-def _usable(stream: Iterator[tuple[str, Tensor | None, str | None]], notes: dict) -> Iterator[Tensor]:
-    """The images of clips that can be used; what is wrong with the others goes into `notes`."""
-    for name, images, problem in stream:
+def _usable(stream: Iterable[Decoded], rows: list[dict], notes: dict) -> Iterator[Tensor]:
+    """The images of clips that can be used; all contents go into `rows`, what is wrong with the others into `notes`."""
+    for row, digest, images, problem in stream:
+        rows[row]["sha256"] = digest
         if problem:
-            notes["left_out" if images is None else "damaged"].append({"name": name, "reason": problem})
+            note = {"name": rows[row]["name"], "reason": problem}
+            notes["left_out" if images is None else "damaged"].append(note)
         if images is not None:
             yield images
 
 
-def _in_memory(stream: Iterator, count: int, shape: tuple[int, ...]) -> tuple[Tensor, dict]:
+def _in_memory(stream: Iterable[Decoded], rows: list[dict], shape: tuple[int, ...]) -> tuple[Tensor, dict]:
+    count = len(rows)
     needed, free = count * int(np.prod(shape)), psutil.virtual_memory().available
     if needed > 0.8 * free:
         raise MemoryError(
@@ -116,40 +113,70 @@ def _in_memory(stream: Iterator, count: int, shape: tuple[int, ...]) -> tuple[Te
             "folder that they are written to, or choose a smaller size or fewer frames"
         )
     x, notes, used = torch.empty(count, *shape, dtype=torch.uint8), {"left_out": [], "damaged": []}, 0
-    for images in _usable(stream, notes):
+    for images in _usable(stream, rows, notes):
         x[used] = images
         used += 1
     return x[:used], notes
 
 
-def _on_disk(folder: Path, wanted: dict, shape: tuple[int, ...], stream) -> tuple[Tensor, dict]:
+def _on_disk(
+    folder: Path,
+    key: dict,
+    rows: list[dict],
+    paths: pd.Series,
+    shape: tuple[int, ...],
+    stream: Callable[[], Iterable[Decoded]],
+) -> tuple[Tensor, dict]:
     """Frames in `folder`/frames.bin, written if they are not there; frames.json, written last, says what they are."""
     data, about = folder / "frames.bin", folder / "frames.json"
-    if about.is_file():
-        try:
-            found = json.loads(about.read_text(encoding="utf-8"))
-            notes = {kind: found[kind] for kind in ("left_out", "damaged")}
-            whole = found["bytes"] == data.stat().st_size
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{about} cannot be used ({error}): remove {folder} and decode again") from error
-        if any(found.get(name) != value for name, value in wanted.items()) or not whole:
-            raise ValueError(
-                f"{folder} holds frames of other clips or settings, or damaged ones: remove it or give another folder"
-            )
-    else:
+    notes = _kept(folder, key, rows, paths) if about.is_file() else None
+    if notes is None:
         notes = {"left_out": [], "damaged": []}
         with (
             locked(folder / ".lock", f"decoding into {folder}"),
             disk_full_is_told(f"writing frames to {folder}"),
         ):
+            about.unlink(
+                missing_ok=True
+            )  # of clips that are others now: it must not stand beside the new frames
+            data.unlink(missing_ok=True)
             with written(data) as part, open(part, "wb") as file:
-                for images in _usable(stream(), notes):
+                for images in _usable(stream(), rows, notes):
                     file.write(images.contiguous().numpy().tobytes())
-            text = json.dumps(wanted | notes | {"bytes": data.stat().st_size})
-            with written(about) as part:
-                part.write_text(text, encoding="utf-8")
+            _write(about, {"key": key, "clips": rows, **notes, "bytes": data.stat().st_size})
     if data.stat().st_size == 0:
         return torch.empty(0, *shape, dtype=torch.uint8), notes
     # Copy on write: PyTorch wants memory that can be written to, and the file stays as it is.
     x = np.memmap(data, np.uint8, mode="c").reshape(-1, *shape)
     return torch.from_numpy(x), notes
+
+
+def _kept(folder: Path, key: dict, rows: list[dict], paths: pd.Series) -> dict | None:
+    """What is noted of the frames in `folder`; None if some are of clips that are others now. Completes `rows`."""
+    data, about = folder / "frames.bin", folder / "frames.json"
+    try:
+        text = about.read_text(encoding="utf-8")
+        found = json.loads(text)
+        notes = {kind: found[kind] for kind in ("left_out", "damaged")}
+        whole = found["bytes"] == data.stat().st_size
+        same = found["key"] == key and named(found["clips"]) == named(rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{about} cannot be used ({error}): remove {folder} and decode again") from error
+    if not (whole and same):
+        raise ValueError(
+            f"{folder} holds frames of other clips or settings, or damaged ones: remove it or give another folder"
+        )
+    if changed(rows, found["clips"], paths):
+        return None
+    if (
+        rows != found["clips"]
+    ):  # seen at another time: the next call need not read them, where that can be written
+        with suppress(OSError, RuntimeError), locked(folder / ".lock", f"decoding into {folder}"):
+            if about.read_text(encoding="utf-8") == text:
+                _write(about, found | {"clips": rows})
+    return notes
+
+
+def _write(about: Path, what: dict) -> None:
+    with written(about) as part:
+        part.write_text(json.dumps(what), encoding="utf-8")

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctxlstm.support.files import AWAY, file_bytes
-
 CRC_BYTES = 4  # that the codec crc32c adds to a chunk
 # What reading raises where the bytes are not those that were written: Zarr and, for chunks only, zarrs. All else (a file
 # that may not be read, no memory, a fault of this code) is no damage and is left as it is.
@@ -88,9 +86,10 @@ class Stored:
         step, folder = self._array.chunks[0], self._path / "features.zarr" / "c"
         size = int(np.prod(self._array.chunks)) * self.dtype.itemsize + CRC_BYTES
         for number in np.unique(self._rows // step):  # a chunk with none of these clips may have no file
-            found = file_bytes(f"{folder}/{number}/0/0")
+            file = folder / f"{number}/0/0"
+            found = file.stat().st_size if file.is_file() else None
             if found != size:
-                state = "is missing" if found == AWAY else f"has {found} bytes instead of {size}"
+                state = "is missing" if found is None else f"has {found} bytes instead of {size}"
                 raise ValueError(_damaged(self._path, f"chunk {number} {state}"))
 
     def _whole(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:

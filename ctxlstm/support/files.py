@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: the folder of generated things, locks, digests, a full disk told in a sentence."""
+"""Files that are whole at any moment: the folder of generated things, locks, what a clip holds, a full disk told."""
 
 import errno
 import hashlib
@@ -13,7 +13,7 @@ import platformdirs
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from safetensors import SafetensorError
 
-AWAY = -1  # size of a video that is not there
+AWAY = ""  # what is seen of a clip that is not there
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # some network file systems
 
 
@@ -52,20 +52,54 @@ def default_folder() -> Path:
     return Path(named).expanduser()  # a notebook or a service sets it without a shell that would do that
 
 
-def file_bytes(path: str) -> int:
-    """Size of a video file, or the number of entries of a frame folder; AWAY if it is not there."""
+def seen(path: str) -> str:
+    """Size and time of a video file, or of all files of a frame folder, as text; AWAY if it is not there.
+
+    A quick look: while the text stays the same, nobody has touched the clip.
+    """
     try:
-        return sum(1 for _ in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)
+        if not os.path.isdir(path):
+            return _stamp(os.stat(path))
+        stamps = [f"{_stamp(entry.stat())} {entry.name}" for entry in _inside(path)]
     except OSError:
         return AWAY
+    return f"{len(stamps)} files, {_sha256_of(stamps)}"
 
 
-def file_digest(path: str) -> str | None:
-    """SHA-256 of a file; None for a folder or what cannot be read."""
+def content(path: str) -> str | None:
+    """SHA-256 of a video file, or of the names and contents of all files of a frame folder; None: it cannot be read.
+
+    It is the same on every machine and under every path.
+    """
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if not os.path.isdir(path):
+            return _file_sha256(path)
+        return _sha256_of([f"{_file_sha256(entry.path)} {entry.name}" for entry in _inside(path)])
     except OSError:
         return None
+
+
+def _inside(folder: str) -> list[os.DirEntry]:
+    """The files of a folder, by name; what begins with a dot was put there by a system or an editor."""
+    with os.scandir(folder) as entries:
+        files = [e for e in entries if not e.name.startswith(".") and os.path.isfile(e.path)]
+    return sorted(files, key=lambda entry: entry.name)
+
+
+def _stamp(found: os.stat_result) -> str:
+    return f"{found.st_size} bytes at {found.st_mtime_ns}"
+
+
+def _file_sha256(path: str) -> str:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)  # a pipe or a device would be waited for
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of(lines: list[str]) -> str:
+    text = "\n".join(lines).encode(errors="surrogateescape")  # file names may be no text
+    return hashlib.sha256(text).hexdigest()
 
 
 @contextmanager
