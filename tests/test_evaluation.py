@@ -227,6 +227,23 @@ def test_interval_separates_groups_of_different_classes():
         ev.interval(clustered(np.array([1]), np.array([2])))
 
 
+def test_an_interval_counts_the_groups_of_a_column_whatever_the_class():
+    correct = np.arange(40) % 4
+    by_name = clustered(correct, np.full(40, 4))
+    own = by_name.assign(group=by_name["name"].str.extract("(g..)", expand=False))
+    own["name"] = [f"{group}_{k}" for k, group in enumerate(own["group"])]
+    other = own["label"].mask(own.index % 2 == 1, "B")  # people do several things
+    own = own.assign(
+        label=other,
+        predicted=own["predicted"].where(other == "A", own["predicted"].map({"A": "B", "B": "A"})),
+    )
+    assert ev.interval(own) == ev.interval(by_name)
+    alone = own.assign(group="")
+    assert not ev.groups_known(alone)
+    assert ev.interval(alone) == ev.interval(own.assign(group=own["name"])), "nobody knows: single clips"
+    assert ev.interval(alone) != ev.interval(own)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), min_size=2, max_size=12))
 def test_interval_holds_the_estimate_and_is_never_nan(groups):

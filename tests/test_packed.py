@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -258,16 +259,53 @@ def test_what_cannot_be_packed_is_named_and_nothing_changes(study):
     assert contents(study) == before
 
 
+def rewrite(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the predictions of a run folder, and its metrics with them."""
+    path = folder / "predictions.csv"
+    table = change(pd.read_csv(path, dtype=str, keep_default_na=False))
+    table.to_csv(path, index=False, lineterminator="\n")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics["sha256"]["predictions.csv"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    metrics["top1_last"] = evaluation.top1(runs.predictions(folder))
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+
+
+def grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with a group for each class, called as the class is, but for the quoted one, which has none."""
+    table.insert(2, "group", ["" if label.startswith("a ") else label for label in table["label"]])
+    return table
+
+
 def test_runs_that_name_a_clip_differently_are_of_different_data(tmp_path):
     write_run(tmp_path, 0)
     other = write_run(tmp_path, 1)
-    path = other / "predictions.csv"
-    path.write_text(path.read_text(encoding="utf-8").replace("c00,001,", "c00,01,"), encoding="utf-8")
-    metrics = json.loads((other / "metrics.json").read_text(encoding="utf-8"))
-    metrics["sha256"]["predictions.csv"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    metrics["top1_last"] = evaluation.top1(runs.predictions(other))
-    (other / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    rewrite(other, lambda table: table.replace({"label": {"001": "01"}}))
     with pytest.raises(ValueError, match="the clip v_001_g01_c00 different labels"):
+        runs.pack(tmp_path)
+    assert not packed.there(tmp_path)
+
+
+def test_groups_that_stand_in_no_name_are_packed_with_the_clips(tmp_path):
+    folders = [write_run(tmp_path, seed) for seed in (0, 1)]
+    for folder in folders:
+        rewrite(folder, grouped)
+    before = [runs.predictions(folder) for folder in folders]
+    assert set(before[0]["group"]) == {"", *LABELS} - {'a "b", c'}
+    bytes_before = {folder.name: (folder / "predictions.csv").read_bytes() for folder in folders}
+    runs.pack(tmp_path, remove=True)
+    for folder, table in zip(folders, before, strict=True):
+        pd.testing.assert_frame_equal(runs.predictions(folder), table, check_exact=True)
+    assert {run.name: run.predictions for run in packed.unpacked(tmp_path)} == bytes_before
+    assert "group" not in (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda table: table, lambda table: grouped(table).replace({"group": {"NA": "x"}})]
+)
+def test_runs_that_group_their_clips_differently_are_not_packed_together(tmp_path, change):
+    rewrite(write_run(tmp_path, 0), grouped)
+    rewrite(write_run(tmp_path, 1), change)
+    with pytest.raises(ValueError, match="different labels or groups: they are of different data"):
         runs.pack(tmp_path)
     assert not packed.there(tmp_path)
 

@@ -322,3 +322,41 @@ def test_configs_name_no_place_of_a_machine():
         assert "/" not in Path(settings.CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").replace(
             "results/", ""
         )
+
+
+def test_an_own_data_set_has_a_name_of_its_own_in_a_record_and_no_place_of_a_machine(tmp_path):
+    root = tmp_path / "My Films"
+    root.mkdir()
+    own = {"dataset": "folder", "root": root, "model": "mean_linear"}
+    run = Run(**own, protocol="grouped", group_pattern="^([^_]+)_")
+    assert run.title == "My Films"
+    params = run.params("0" * 64)
+    usual = Run(model="mean_linear", protocol="grouped").params("0" * 64)
+    assert params == usual | {"dataset": "My Films", "group_pattern": "^([^_]+)_"}
+    assert runs.run_id(params).startswith("My_Films-grouped-mean_linear-s0-")
+    table = Run(**own, protocol="grouped", group_table=tmp_path / "groups.csv", title="Films")
+    assert table.params("0" * 64) == usual | {"dataset": "Films"}
+    assert run.replace(seed=1, root=str(tmp_path)).title == "My Films", (
+        "it stays where the folder is another path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"root": ""}, "dataset folder needs root"),
+        ({"root": "none"}, "root none is not a folder: give the folder that holds a folder for each class"),
+        ({"title": "UCF-101"}, "the title 'UCF-101' is no name of your own data set"),
+        ({"title": "stickfigures"}, "is no name of your own data set: give title another"),
+        ({"root": "/"}, "the title '' is no name"),
+        ({"group_pattern": "(", "protocol": "paper"}, r"group_pattern '\(' is no regular expression"),
+        ({"group_pattern": "(a)", "group_table": "t.csv"}, "both say which clips go together"),
+        ({}, "protocol grouped needs to know which clips go together: give group_pattern or group_table"),
+        ({"protocol": "official"}, "protocol official of dataset folder needs lists"),
+        ({"dataset": "stickfigures", "group_pattern": "(a)"}, "group_pattern is for dataset folder"),
+        ({"dataset": "stickfigures", "title": "Films"}, "title is for dataset folder"),
+    ],
+)
+def test_what_an_own_data_set_cannot_be(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        Run(**{"dataset": "folder", "root": tmp_path, "model": "mean_linear", "protocol": "grouped"} | given)

@@ -72,6 +72,8 @@ def _one_place(jobs: Sequence[Run]) -> tuple[list[Run], Path]:
     shared = (
         "dataset",
         "groups",
+        "title",
+        "group_pattern",
         "backbone",
         "stride",
         "backbone_precision",
