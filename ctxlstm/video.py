@@ -7,6 +7,8 @@ count in a header: such a count is a guess at most, and where decoding finds ano
 PyAV and torchvision are imported by the functions that decode: whoever trains on features waits for neither.
 """
 
+import errno
+import math
 import os
 import re
 import stat
@@ -48,8 +50,16 @@ _PYAV = int(version("av").split(".")[0])
 # Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
 # to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
 _TO_RGB: dict[str, Any] = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
-# A flipped bit in a title or an encoder's name must not make the pictures unreadable.
-_OPEN: dict[str, Any] = {"metadata_errors": "replace"} if _PYAV < 19 else {}
+# No other format, and no other file: neither what a playlist names nor anything on a network.
+_OPEN: dict[str, Any] = {
+    "container_options": {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+}
+if _PYAV < 19:
+    # A flipped bit in a title or an encoder's name must not make the pictures unreadable.
+    _OPEN["metadata_errors"] = "replace"
+
+# AVIF and HEIC pictures are files of the same kind as MP4 films, but for this word in their head.
+_PICTURES = ("avif", "heic", "heix", "heim", "heis", "mif1")
 
 # So many damaged frames and no intact one mean a damaged header, whose picture size may be absurd: go no further.
 _HOPELESS = 25
@@ -58,13 +68,22 @@ _HOPELESS = 25
 class VideoError(ValueError):
     """A clip that gives no frames; the message names the file and says what to do."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_printable(message))
+
+
+def _printable(text: str) -> str:
+    """A text that can be printed and stored whatever file names stand in it: those need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The frames taken from one clip.
+    """The frames taken from one clip, upright: as a player shows them.
 
     images: uint8 RGB, (T, 3, H, W); from a video it is a permuted view of a (T, H, W, 3) array, so that no pixel is
-    copied twice. index: int64 (T,), the frame number of each image in the clip, from 0 in presentation order.
+    copied twice. index: int64 (T,), the frame number of each image in the clip, from 0 in presentation order (in a
+    video, from its first key frame: what is before it cannot be decoded).
     decoded: number of frames the clip gave while it was read (all of it under "uniform" and "all"; under "first" no
     frame after the last one needed). problem: None, or one sentence on damage among these frames and what was used.
     """
@@ -107,12 +126,17 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
     """Take `frames` (T) frames from the clip at `path` by `rule` (see `frame_index`).
 
     `path` is a video file, or a folder with one JPEG per frame whose names end in the frame number
-    (frame000001.jpg, ...; counted from 0 or 1, without gaps). Only frames that are asked for are turned into RGB, and
-    "first" stops decoding at the last one. A damaged or cut-off video gives what can be decoded, and `problem` says
-    so; frames that the decoder had to patch are kept, a frame cut in two by the end of the file is not.
+    (frame000001.jpg, ...; counted from 0 or 1, without gaps). Of several series in a folder, the one called frame,
+    img or image is taken. Only frames that are asked for are turned into RGB, and "first" stops decoding at the last
+    one. Frames come upright: a video is turned as its display matrix says, a JPEG as its EXIF orientation says. A
+    cover picture is never taken for the film.
 
-    Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video,
-    or gives no intact frame; for a frame folder with gaps, a corrupt JPEG or pictures of several sizes.
+    A damaged or cut-off video gives what can be decoded, and `problem` says so; frames that the decoder had to patch
+    are kept, a frame cut in two by the end of the file and what comes before the first key frame are not.
+
+    Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video
+    (see `FORMATS`) or gives no intact frame; for a frame folder with gaps, several series, a corrupt JPEG or pictures
+    of several sizes.
     """
     import av.error
     import av.logging
@@ -123,8 +147,8 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
             return _read_folder(path, frames, rule)
-        if not stat.S_ISREG(found.st_mode):
-            raise FileNotFoundError
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
+            raise VideoError(f"{path} is a pipe, a socket or a device and no video file: give a file")
         if not found.st_size:
             raise VideoError(f"{path} is empty (0 bytes): replace it by the original clip")
         with av.logging.Capture():  # FFmpeg's own remarks stay off the screen; what matters is in `problem`
@@ -132,10 +156,14 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VideoError(f"There is no video file or frame folder at {path}: check the path") from error
     except (OSError, av.error.FFmpegError) as error:
-        if isinstance(error, av.error.FFmpegError) and not isinstance(error, PermissionError):
+        if error.errno == errno.ELOOP:
+            what = "is a link that leads back to itself: replace it by the original clip"
+        elif isinstance(error, PermissionError):
+            what = f"cannot be read ({error.strerror}): check its rights"
+        elif isinstance(error, av.error.FFmpegError):
             what = f"is not a video that can be decoded ({error.strerror}): replace it by the original clip"
         else:
-            what = f"cannot be read ({error.strerror}): check its rights"
+            what = f"cannot be read ({error.strerror}): check the path and the disk"
         raise VideoError(f"{path} {what}") from error
 
 
@@ -160,6 +188,7 @@ class _Decoded:
 
     pictures: np.ndarray | None  # (wanted, H, W, 3) uint8
     count: int = 0
+    before_key: int = 0
     patched: int = 0
     first_patched: int = 0
     lost_packets: int = 0
@@ -168,6 +197,11 @@ class _Decoded:
     def problem(self, name: str) -> str | None:
         """One sentence on the damage, with the file's `name`, or None."""
         parts = []
+        if self.before_key:
+            frames, were = ("frame", "was") if self.before_key == 1 else (f"{self.before_key} frames", "were")
+            parts.append(
+                f"its first {frames} cannot be decoded without the key frame before and {were} left out"
+            )
         if self.patched:
             parts.append(
                 f"{self.patched} of {self.count} decoded frames are damaged (the first is frame {self.first_patched}) "
@@ -177,7 +211,7 @@ class _Decoded:
             parts.append(f"{self.lost_packets} packets could not be decoded and were left out")
         if self.ending:
             parts.append(f"{self.ending}, and the {self.count} frames before that were used")
-        return f"{name}: {'; '.join(parts)}" if parts else None
+        return _printable(f"{name}: {'; '.join(parts)}") if parts else None
 
 
 def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
@@ -207,16 +241,39 @@ def _once(index: np.ndarray) -> list[int]:
 
 def _open(path: Path) -> "tuple[av.container.InputContainer, av.video.VideoStream]":
     import av
+    import av.error
 
-    # "file:" keeps FFmpeg from taking a colon or a per cent sign in a name for a protocol or a pattern.
-    container = av.open(f"file:{path}", **_OPEN)
-    stream = next(iter(container.streams.video), None)
+    try:
+        # "file:" keeps FFmpeg from taking a colon or a per cent sign in a name for a protocol or a pattern.
+        container = av.open(f"file:{path}", **_OPEN)
+    except av.error.FFmpegError as error:
+        if error.errno != errno.EINVAL:  # FFmpeg's answer where the format is none of ours
+            raise
+        raise VideoError(
+            f"{path} is not a video that can be decoded (it may be a picture, sound, a text or a list of files): "
+            "replace it by the original clip"
+        ) from error
+    stream = _film(container)
     if stream is None or stream.codec_context is None:
+        lack = "is in a format without decoder here"
+        if stream is None:
+            lack = "holds a picture and no film" if container.streams.video else "holds no video stream"
         container.close()
-        lack = "holds no video stream" if stream is None else "is in a format without decoder here"
         raise VideoError(f"{path} {lack}: replace it by the original clip")
     stream.codec_context.thread_count = 1
     return container, stream
+
+
+def _film(container: "av.container.InputContainer") -> "av.video.VideoStream | None":
+    """The stream that FFmpeg holds for the best of those that are films; None if all are covers or other pictures."""
+    from av.stream import Disposition
+
+    if container.metadata.get("major_brand") in _PICTURES:
+        return None
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    films = [stream for stream in container.streams.video if not stream.disposition & still]
+    best = container.streams.best("video")
+    return min(films, key=lambda stream: (stream.frames == 1, stream is not best), default=None)
 
 
 def _guess_count(path: Path, rule: str) -> int:
@@ -250,11 +307,14 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
         convert = VideoReformatter()  # one for all frames: it keeps its tables from frame to frame
         filled = 0
         height = width = 0
+        swap, down, right = False, 1, 1
         for frame in _frames(container, stream, clip):
             if clip.pictures is None:
                 height, width = frame.height, frame.width
+                swap, down, right = _turns(frame)
+                shape = (width, height) if swap else (height, width)
                 try:
-                    clip.pictures = np.empty((len(wanted), height, width, 3), np.uint8)
+                    clip.pictures = np.empty((len(wanted), *shape, 3), np.uint8)
                 except MemoryError as error:
                     size = f"{len(wanted)} frames of {width}x{height}"
                     raise VideoError(f"{path}: {size} do not fit into memory: take fewer frames") from error
@@ -270,7 +330,8 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
                 plane = convert.reformat(frame, **_TO_RGB).planes[0]
                 rows = np.frombuffer(memoryview(plane), np.uint8)  # rows end in padding
                 rows = rows.reshape(height, plane.line_size)
-                clip.pictures[filled] = rows[:, : 3 * width].reshape(height, width, 3)
+                picture = rows[:, : 3 * width].reshape(height, width, 3)
+                clip.pictures[filled] = (picture.swapaxes(0, 1) if swap else picture)[::down, ::right]
                 filled += 1
             clip.count += 1
             if clip.count == clip.patched == _HOPELESS:
@@ -282,40 +343,73 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
     return clip
 
 
+def _turns(frame: "av.VideoFrame") -> tuple[bool, int, int]:
+    """How to turn a frame upright, to the nearest quarter: swap rows and columns; then steps through both, 1 or -1."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except (
+        ValueError
+    ):  # PyAV before 19 fails where FFmpeg has a new kind of side data; it knows the angle at least
+        angle = math.radians(frame.rotation)
+        a, b, c, d = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+    else:
+        if matrix is None:
+            return False, 1, 1
+        # The pixel in column p and row q goes to column ap + cq and row bp + dq.
+        a, b, _, c, d, *_ = np.frombuffer(memoryview(matrix), np.int32).tolist()
+    swap = abs(a) + abs(d) < abs(b) + abs(c)
+    down, right = (b, c) if swap else (d, a)
+    return swap, -1 if down < 0 else 1, -1 if right < 0 else 1
+
+
 def _frames(
     container: "av.container.InputContainer", stream: "av.video.VideoStream", clip: _Decoded
 ) -> "Iterator[av.VideoFrame]":
-    """Yield decoded frames in presentation order to the end of the file; note lost packets and an early end."""
+    """Yield decoded frames in presentation order from the first key frame to the end; note what is lost before and in it.
+
+    A key frame is what the file says is one; where it calls no frame so, what the decoder says is one.
+    """
     import av.error
 
     packets = iter(container.demux(stream))
     taken, first, end, length = 0, None, 0, 1  # packets and, in the stream's ticks, the times they span
+    started, early, dropped = False, 0, 0
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
             clip.ending = "the file cannot be read to its end"
             packet = None
-        if packet is None:
-            break
-        if not packet.size:
-            continue  # an empty packet would end the decoding, wherever it stands
-        if packet.is_corrupt:
-            clip.ending = "the file ends in the middle of a frame"
-            continue
-        taken += 1
-        if packet.dts is not None:
-            first = packet.dts if first is None else first
-            length = packet.duration or 1
-            end = packet.dts + length
+        if packet is not None:
+            if not packet.size:
+                continue  # an empty packet would end the decoding, wherever it stands
+            if packet.is_corrupt:
+                clip.ending = "the file ends in the middle of a frame"
+                continue
+            taken += 1
+            if packet.dts is not None:
+                first = packet.dts if first is None else first
+                length = packet.duration or 1
+                end = packet.dts + length
+            if not started and packet.is_keyframe:
+                started, clip.before_key = True, early
+                if early:
+                    stream.codec_context.flush_buffers()  # the decoder may still hold frames from before
+            early += not started
         try:
-            yield from packet.decode()
+            # At the end, frames that waited for their turn.
+            frames = stream.codec_context.decode(None) if packet is None else packet.decode()
         except av.error.FFmpegError:
             clip.lost_packets += 1
-    try:
-        yield from stream.codec_context.decode(None)  # frames that waited for their turn
-    except av.error.FFmpegError:
-        clip.lost_packets += 1
+            frames = []
+        for frame in frames:
+            if not started and frame.key_frame:
+                started, clip.before_key = True, dropped
+            dropped += not started
+            if started:
+                yield frame
+        if packet is None:
+            break
     # An AVI header also counts ticks without a frame, so it is compared with the time, and it may be off by one.
     reached = max(taken, (end - (first or 0)) // length)
     if stream.frames > reached + 1 and not clip.ending:
@@ -326,7 +420,7 @@ def _frames(
 
 
 def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
-    from torchvision.io import ImageReadMode, decode_image, read_file
+    from torchvision.io import ImageReadMode, decode_image
 
     files = _numbered_jpegs(folder)
     index = frame_index(rule, len(files), frames)
@@ -334,9 +428,11 @@ def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
     images: list[torch.Tensor] = []
     for file in (files[i] for i in needed):
         try:
-            image = decode_image(read_file(str(file)), mode=ImageReadMode.RGB)  # (3, H, W)
-        except RuntimeError as error:
-            reason = re.split(r"[.:] ", re.sub(r"(?s).*\.cpp:\d+, ", "", str(error)))[0]
+            data = torch.from_numpy(np.fromfile(file, np.uint8))
+            image = decode_image(data, ImageReadMode.RGB, apply_exif_orientation=True)  # (3, H, W)
+        except (RuntimeError, OSError) as error:
+            said = str(error.strerror if isinstance(error, OSError) else error)
+            reason = re.split(r"[.:] ", re.sub(r"(?s).*\.cpp:\d+, ", "", said))[0]
             raise VideoError(
                 f"{file} cannot be read as a JPEG ({reason}): extract the frame again"
             ) from error
@@ -352,30 +448,45 @@ def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
 
 
 def _numbered_jpegs(folder: Path) -> list[Path]:
-    """The folder's JPEGs in the order of the numbers their names end in; other files and folders are passed over."""
-    numbered: dict[int, Path] = {}
+    """The clip's JPEGs in the order of the numbers their names end in; other files and folders are passed over."""
+    series: dict[str, dict[int, Path]] = {}
     for file in sorted(folder.iterdir()):
-        match = re.search(r"[0-9]+$", file.stem)
-        if (
-            not match
-            or file.name.startswith(".")
-            or file.suffix.lower() not in (".jpg", ".jpeg")
-            or file.is_dir()
-        ):
+        match = re.fullmatch(r"(.*?)([0-9]+)\.jpe?g", file.name, re.IGNORECASE | re.DOTALL)
+        if not match or file.name.startswith(".") or os.path.isdir(file):
             continue
-        number = int(match[0])
+        if not os.path.isfile(file):  # to open a pipe would wait for ever
+            raise VideoError(
+                f"{file} is a pipe, a device or a broken link and no picture: extract the frame again"
+            )
+        numbered, number = series.setdefault(match[1].lower(), {}), int(match[2])
         if number in numbered:
             raise VideoError(
-                f"{folder} holds two pictures of frame {number}, {numbered[number].name} and {file.name}: remove one"
+                f"{folder} holds two pictures of frame {number}, {numbered[number].name} and {file.name}: "
+                "extract the clip's frames again, into an empty folder"
             )
         numbered[number] = file
-    if not numbered:
+    if not series:
         raise VideoError(
             f"{folder} holds no JPEG frames (frame000001.jpg, ...): extract the clip's frames again"
         )
+    numbered = _series_of_frames(folder, series)
     start = min(1, min(numbered))
     numbers = range(start, start + len(numbered))
     for number in numbers:
         if number not in numbered:
             raise VideoError(f"{folder} lacks frame {number}: extract the clip's frames again")
     return [numbered[number] for number in numbers]
+
+
+def _series_of_frames(folder: Path, series: dict[str, dict[int, Path]]) -> dict[int, Path]:
+    """Of several series in one folder, as tools for optical flow write them, the pictures: img_*, image_* or frame_*."""
+    if len(series) == 1:
+        return next(iter(series.values()))
+    pictures = [found for name, found in series.items() if name.strip("_- .") in ("img", "image", "frame")]
+    if len(pictures) == 1:
+        return pictures[0]
+    names = ", ".join(next(iter(found.values())).name for found in list(series.values())[:4])
+    raise VideoError(
+        f"{folder} holds {len(series)} series of JPEGs ({names}{', ...' if len(series) > 4 else ''}): call the one "
+        "with the clip's frames img_00001.jpg, ..."
+    )

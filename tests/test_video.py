@@ -1,5 +1,6 @@
 """Frames of clips: exact indices and order, early stop, short clips, and every kind of damage."""
 
+import math
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from small import HEIGHT, WIDTH, picture, write_clip
 from torchvision.io import write_jpeg
 
@@ -209,6 +211,183 @@ def test_suffixes_are_those_of_ffmpeg():
     assert video.SUFFIXES - {f".{name}" for name in known} == {f".{name}" for name in ours.split()}
 
 
+# --- upright ----------------------------------------------------------------------------------------------------
+
+# EXIF orientation: how to turn the stored picture upright, and the display matrix that says the same: (a, b, c, d)
+# sends the pixel in column p and row q to column ap + cq and row bp + dq.
+ORIENTATIONS = {
+    1: (lambda stored: stored, (1, 0, 0, 1)),
+    2: (np.fliplr, (-1, 0, 0, 1)),
+    3: (lambda stored: np.rot90(stored, 2), (-1, 0, 0, -1)),
+    4: (np.flipud, (1, 0, 0, -1)),
+    5: (lambda stored: stored.swapaxes(0, 1), (0, 1, 1, 0)),
+    6: (lambda stored: np.rot90(stored, -1), (0, 1, -1, 0)),
+    7: (lambda stored: np.rot90(stored, 2).swapaxes(0, 1), (0, -1, -1, 0)),
+    8: (np.rot90, (0, -1, 1, 0)),
+}
+STORED = np.kron([[40, 90], [150, 220]], np.ones((32, 48)))[..., None].repeat(3, -1).astype(np.uint8)
+
+
+def write_turned(path: Path, matrix: tuple[float, ...], *frames: np.ndarray) -> Path:
+    """A film in MP4 whose head has this display matrix (a, b, c, d)."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 2_000_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (round(65536 * value) for value in matrix)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_videos_and_jpegs_come_upright(tmp_path, orientation):
+    turn, matrix = ORIENTATIONS[orientation]
+    upright = turn(STORED).astype(int)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(STORED).save(tmp_path / "frame1.jpg", exif=exif, quality=95)
+    film = write_turned(tmp_path / "film.mp4", matrix, STORED, 255 - STORED, STORED)
+    for rule in video.RULES:
+        got = read_frames(film, 3, rule).images.permute(0, 2, 3, 1).numpy()
+        assert got.shape == (3, *upright.shape)
+        assert abs(got - np.stack([upright, 255 - upright, upright])).mean() < 4
+    got = read_frames(tmp_path, 1).images.permute(0, 2, 3, 1).numpy()
+    assert got.shape == (1, *upright.shape)
+    assert abs(got[0] - upright).mean() < 4
+
+
+def test_a_tilted_film_is_turned_to_the_nearest_quarter(tmp_path):
+    for angle, orientation in ((30, 1), (60, 6), (100, 6), (170, 3), (-80, 8)):
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        film = write_turned(tmp_path / "film.mp4", (cos, sin, -sin, cos), STORED)
+        upright = ORIENTATIONS[orientation][0](STORED)
+        assert read_frames(film, 1).images.shape == (1, 3, *upright.shape[:2])
+        assert abs(read_frames(film, 1).images[0, 0].numpy() - upright[..., 0].astype(int)).mean() < 4
+
+
+def test_side_data_that_pyav_does_not_know_leaves_the_rotation(tmp_path):
+    class Frame:
+        rotation = -90
+
+        @property
+        def side_data(self):
+            raise ValueError("33 is not a valid Type")
+
+    with av.open(str(write_turned(tmp_path / "film.mp4", (0, 1, -1, 0), STORED))) as container:
+        frame = next(container.decode(video=0))
+    assert frame.rotation == Frame.rotation
+    assert video._turns(Frame()) == video._turns(frame) == (True, 1, -1)
+
+
+# --- the film and not its cover -----------------------------------------------------------------------------------
+
+
+def write_with_picture(path: Path, count: int, *, attached: bool) -> Path:
+    """A green picture, as the cover or as a stream of one frame, and then a film of `count` numbered frames."""
+    with av.open(str(path), "w") as container:
+        green = container.add_stream("mjpeg", rate=25)
+        green.width, green.height, green.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        if attached:
+            green.disposition = av.stream.Disposition.attached_pic.value
+        film = container.add_stream("mpeg4", rate=25)
+        film.width, film.height, film.pix_fmt, film.bit_rate = WIDTH, HEIGHT, "yuv420p", 2_000_000
+        cover = np.full((HEIGHT, WIDTH, 3), (0, 200, 0), np.uint8)
+        for stream, pictures in ((green, [cover]), (film, map(picture, range(count)))):
+            for image in pictures:
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode(None))
+    return path
+
+
+def boxes(data: bytes) -> list[bytes]:
+    """The boxes of an MP4 file, or of what is in one of them."""
+    found = []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["cover", "cover first", "one frame"])
+def test_the_film_and_not_a_picture_beside_it(tmp_path, kind):
+    path = write_with_picture(tmp_path / "film.mp4", 12, attached=kind != "one frame")
+    if kind == "cover first":  # the box with the cover is moved before the track: its stream has the number 0
+        *others, moov = boxes(path.read_bytes())
+        assert moov[4:8] == b"moov"
+        parts = sorted(boxes(moov[8:]), key=lambda box: box[4:8] != b"udta")
+        path.write_bytes(b"".join([*others, moov[:8], *parts]))
+    with av.open(str(path)) as container:
+        names = [stream.codec_context.name for stream in container.streams.video]
+    assert names == (["mpeg4", "mjpeg"] if kind == "cover" else ["mjpeg", "mpeg4"])
+    for rule in video.RULES:
+        got = read_frames(path, 12, rule)
+        assert numbers(got.images) == list(range(12))
+        assert got.problem is None
+
+
+def test_a_cover_alone_is_no_film(tmp_path):
+    path = write_with_picture(tmp_path / "film.mp4", 0, attached=True)
+    with pytest.raises(VideoError, match=r"film\.mp4 holds a picture and no film: replace it"):
+        read_frames(path)
+
+
+# --- what comes before the first key frame ------------------------------------------------------------------------
+
+
+def write_tail(path: Path, first: int, end: int, codec: str, *, flagged: bool = True) -> Path:
+    """Packets `first` to `end` of a clip with a key frame every 12 frames; without `flagged` none is called one."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.bit_rate = 2_000_000
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 12, 0
+        stream.codec_context.flags |= av.codec.context.Flags.global_header
+        frames = [av.VideoFrame.from_ndarray(picture(i), format="rgb24") for i in range(end)]
+        packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+        for packet in packets[first:]:
+            packet.is_keyframe = packet.is_keyframe and flagged
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("mkv", "mpeg4"), ("mkv", "libx264")])
+def test_frames_before_the_first_key_frame_are_left_out(tmp_path, suffix, codec, flagged):
+    path = write_tail(tmp_path / f"tail.{suffix}", 5, 40, codec, flagged=flagged)
+    what = "its first 7 frames cannot be decoded without the key frame before and were left out"
+    for rule, frames, wanted in (
+        ("first", 4, [12, 13, 14, 15]),
+        ("uniform", 4, [15, 22, 29, 36]),
+        ("all", None, [*range(12, 40)]),
+    ):
+        got = read_frames(path, frames, rule)
+        assert numbers(got.images) == wanted
+        assert (got.index + 12).tolist() == wanted
+        if flagged or codec == "mpeg4":  # what the file does not tell, an H.264 decoder keeps to itself
+            assert got.problem.startswith(f"tail.{suffix}: {what}")
+
+
+def test_one_frame_before_the_first_key_frame(tmp_path):
+    got = read_frames(write_tail(tmp_path / "tail.mkv", 11, 30, "mpeg4"), 4)
+    assert got.problem == (
+        "tail.mkv: its first frame cannot be decoded without the key frame before and was left out"
+    )
+
+
+def test_clip_without_a_key_frame(tmp_path):
+    path = write_tail(tmp_path / "tail.avi", 3, 11, "mpeg4")
+    for rule in video.RULES:
+        with pytest.raises(VideoError, match=r"tail\.avi gives no intact frame: replace it"):
+            read_frames(path, 4, rule)
+
+
 # --- files that give nothing: one sentence each ---------------------------------------------------------------
 
 
@@ -239,6 +418,78 @@ def test_unusable_files(tmp_path, clip, capfd):
 def test_sound_without_video(sound_only):
     with pytest.raises(VideoError, match=r"sound\.avi holds no video stream: replace it"):
         read_frames(sound_only)
+
+
+def test_pictures_texts_sound_and_lists_called_avi(tmp_path, clip):
+    (tmp_path / "clip.avi").write_bytes(clip.read_bytes())
+    for format in ("jpeg", "png", "bmp", "webp", "tiff", "avif"):
+        Image.fromarray(picture(3)).save(tmp_path / f"{format}.avi", format=format)
+    texts = {
+        "concat": "ffconcat version 1.0\nfile clip.avi\n",
+        "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nclip.avi\n#EXT-X-ENDLIST\n",
+        "subtitles": "1\n00:00:00,000 --> 00:00:02,000\nclip.avi\n\n",
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=clip\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.avi").write_text(text, encoding="utf-8")
+    (tmp_path / "terminal.txt").write_text("These are not the frames you look for.\n" * 99, encoding="utf-8")
+    (tmp_path / "sound.avi").write_bytes(b"RIFF\x24\x10\0\0WAVEfmt \x10\0\0\0\1\0\1\0" + bytes(4120))
+    files = sorted(set(tmp_path.iterdir()) - {tmp_path / "clip.avi"})
+    assert len(files) == 12
+    for path in files:
+        for rule in video.RULES:
+            with pytest.raises(
+                VideoError, match=rf"{path.name} (is not a video|holds a picture and no film).*: replace it"
+            ):
+                read_frames(path, 4, rule)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_pipes_devices_and_links_to_themselves_are_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.avi")
+    os.symlink("loop.avi", tmp_path / "loop.avi")
+    os.symlink("nothing.avi", tmp_path / "broken.avi")
+    messages = {
+        tmp_path / "pipe.avi": r"pipe\.avi is a pipe, a socket or a device and no video file",
+        Path("/dev/zero"): r"/dev/zero is a pipe, a socket or a device and no video file",
+        tmp_path / "loop.avi": r"loop\.avi is a link that leads back to itself",
+        tmp_path / "broken.avi": r"There is no video file or frame folder at .*broken\.avi",
+        tmp_path / ("x" * 300): r"xxx cannot be read \(File name too long\): check the path",
+    }
+    for path, message in messages.items():
+        with pytest.raises(VideoError, match=message):
+            read_frames(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_folder_with_a_pipe_among_its_frames(folder):
+    for make in (os.mkfifo, lambda path: os.symlink(path.name, path)):
+        (folder / "frame000003.jpg").unlink()
+        make(folder / "frame000003.jpg")
+        with pytest.raises(
+            VideoError, match=r"frame000003\.jpg is a pipe, a device or a broken link and no picture"
+        ):
+            read_frames(folder, 8)
+
+
+def test_names_that_are_not_utf8(tmp_path, clip):
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        (tmp_path / name).mkdir()
+    except OSError:
+        pytest.skip("this disk takes only names in UTF-8")
+    write_jpeg(torch.zeros(3, 48, 72, dtype=torch.uint8), str(tmp_path / "plain.jpg"))
+    (tmp_path / "plain.jpg").rename(tmp_path / name / f"{name}_1.jpg")
+    assert read_frames(tmp_path / name, 1).images.shape == (1, 3, 48, 72)
+    film = tmp_path / f"{name}.avi"
+    film.write_bytes(clip.read_bytes()[:-2000])
+    assert read_frames(film, 60).problem.startswith(r"caf\udce9.avi: the file ends")
+    film.write_bytes(b"no film")
+    (tmp_path / name / f"{name}_1.jpg").write_bytes(b"no picture")
+    for path in (film, tmp_path / name):
+        with pytest.raises(VideoError) as error:
+            read_frames(path)
+        assert r"caf\udce9" in str(error.value).encode("utf-8").decode()
 
 
 def test_file_without_read_permission(tmp_path, clip, monkeypatch):
@@ -481,11 +732,34 @@ def test_folder_with_gaps(folder):
 
 
 def test_folder_with_two_files_of_one_number(folder):
-    (folder / "flow000003.jpg").write_bytes(b"x")
+    (folder / "Frame3.jpg").write_bytes(b"x")
     with pytest.raises(
-        VideoError, match=r"two pictures of frame 3, flow000003\.jpg and frame000003\.jpg: remove one"
+        VideoError,
+        match=r"two pictures of frame 3, Frame3\.jpg and frame000003\.jpg: extract the clip's frames again",
     ):
         read_frames(folder, 5)
+
+
+@pytest.mark.parametrize("name", ["frame", "img_", "IMG-", "image"])
+def test_folder_with_optical_flow(folder, name):
+    for file in sorted(folder.glob("frame*.jpg")):
+        file.rename(folder / file.name.replace("frame", name))
+    for number in range(1, 30):
+        for flow in ("flow_x_", "flow_y_"):
+            (folder / f"{flow}{number:05d}.jpg").write_bytes(b"x")
+    (folder / f"{name}000031.jpg").rmdir()
+    assert numbers(read_frames(folder, None, "all").images) == list(range(30))
+
+
+def test_folder_with_several_series_and_none_of_frames(tmp_path):
+    for name in "vuflow":
+        (tmp_path / f"{name}_1.jpg").write_bytes(b"x")
+    with pytest.raises(
+        VideoError,
+        match=r"holds 6 series of JPEGs \(f_1\.jpg, l_1\.jpg, o_1\.jpg, u_1\.jpg, \.\.\.\): call the one with the "
+        r"clip's frames img_00001\.jpg, \.\.\.$",
+    ):
+        read_frames(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", None])

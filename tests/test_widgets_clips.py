@@ -327,13 +327,13 @@ def files(tmp_path_factory, clips, sound_only):
 
 
 BAD = {
-    "notes.txt": "notes.txt is a text file and not a video",
+    "notes.txt": "notes.txt is not a video that can be decoded (it may be a picture, sound, a text",
     "renamed.avi": "renamed.avi is not a video that can be decoded",
     "empty.mp4": "empty.mp4 is empty (0 bytes)",
     "header.avi": "header.avi is not a video that can be decoded",
     "sound.avi": "sound.avi holds no video stream",
     "one.avi": "one.avi has a single frame: a movement needs at least two",
-    "photo.png": "photo.png is a single picture",
+    "photo.png": "photo.png is not a video that can be decoded (it may be a picture",
     "folder": "folder is a folder: give the path of one video file",
     "missing.avi": "There is no video file or frame folder at",
 }

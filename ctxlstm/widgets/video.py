@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import ipywidgets
 import numpy as np
 import torch
@@ -83,7 +82,6 @@ def _watch(path: Path, name: str, predict: Predict) -> Seen:
     try:
         if path.is_dir():
             raise VideoError(f"{name} is a folder: give the path of one video file")
-        _refuse_text_and_pictures(path, name)
         clip = see(path, getattr(predict, "frames", FRAMES), predict)
     except VideoError as error:
         raise VideoError(_named(str(error), path, name)) from error
@@ -100,21 +98,6 @@ def _short(name: str) -> str:
     """A file's name without its folders, which may be of another system than this, cut to a line's length."""
     name = re.split(r"[/\\]", name)[-1]
     return name if len(name) <= 60 else f"{name[:40]}...{name[-16:]}"
-
-
-def _refuse_text_and_pictures(path: Path, name: str) -> None:
-    """FFmpeg would draw a text file as a film of a terminal, and take a photo for a film of one frame."""
-    if not path.is_file():  # a pipe would never open
-        return
-    try:
-        with av.logging.Capture(), av.open(f"file:{path}") as container:
-            kind = container.format.name
-    except (av.error.FFmpegError, OSError):
-        return  # `read_frames` says what is wrong
-    if kind == "tty":
-        raise VideoError(f"{name} is a text file and not a video: give a film, such as .mp4 or .avi")
-    if kind == "image2" or kind.endswith("_pipe"):
-        raise VideoError(f"{name} is a single picture: a movement needs several frames, so give a film")
 
 
 def _named(message: str, path: Path, name: str) -> str:
