@@ -3,8 +3,8 @@
 Weights, optimizer, history and seconds lie in one safetensors file with a checksum. It is written aside and renamed.
 """
 
+import hashlib
 import json
-import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -29,19 +29,20 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
     metadata = {"identity": json.dumps(identity), "rows": json.dumps(rows), "seconds": json.dumps(seconds)}
-    metadata["checksum"] = _checksum(tensors)
+    metadata["sha256"] = _checksum(tensors, metadata)
     with written(path) as part:
         save_file(tensors, part, metadata)
     with written(path.with_name("history.csv")) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 over all tensors: a file that was damaged on disk must not be trained on."""
-    value = 0
+def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over all that the file says: a file that was damaged on disk must not be trained on."""
+    said = [(key, str(tensors[key].dtype), list(tensors[key].shape)) for key in sorted(tensors)]
+    value = hashlib.sha256(json.dumps([said, sorted(metadata.items())]).encode())
     for key in sorted(tensors):
-        value = zlib.crc32(tensors[key].detach().cpu().numpy().tobytes(), value)
-    return f"{value:08x}"
+        value.update(tensors[key].detach().cpu().numpy().tobytes())
+    return value.hexdigest()
 
 
 def resume(
@@ -60,7 +61,7 @@ def resume(
             # Copies: a tensor mapped onto the file would forbid Windows to replace it.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
-        if metadata["checksum"] != _checksum(tensors):
+        if metadata.pop("sha256") != _checksum(tensors, metadata):
             raise ValueError("its checksum does not fit, it was damaged")
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
