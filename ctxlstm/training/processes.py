@@ -9,14 +9,17 @@ little more than one of a larger.
 
 import os
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator, PartialState
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ctxlstm.features.reader import Stored
 from ctxlstm.training import loop
+
+if TYPE_CHECKING:  # slow to import, and needed by launched processes only
+    from accelerate import PartialState
 
 # What every launcher sets for torch.distributed. Some of them alone, left over in a shell, start nothing.
 GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -33,7 +36,7 @@ def is_main_process() -> bool:
     return count() == 1 or distributed.get_rank() == 0
 
 
-def join(cpu: bool) -> PartialState | None:
+def join(cpu: bool) -> "PartialState | None":
     """Join the process group of the launcher that started this process; None where none did.
 
     From then on every training of this process is shared. Nothing else joins, so that a program that a launched one
@@ -41,6 +44,8 @@ def join(cpu: bool) -> PartialState | None:
     """
     if not all(name in os.environ for name in GROUP):
         return None
+    from accelerate import PartialState
+
     return PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=PATIENCE)
 
 
@@ -79,6 +84,8 @@ class Together(Alone):
     """One of several processes on one training; the methods are those of `Alone`."""
 
     def __init__(self, cpu: bool) -> None:
+        from accelerate import Accelerator
+
         # The precision of products is the loop's affair: Accelerate's own would hold for all trainings of the process.
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="no")
         self.device = self.accelerator.device
