@@ -5,33 +5,33 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import scaling
+from benchmarks import scaling, stages
 from benchmarks.scaling import (
     BATCH,
     GPU_MACHINE,
+    STORE,
     Costs,
     Data,
     epoch,
     extraction,
     feature_bytes,
-    fit,
     slowest,
     store_limits_from,
     sum_bytes,
 )
+from benchmarks.stages import fit
 
 COSTS = Costs(open=0.001, decode=1e-4, convert=1e-4, resize=1e-4)
 DATA = Data("some", 800_000, 28, 320 * 240, 1, 1e6)
 HEAD = 10_000_000  # parameters
-STORE = 1e10
 
 
-def extract(count, machine=GPU_MACHINE, data=DATA, store=STORE):
-    return extraction(machine, data, "resnet50", COSTS, count, store)
+def extract(count, machine=GPU_MACHINE, data=DATA):
+    return extraction(machine, data, "resnet50", COSTS, count)
 
 
-def train(count, machine=GPU_MACHINE, data=DATA, store=STORE):
-    return epoch(machine, data, "context_lstm", HEAD, count, store)
+def train(count, machine=GPU_MACHINE, data=DATA):
+    return epoch(machine, data, "context_lstm", HEAD, count)
 
 
 def test_fit_recovers_known_costs_and_gives_none_below_zero():
@@ -71,14 +71,14 @@ def test_the_bottleneck_of_extraction_moves_from_computing_to_the_store():
     whole_clips = DATA._replace(decoded=1000)
     assert slowest(extract(1, data=whole_clips))[0] == "cores"
     assert slowest(extract(1, GPU_MACHINE._replace(network=1e6)))[0] == "network"
-    limit = store_limits_from(GPU_MACHINE, DATA, "resnet50", COSTS, STORE)
+    limit = store_limits_from(GPU_MACHINE, DATA, "resnet50", COSTS)
     assert 2 < limit < 1000
     assert slowest(extract(limit))[0] == "store"
     assert slowest(extract(limit - 1))[0] != "store"
     assert slowest(extract(10 * limit))[1] == slowest(extract(limit))[1]  # more machines only wait
 
 
-def test_the_bottleneck_of_training_moves_with_machines_and_memory():
+def test_the_bottleneck_of_training_moves_with_machines_and_memory(monkeypatch):
     steps, share = DATA.clips / BATCH, DATA.clips * feature_bytes()
     assert train(1)["disk"] == pytest.approx(share / GPU_MACHINE.disk_speed)  # 92 GB, more than its memory
     assert train(1)["network"] == train(1)["store"] == 0
@@ -94,7 +94,8 @@ def test_the_bottleneck_of_training_moves_with_machines_and_memory():
     assert train(10, small)["store"] == 0
     assert train(10, small)["disk"] == pytest.approx(share / 10 / small.disk_speed)
     assert train(100, small)["disk"] == 0
-    assert slowest(train(1, small, store=1e8))[0] == "store"
+    monkeypatch.setattr(scaling, "STORE", 1e8)
+    assert slowest(train(1, small))[0] == "store"
 
 
 def test_an_epoch_is_at_least_one_step():
@@ -103,7 +104,7 @@ def test_an_epoch_is_at_least_one_step():
 
 
 def test_everything_is_measured_and_predicted_at_small_size():
-    rows, raw = scaling.measure(small=True)
+    rows, raw = stages.measure(small=True)
     assert [row.work.rsplit(", ", 1)[1] for row in rows] == ["8 clips", "32 clips"]
     assert all(row.ours > 0 and row.reference > 0 for row in rows)
     for name, stage in raw["stages"].items():
