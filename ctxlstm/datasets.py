@@ -99,7 +99,7 @@ def split(
     """`ucf101.split`, and for own clips (groups as text) what it says there, but:
 
     - "grouped": of every class the first groups in one random order of all groups, the nearest whole number to a
-      quarter, so that a group is on the same side in all classes.
+      quarter of its groups, so that a group is on the same side in all classes and every class is tested.
     - "official": HMDB51's split `fold` by the files `<class>_test_split<fold>.txt` in the folder `lists`: lines of a
       video's name and 1 (train), 2 (test) or 0 (neither).
 
@@ -131,7 +131,10 @@ def split(
 def validation(
     clips: pd.DataFrame, split: Split, *, share: float = 0.1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`ucf101.validation`; of own clips whole groups too, or single clips where groups are not known."""
+    """`ucf101.validation`; of own clips whole groups too, or single clips where groups are not known.
+
+    Groups that are in many classes are drawn for most of them at once, so a class may have none that validates.
+    """
     if _numbered(clips) or not 0 < share < 1:
         return ucf101.validation(clips, split, share=share, seed=seed)
     train = clips.iloc[split.train]
@@ -140,7 +143,8 @@ def validation(
         return min(max(1, round(share * groups)), groups - 1)
 
     groups = train["group"] if groups_known(train) else train["name"]
-    validates = _drawn(train, groups, "validation", seed, how_many)
+    # Whoever is in all classes would be drawn for the one class that lacks another: half of the clips could go.
+    validates = _drawn(train, groups, "validation", seed, how_many, least=0.5)
     return split.train[~validates], split.train[validates]
 
 
@@ -281,21 +285,36 @@ def _quarter(label: str, groups: int) -> int:
 
 
 def _drawn(
-    clips: pd.DataFrame, groups: pd.Series, purpose: str, seed: int, how_many: Callable[[str, int], int]
+    clips: pd.DataFrame,
+    groups: pd.Series,
+    purpose: str,
+    seed: int,
+    how_many: Callable[[str, int], int],
+    least: float = 0.0,
 ) -> np.ndarray:
-    """True for the clips of the groups drawn: of every class its first `how_many(label, number of its groups)`."""
-    rank = {group: hashlib.sha256(f"{purpose}/{seed}/{group}".encode()).digest() for group in groups.unique()}
-    classes = {
-        label: sorted(own.unique(), key=lambda group: rank[group])
-        for label, own in groups.groupby(clips["label"])
-    }
-    drawn = {group for label, own in classes.items() for group in own[: how_many(str(label), len(own))]}
-    for own in classes.values():
-        if drawn.issuperset(
+    """True for the clips of the groups drawn, one after the other in a random order.
+
+    A group is drawn if a share of at least `least` of its clips, and at least one, is of classes that have fewer than
+    `how_many(label, number of its groups)` groups so far.
+    """
+    table = pd.crosstab(groups, clips["label"])
+    counts = table.to_numpy()  # (groups, classes): clips
+    needed = np.array([how_many(str(name), n) for name, n in zip(table, (counts > 0).sum(0), strict=True)])
+    keys = [hashlib.sha256(f"{purpose}/{seed}/{group}".encode()).digest() for group in table.index]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    drawn = np.zeros(len(counts), dtype=bool)
+    for row in order:
+        wanted = counts[row, needed > 0].sum()
+        if wanted and wanted >= least * counts[row].sum():
+            drawn[row] = True
+            needed -= counts[row] > 0
+    for column in counts.T:
+        own = [row for row in order if column[row]]
+        if drawn[
             own
-        ):  # other classes have drawn its last ones, too: it must keep something to train on
-            drawn.discard(own[-1])
-    return groups.isin(drawn).to_numpy()
+        ].all():  # other classes have drawn its last ones, too: it must keep something to train on
+            drawn[own[-1]] = False
+    return groups.isin(table.index[drawn]).to_numpy()
 
 
 def _official(clips: pd.DataFrame, fold: int, lists: str | os.PathLike | None) -> np.ndarray:

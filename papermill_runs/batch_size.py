@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
-root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+root: str = ""  # folder with the clips; stickfigures: where to render (default: the user's cache)
 lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)

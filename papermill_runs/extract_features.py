@@ -28,7 +28,7 @@
 
 # %% tags=["parameters"]
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, ucf101_paper, ucf101_official, or a YAML file
-root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+root: str = ""  # folder with the clips; stickfigures: where to render (default: the user's cache)
 lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
@@ -53,13 +53,15 @@ import time
 
 from IPython.display import display
 
-from ctxlstm import features as feature_cache
-from ctxlstm import figures
+from ctxlstm import datasets, figures
 from ctxlstm.experiments import steps
+from ctxlstm.features import load
 
 clips = steps.clips(study)
+groups = datasets.count_groups(clips)
 by_class = clips.groupby("label").agg(clips=("name", "size"), groups=("group", "nunique"))
-print(f"{len(clips)} clips, {len(by_class)} classes, {by_class['groups'].sum()} groups")
+by_class = by_class if groups else by_class[["clips"]]
+print(f"{len(clips)} clips, {len(by_class)} classes, {groups or 'no known'} groups")
 by_class.describe().loc[["min", "mean", "max"]].round(1)
 
 # %% [markdown]
@@ -78,7 +80,7 @@ print(f"{time.monotonic() - start:.0f} s for {len(folders)} set(s) of features")
 
 # %%
 folder = next(iter(folders))
-features = feature_cache.load(folder)
+features = load(folder)
 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 print(f"x {tuple(features.x.shape)} = (N clips, T frames, D numbers a frame), {size / 1e6:.1f} MB on disk")
 print(f"digest {features.digest[:16]}, which every run record repeats")
@@ -99,4 +101,7 @@ display(features.damaged) if len(features.damaged) else print("no clip is damage
 # the video, and a split that tears siblings apart rewards it.
 
 # %%
-figures.siblings(features.x.float().mean(dim=1), features.clips)
+if groups:
+    display(figures.siblings(features.x.float().mean(dim=1), features.clips))
+else:
+    print("which clips are siblings cannot be told: give group_pattern or group_table")

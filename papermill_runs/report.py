@@ -20,7 +20,8 @@
 # `ablation.ipynb` and `batch_size.ipynb` wrote, as folders or packed, and a folder `cost` that `cost.ipynb` wrote.
 #
 # How to read it: *stick figures* are generated, and so are their numbers synthetic; *ucf101_subset* is four real
-# classes. Neither can confirm or refute a claim about the whole of UCF101. What would is named in the ledger.
+# classes; any other name is a data set of your own. None of them can confirm or refute a claim about the whole of
+# UCF101. What would is named in the ledger.
 
 # %% tags=["parameters"]
 results: str = ""  # folder with a folder of run records for each study (default: papermill_runs/results)
@@ -48,7 +49,7 @@ if packed.there(results_folder) or any(results_folder.glob("*/params.yaml")):
         f"{results} holds runs itself: give the folder above it, which has a folder for each study"
     )
 page = report.page.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
-SYNTHETIC = {"stickfigures": "synthetic", "ucf101": "real"}
+KINDS = {"stickfigures": "synthetic", "ucf101": "real"}
 
 # %% [markdown]
 # ## What there is
@@ -67,7 +68,7 @@ found = {name: studies.one_study(records) for name, records in found.items() if 
 costs = cost.records.load(results_folder / "cost") if (results_folder / "cost").is_dir() else pd.DataFrame()
 page.heading("Records")
 overview = pd.DataFrame(
-    {"study": name, "data": SYNTHETIC[records["dataset"].iloc[0]], "runs": len(records),
+    {"study": name, "data": KINDS.get(records["dataset"].iloc[0], "own clips"), "runs": len(records),
      "heads": records["model"].nunique(), "seeds": records["seed"].nunique(), "setting": studies.study(records),
      "code": ", ".join(sorted({versions["commit"] for versions in records["versions"]}))}
     for name, records in found.items()
@@ -188,8 +189,10 @@ def frames_of(records: pd.DataFrame):
     """A function that gives the frames of a clip by its name; None where there are none to show."""
     if records["dataset"].iloc[0] == "stickfigures":
         return lambda name: stickfigures.frames(*ucf101.parse(name))
-    paths = ucf101.index(root).set_index("name")["path"] if root else {}
-    return (lambda name: video.read_frames(paths[name], 12, "uniform").images) if root else None
+    if not root or records["dataset"].iloc[0] != "ucf101":
+        return None
+    paths = ucf101.index(root).set_index("name")["path"]
+    return lambda name: video.read_frames(paths[name], 12, "uniform").images
 
 
 # %%
@@ -199,7 +202,7 @@ for name, records in found.items():
         main = studies.of(studies.usual(records), studies.OURS, "paper")
         show = frames_of(records)
         if show is None or main.empty:
-            print(f"{name}: give root to see frames of {records['dataset'].iloc[0]}")
+            print(f"{name}: no frames here (UCF101's need root; those of your own clips are not shown)")
             continue
         figure = figures.examples(main.iloc[0], show)
         reading = "Predicted class and its probability; picked by rule."

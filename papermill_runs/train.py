@@ -23,7 +23,7 @@
 config: str = "smoke"  # smoke, stickfigures, ucf101_subset, _paper, _official, _finetune, or a YAML file
 model: str = "context_lstm"  # of ctxlstm.models.NAMES
 protocol: str = ""  # paper (random 3:1), grouped, official (default: the config's first)
-root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+root: str = ""  # folder with the clips; stickfigures: where to render (default: the user's cache)
 lists: str = ""  # folder with UCF101's official list files
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
@@ -38,16 +38,19 @@ run = Run.from_notebook(globals())
 # %%
 from IPython.display import display
 
-from ctxlstm import evaluation, figures, models, ucf101
-from ctxlstm import features as feature_cache
+from ctxlstm import datasets, evaluation, figures, models
 from ctxlstm.experiments import runs, steps
+from ctxlstm.features import align
 
 results_folder = runs.prepare(run.results)
 clips = steps.clips(run)
 split = steps.split(run, clips)
-leak = ucf101.leakage(clips, split)
+leak = datasets.leakage(clips, split)
 counts = f"{len(split.train)} clips to train on, {len(split.test)} to test"
-print(f"protocol {run.protocol}: {counts}, {leak.share:.1%} of them with a sibling")
+known = (
+    f"{leak.share:.1%} of them with a sibling" if datasets.groups_known(clips) else "siblings cannot be told"
+)
+print(f"protocol {run.protocol}: {counts}, {known}")
 
 # %% [markdown]
 # ## The head
@@ -68,7 +71,7 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 # from its checkpoint, which is written after every epoch, for large heads once a minute; a finished one is kept.
 
 # %%
-part = feature_cache.align(split, clips, features)
+part = align(split, clips, features)
 label = " ".join(filter(None, [run.model, models.variant(run.options), run.protocol]))
 report = steps.progress(label, run.epochs)
 folder = steps.train(run, features, part, results=results_folder, on_epoch=report)
@@ -78,7 +81,7 @@ record = runs.read(folder)
 # ## What came of it
 #
 # `last`: after the last epoch; `best`: of all epochs *on the test part*, as the paper reports it; `chosen`: at the
-# epoch that the validation part picks. Per cent; the interval counts groups, not clips.
+# epoch that the validation part picks. Per cent; the interval counts groups, not clips, where groups are known.
 
 # %%
 history, predictions = runs.history(folder), runs.predictions(folder)
@@ -87,7 +90,8 @@ names = {"last": "top1_last", "best": "top1_best", "chosen": "top1_validation_ch
 scores = {name: record[key] for name, key in names.items() if record[key] is not None}
 error, _ = evaluation.calibration(predictions)
 print({name: round(100 * value, 1) for name, value in scores.items()})
-print(f"95 % interval of the last: {100 * low:.0f} to {100 * high:.0f}")
+counted = "groups" if evaluation.groups_known(predictions) else "single clips: too narrow if some go together"
+print(f"95 % interval of the last: {100 * low:.0f} to {100 * high:.0f} ({counted})")
 print(f"mean negative log-likelihood {record['nll']:.3f} nats, expected calibration error {error:.3f}")
 
 # %% [markdown]

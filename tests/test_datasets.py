@@ -179,6 +179,16 @@ def test_a_class_keeps_a_group_to_train_on(tmp_path):
         datasets.split(one, "grouped")
 
 
+def test_people_who_are_in_most_classes_do_not_all_validate(tmp_path):
+    """On a random split every class lacks other people, and each would draw its own first one."""
+    clips = datasets.folder(people(tmp_path, actions=tuple("abcdefghij")), group_pattern=PERSON)
+    for seed in range(10):
+        split = datasets.split(clips, "paper", seed=seed)
+        fit, validation = datasets.validation(clips, split, share=0.1, seed=seed)
+        assert 0.03 < len(validation) / len(split.train) < 0.25
+        assert set(clips["group"].iloc[fit]).isdisjoint(clips["group"].iloc[validation])
+
+
 def test_siblings_of_own_clips_are_those_of_the_group_in_any_class(tmp_path):
     clips = datasets.folder(people(tmp_path, who=PEOPLE[:3]), group_pattern=PERSON)
     rows = {name: row for row, name in enumerate(clips["name"])}
