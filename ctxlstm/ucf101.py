@@ -2,7 +2,7 @@
 
 A UCF101 clip is named `v_<Class>_gNN_cNN`. The clips of a group were cut from one longer video, so they share
 the scene, the people and often the second; a split that spreads a group over both parts tests on near copies of
-what it trained on. Everything here is read from names: no video is opened, but where two clips have one name.
+what it trained on. Everything here is read from names: no video is opened, unless two clips have one name.
 """
 
 import codecs
@@ -187,11 +187,12 @@ def split(
       groups tests (6 of 25). The draw orders a class's groups by a hash of (seed, class, group), so a class is cut
       the same way whatever other classes are there. Uses `seed`.
     - "official": UCF101's own train/test list `fold` (1, 2 or 3), generated from the group numbers: groups 1-7,
-      8-14 or 15-21 test, all others train. `lists`, a folder with trainlist0N.txt and testlist0N.txt, is checked
-      against it by the clips' names.
+      8-14 or 15-21 test, all others train. `lists`, a folder with trainlist0N.txt and testlist0N.txt (UTF-8 or
+      UTF-16), is checked against it by the clips' names without case.
 
     Raises ValueError (unknown protocol, fold or seed; missing columns; no clips; a name twice; a class of one
-    group under "grouped"; an empty part; a list that says otherwise) and FileNotFoundError (missing list).
+    group under "grouped"; an empty part; a list that says otherwise or is no text), FileNotFoundError (missing list)
+    and PermissionError (a list that may not be read).
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
