@@ -15,7 +15,10 @@ import yaml
 from ctxlstm import evaluation
 from ctxlstm.experiments import packed, runs
 
-LABELS = ("None", "NA", "001", "1e5", "True", "nan", 'a "b", c', "Jonglieren mit Bällen")
+LABELS = (
+    *("None", "NA", "001", "1e5", "True", "nan", 'a "b", c', "Jonglieren mit Bällen"),
+    *("Ba\u0308lle", "🤾", " two  spaces ", "#1", "inf", "two\nlines"),
+)
 HEADS = ("context_lstm", "cnn_lstm")
 
 
@@ -98,6 +101,14 @@ def test_names_are_text_whatever_they_look_like(study):
         assert set(table["label"]) == set(LABELS)
         assert set(table["predicted"]) <= set(LABELS)
         assert runs.history(row)["validation_top1"].isna().tolist() == [True, False]
+
+
+def test_a_carriage_return_in_a_name_ends_no_line():
+    """To Python's csv module it needs no quotes."""
+    table = pd.DataFrame({"name": ["v_a\rb_g01_c01"], "label": ["a\rb"], "nll": [0.5]})
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    pd.testing.assert_frame_equal(packed.read_table(content), table, check_dtype=False)
+    assert packed.read_table(content, text=True)["label"].tolist() == ["a\rb"]
 
 
 def test_a_table_that_a_caller_changes_is_nobody_elses(study):

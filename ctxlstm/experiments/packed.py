@@ -80,11 +80,12 @@ def read_table(content: bytes, *, text: bool = False) -> pd.DataFrame:
     With `text` all columns are text, as they stand there.
     """
     if text:
-        return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
+        return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False, lineterminator="\n")
     columns = content[: content.index(b"\n")].decode().split(",")
     types = {name: _TEXT.get(name, int if name == "epoch" else float) for name in columns}
     empty = {name: ["", "nan"] for name, kind in types.items() if kind is float}
-    return pd.read_csv(BytesIO(content), dtype=types, keep_default_na=False, na_values=empty)
+    how = {"keep_default_na": False, "na_values": empty, "lineterminator": "\n"}  # a name may have a \r in it
+    return pd.read_csv(BytesIO(content), dtype=types, **how)
 
 
 def study(folder: Path) -> Study:
