@@ -58,7 +58,7 @@ bench: $(READY)  ## how fast and how large, as ratios, one table (TOPICS="decodi
 	$(BIN)/python -m benchmarks $(TOPICS)
 
 smoke: $(READY)  ## run every notebook once with its smallest setting
-	$(BIN)/python -m pytest tests/test_smoke.py tests/test_reproduce.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_smoke.py tests/test_reproduce.py
 
 test: lint  ## lint, unit and property tests, the main job, one chapter, one exercise sheet: 10 minutes at most
 	$(BIN)/python -m pytest -n auto -m "not slow and not alone"
@@ -66,7 +66,7 @@ test: lint  ## lint, unit and property tests, the main job, one chapter, one exe
 
 test-all: lint  ## every test: all chapters and exercises, web pages, killed processes, clusters, the browser
 	$(BIN)/python -m pytest -n auto -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m alone
 
 lab: $(READY)  ## open JupyterLab at the book's start page
 	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/book/00_start_here.ipynb

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # beside test_browser.py, so that the pages are built once
 
 ROOT = Path(__file__).parents[1]
 
