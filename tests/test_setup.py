@@ -1,9 +1,13 @@
 """The set-up files agree with each other."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +63,44 @@ def test_every_target_of_the_makefile_is_explained_by_make_help():
     explained = set(re.findall(r"^([a-z-]+):.*##", text, flags=re.M))
     assert phony == explained
     assert {"reproduce", "test", "lab"} <= explained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.11", "3.14"])
+@pytest.mark.parametrize(
+    ("platform", "macos", "requirements"),
+    [
+        ("x86_64-manylinux_2_28", "", "requirements.lock"),
+        ("aarch64-manylinux_2_28", "", "requirements.lock"),
+        ("aarch64-apple-darwin", "14.0", "requirements.lock"),
+        ("x86_64-pc-windows-msvc", "", "requirements.lock"),
+        (
+            "aarch64-apple-darwin",
+            "13.0",
+            "pyproject.toml",
+        ),  # the way that README names where the lock has no solution
+    ],
+)
+def test_every_machine_that_readme_names_gets_wheels_of_all_packages(
+    tmp_path, platform, macos, requirements, python
+):
+    extras = ["--all-extras"] if requirements == "pyproject.toml" else []
+    command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--target", str(tmp_path)]
+    command += ["--python-platform", platform, "--python-version", python, "-r", requirements, *extras]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--no-binary",
+        "efficientnet-lite-pytorch",
+    ]  # that one has no wheel: pure Python
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": macos},
+    )
+    if "No module named uv" in done.stderr or "Failed to fetch" in done.stderr:
+        pytest.skip("uv is not installed or does not reach a package index")
+    assert done.returncode == 0, done.stderr
+    assert " + torch==" in done.stderr, "a dry run plans to install"
