@@ -25,8 +25,8 @@
 # how many when no test clip shares its source video with a training clip?
 
 # %% tags=["parameters"]
-dataset: str = "stickfigures"  # stickfigures (generated) or ucf101
-root: str = ""  # ucf101: folder with the clips; stickfigures: where to render (default: the user's cache)
+dataset: str = "stickfigures"  # stickfigures (generated), ucf101, or folder (book/own_data.md)
+root: str = ""  # folder with the clips; stickfigures: where to render (default: the user's cache)
 groups: int = 25  # stickfigures: source videos a class (25 as in UCF101)
 lists: str = ""  # folder with UCF101's official list files, to check the official split against
 results: str = ""  # folder that gets the run folders (default: papermill_runs/out)
@@ -64,7 +64,7 @@ import time
 import pandas as pd
 from IPython.display import display
 
-from ctxlstm import evaluation, figures, stickfigures, ucf101, video
+from ctxlstm import datasets, evaluation, figures, stickfigures, video
 from ctxlstm.experiments import runs, steps, sweep
 from ctxlstm.experiments.settings import Study
 from ctxlstm.report import study_tables
@@ -82,9 +82,8 @@ started = time.monotonic()
 
 # %%
 clips = steps.clips(study)
-print(
-    f"{len(clips)} clips, {clips['label'].nunique()} classes, {clips.groupby(['label', 'group']).ngroups} groups"
-)
+groups_here = datasets.count_groups(clips)
+print(f"{len(clips)} clips, {clips['label'].nunique()} classes, {groups_here or 'no known'} groups")
 
 # %% [markdown]
 # The generated set holds pairs of classes that are one movement and its reverse. They consist of the same poses:
@@ -116,7 +115,7 @@ else:
 jobs = study.replace(folds=()).runs()  # one fold
 on = {run.protocol: run for run in reversed(jobs)}  # the first seed's run of each protocol
 splits = {protocol: steps.split(on[protocol], clips) for protocol in study.protocols}
-leaks = {protocol: ucf101.leakage(clips, split) for protocol, split in splits.items()}
+leaks = {protocol: datasets.leakage(clips, split) for protocol, split in splits.items()}
 pd.DataFrame(
     {
         protocol: {
@@ -244,7 +243,7 @@ for model in study.models:
         f"  {model}: "
         + ", ".join(f"{protocol} split {late[model, protocol]}" for protocol in study.protocols)
     )
-if "paper" in study.protocols and last != "paper":
+if "paper" in study.protocols and last != "paper" and groups_here:
     shares = records.groupby("protocol")["test_clips_with_sibling"].mean()
     means = records.pivot_table(index="model", columns="protocol", values="top1_late")
     falls = (100 * (means["paper"] - means[last])).sort_values()
