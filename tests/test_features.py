@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -350,6 +351,28 @@ def test_a_finished_cache_on_a_read_only_disk_is_read(own_clips, net, tmp_path, 
     chunk_files(out)[0].unlink()
     with pytest.raises(OSError, match=r"cannot be written to \(Read-only file system\)"):
         extract(own_clips, out, net)
+
+
+def test_thirty_students_read_one_finished_cache_at_once(own_clips, net, tmp_path, monkeypatch):
+    """On a read-only disk; nobody is refused, though a copied clip has another time than the cache knows."""
+    out = tmp_path / "c"
+    extract(own_clips, out, net)
+    digest = features.load(out).digest
+    os.utime(own_clips["path"][0], (1, 1))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    together = threading.Barrier(30)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def student(_) -> tuple[int, str]:
+        together.wait(60)
+        return extract(own_clips, out, net).kept, features.load(out).digest
+
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    with ThreadPoolExecutor(30) as room:
+        assert list(room.map(student, range(30))) == [(6, digest)] * 30
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_the_precision_is_in_the_key_only_where_it_is_not_the_usual(clips):
