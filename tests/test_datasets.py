@@ -354,9 +354,11 @@ def test_without_groups_records_and_report_say_that_they_cannot_be_told(filmed, 
 
 
 def test_another_rule_for_groups_is_another_cache_and_another_run(filmed, tmp_path):
-    """Else a run would be split by the groups of the first call."""
+    """Else two studies that group the same clips differently would take turns in one cache."""
     by_person = trained(tmp_path, filmed, group_pattern=PERSON)
+    caches = set((filmed.parent / "cache").iterdir())
     by_clip = trained(tmp_path, filmed, group_pattern=r"(\d)$")
+    assert len(set((filmed.parent / "cache").iterdir()) - caches) == 1
     assert by_person.name != by_clip.name
     assert set(runs.predictions(by_clip)["group"]) < {"1", "2"}
     digests = [runs.read(folder)["features_digest"] for folder in (by_person, by_clip)]
