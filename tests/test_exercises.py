@@ -1,10 +1,13 @@
 """Exercises: released from their solutions by nbgrader; solutions reach all points, untouched stubs none."""
 
+import copy
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 from book.tools import exercises, notebooks
@@ -103,19 +106,19 @@ assert double(5) == 10
 '''  # fmt: skip  # noqa: E501
 
 
-@pytest.fixture
-def small_course(tmp_path) -> Path:
-    source = tmp_path / "source" / "double" / "double.py"
+@pytest.fixture(scope="module")
+def small_course(tmp_path_factory) -> Path:
+    """A course of one small sheet, released."""
+    folder = tmp_path_factory.mktemp("course")
+    source = folder / "source" / "double" / "double.py"
     source.parent.mkdir(parents=True)
     source.write_text(EXERCISE, encoding="utf-8")
-    (tmp_path / "jupytext.toml").write_text(
-        (BOOK / "exercises" / "jupytext.toml").read_text(encoding="utf-8")
-    )
-    return tmp_path
+    shutil.copy(BOOK / "exercises" / "jupytext.toml", folder)
+    exercises.release(folder)
+    return folder
 
 
 def test_an_answer_made_for_the_visible_check_gets_no_points(small_course):
-    exercises.release(small_course)
     cheat = exercises.partly_solved("double", lambda grade_id: False, small_course)
     cheat.cells[1].source = "def double(x):\n    return 4"
     changed = exercises.partly_solved("double", lambda grade_id: False, small_course)
@@ -126,18 +129,96 @@ def test_an_answer_made_for_the_visible_check_gets_no_points(small_course):
 
 
 @pytest.mark.slow
+def test_a_class_is_graded_whatever_one_student_hands_in(small_course, tmp_path):
+    solved = exercises.partly_solved("double", lambda grade_id: True, small_course)
+
+    def changed(change) -> dict:
+        notebook = copy.deepcopy(solved)
+        change(notebook.cells)
+        return {"double": notebook}
+
+    def answering(line: str):
+        return lambda cells: cells[1].update(source=f"{line}\n{cells[1].source}")
+
+    broken = tmp_path / "broken.ipynb"
+    broken.write_text("PK\x03\x04", encoding="utf-8")
+    submissions = {
+        "exits": changed(answering("import os; os._exit(0)")),
+        "kills its grader": changed(answering("import os, psutil; psutil.Process(os.getppid()).kill()")),
+        "copied a test": changed(lambda cells: cells.append(copy.deepcopy(cells[2]))),
+        "copied an answer": changed(lambda cells: cells.append(copy.deepcopy(cells[1]))),
+        "handed in nothing": {},
+        "no file": {"double": tmp_path / "nowhere.ipynb"},
+        "no notebook": {"double": broken},
+        "another sheet": changed(lambda cells: [cell.metadata.pop("nbgrader", None) for cell in cells]),
+        "old": changed(lambda cells: cells[2].metadata["nbgrader"].update(schema_version=1)),
+        "deleted/the test": changed(lambda cells: cells.pop(2)),
+        "solved": {"double": solved},
+    }
+    table = exercises.grade(submissions, small_course).set_index("student")
+    assert table.pop("of").tolist() == [3] * len(submissions)
+    old = table.loc["old", "reason"]
+    assert old.startswith("nbgrader cannot grade it: ")
+    assert "Outdated schema version" in old
+    assert table["reason"].to_dict() == {
+        "exits": "the kernel died",
+        "kills its grader": "the grading process died",
+        "copied a test": "cell id 'CHECK' stands twice",
+        "copied an answer": "cell id 'SOLVE' stands twice",
+        "handed in nothing": "no submission",
+        "no file": "no submission",
+        "no notebook": "not a notebook",
+        "another sheet": "not this sheet: it has none of its cells",
+        "old": old,
+        "deleted/the test": "",
+        "solved": "",
+    }
+    graded = table[table["reason"] == ""]["points"]
+    assert graded.to_dict() == {"deleted/the test": 3, "solved": 3}, "a deleted test is put back"
+    assert table[table["reason"] != ""]["points"].isna().all(), "no points is not 0 points"
+
+
+def test_what_takes_too_long_is_ended_and_told(small_course):
+    solved = exercises.partly_solved("double", lambda grade_id: True, small_course)
+    table = exercises.grade({"slow": {"double": solved}}, small_course, limit=0.1)
+    assert table["reason"].tolist() == ["timed out after 0.1 s"]
+    with pytest.raises(ValueError, match="no exercises treble: choose from double"):
+        exercises.grade({"slow": {"treble": solved}}, small_course)
+
+
+def test_the_command_grades_the_folders_of_a_class(tmp_path, monkeypatch, capsys):
+    command = ["exercises", "grade", str(tmp_path), "06_lstm_gates"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        exercises.main()
+    assert (
+        "holds no student's folder: put each notebook into STUDENT/NAME/NAME.ipynb" in capsys.readouterr().err
+    )
+    (tmp_path / "ada").mkdir()
+    (tmp_path / ".DS_Store").mkdir()
+    seen = []
+    monkeypatch.setattr(
+        exercises, "grade", lambda *given, limit: seen.append(given) or pd.DataFrame({"points": [7]})
+    )
+    assert exercises.main() == 0
+    assert seen == [({"ada": {"06_lstm_gates": tmp_path / "ada/06_lstm_gates/06_lstm_gates.ipynb"}},)]
+    assert capsys.readouterr().out == "points\n7\n"
+
+
+@pytest.mark.slow
 def test_the_class_of_three_is_graded_to_a_table(small_course):
-    exercises.release(small_course)
     table = exercises.demo(["double"], small_course)
     assert table["student"].tolist() == ["ada", "ben", "eve"]
     assert table["points"].tolist() == [3, 3, 0]
 
 
-def test_an_exercise_that_cannot_be_graded_is_refused(small_course):
-    source = small_course / "source" / "double" / "double.py"
+def test_an_exercise_that_cannot_be_graded_is_refused(tmp_path):
+    source = tmp_path / "source" / "double" / "double.py"
+    source.parent.mkdir(parents=True)
+    shutil.copy(BOOK / "exercises" / "jupytext.toml", tmp_path)
     source.write_text(EXERCISE.replace("CHECK", "SOLVE"), encoding="utf-8")
     with pytest.raises(ValueError, match="'SOLVE' stands twice"):
-        exercises.release(small_course)
+        exercises.release(tmp_path)
     source.write_text("# %%\nx = 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no graded cell"):
-        exercises.release(small_course)
+        exercises.release(tmp_path)

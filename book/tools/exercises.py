@@ -1,30 +1,38 @@
 """The classroom: exercises released from their solutions, and graded, by nbgrader.
 
-    python -m book.tools.exercises release    make book/exercises/release from book/exercises/source
-    python -m book.tools.exercises demo       grade three made-up submissions, to a table
+    python -m book.tools.exercises release                 make book/exercises/release from book/exercises/source
+    python -m book.tools.exercises grade FOLDER NAME...    grade FOLDER/STUDENT/NAME/NAME.ipynb; prints a table as CSV
+    python -m book.tools.exercises demo [NAME...]          grade three made-up submissions, to a table
 
 `source/NAME/NAME.py` is written by hand, with solutions and hidden tests; its .ipynb and everything in `release/`
 are made from it. book/teachers.md says how to hand out, collect and grade.
 """
 
 import argparse
+import math
+import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 from nbformat import NotebookNode
 
 from book.tools import notebooks
 
 FOLDER = Path(__file__).parents[1] / "exercises"
-COLUMNS = ["student", "exercises", "points", "of"]
+COLUMNS = ["student", "exercises", "points", "of", "reason"]
+LIMIT = 300.0  # seconds for one student's sheet, the start of its process and kernel included
+STUDENT = "student"  # what nbgrader calls each of them: names of people need not be names of folders
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -36,13 +44,22 @@ def source(name: str, folder: Path = FOLDER) -> NotebookNode:
     """The notebook with solutions, made from its .py; ValueError where nbgrader could not grade it."""
     path = folder / "source" / name / f"{name}.py"
     notebook = notebooks.read(path)
-    marks = [cell.metadata["nbgrader"] for cell in notebook.cells if "nbgrader" in cell.metadata]
-    ids = [mark["grade_id"] for mark in marks]
-    if not any(mark["grade"] for mark in marks):
+    if not any(mark["grade"] for mark in _marks(notebook)):
         raise ValueError(f"{path} has no graded cell: give its test cells nbgrader metadata with points")
-    if twice := sorted({grade_id for grade_id in ids if ids.count(grade_id) > 1}):
+    if twice := _twice(notebook):
         raise ValueError(f"{path}: the grade_id {twice[0]!r} stands twice; each cell needs one of its own")
     return notebook
+
+
+def _marks(notebook: NotebookNode) -> list[dict]:
+    """What nbgrader knows about the cells that it knows."""
+    marks = [cell.metadata.get("nbgrader") for cell in notebook.cells]
+    return [mark for mark in marks if isinstance(mark, dict) and "grade_id" in mark]
+
+
+def _twice(notebook: NotebookNode) -> list[str]:
+    ids = [mark["grade_id"] for mark in _marks(notebook)]
+    return sorted({grade_id for grade_id in ids if ids.count(grade_id) > 1})
 
 
 def release(folder: Path = FOLDER) -> list[Path]:
@@ -61,25 +78,135 @@ def release(folder: Path = FOLDER) -> list[Path]:
     return [out / name / f"{name}.ipynb" for name in released]
 
 
-def grade(submissions: Mapping[str, Mapping[str, NotebookNode]], folder: Path = FOLDER) -> pd.DataFrame:
-    """Grade notebooks as a teacher would: {student: {name: notebook}} -> a row a student and notebook.
+def grade(
+    submissions: Mapping[str, Mapping[str, NotebookNode | Path]], folder: Path = FOLDER, limit: float = LIMIT
+) -> pd.DataFrame:
+    """Grade a class: {student: {name: notebook or its path}} -> one row per student and exercise notebook.
 
-    Columns student, exercises (the notebook's name), points, of (what can be reached). Graded is what the tests of
-    the source say, hidden ones included: changes of a student to the tests are undone.
+    Columns student, exercises (the notebook's name), points, of (what can be reached), reason. Graded is what the
+    tests of the source say, hidden ones included: what a student changed in the tests or deleted is undone. Each
+    notebook is graded in a process and a course folder of its own, so that none can stop the others or touch them.
+    One that cannot be graded has no points (NaN) and a reason: "no submission", "cell id 'x' stands twice", "the
+    kernel died" ...; where all is well the reason is empty. A name that one student handed in is expected of all.
+
+    Args:
+        submissions: each student's notebooks, or the files that should hold them.
+        folder: the folder with `source/`.
+        limit: seconds for one notebook; what takes longer is ended and told as a reason.
+
+    Raises:
+        ValueError: a name that is no exercise notebook.
     """
     wanted = sorted({name for handed_in in submissions.values() for name in handed_in})
+    if unknown := set(wanted) - set(names(folder)):
+        raise ValueError(_unknown(unknown, folder))
     rows = []
-    with tempfile.TemporaryDirectory() as course, _grader(Path(course)) as grader:
-        for name in wanted:
-            _released(grader, Path(course), name, source(name, folder))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        course, own = Path(scratch) / "course", Path(scratch) / "own"
+        with _grader(course) as grader:
+            for name in wanted:
+                _released(grader, course, name, source(name, folder))
         for student, handed_in in submissions.items():
-            for name, notebook in handed_in.items():
-                notebooks.write(notebook, Path(course) / "submitted" / student / name / f"{name}.ipynb")
-                _done(grader.autograde(name, student), f"grading {name} of {student}")
-                with grader.gradebook as book:
-                    result = book.find_submission(name, student)
-                    rows.append((student, name, result.score, result.max_score))
+            for name in wanted:
+                sheet, points = source(name, folder), math.nan
+                notebook, reason = _checked(handed_in.get(name), sheet)
+                if notebook is not None:
+                    shutil.copytree(course, own)
+                    notebooks.write(notebook, own / "submitted" / STUDENT / name / f"{name}.ipynb")
+                    points, reason = _autograded(own, name, limit)
+                    shutil.rmtree(own, ignore_errors=True)
+                of = sum(mark["points"] for mark in _marks(sheet) if mark["grade"])
+                rows.append((student, name, points, float(of), reason))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _unknown(unknown: Iterable[str], folder: Path = FOLDER) -> str:
+    return f"there are no exercises {', '.join(sorted(unknown))}: choose from {', '.join(names(folder))}"
+
+
+def _checked(handed_in: NotebookNode | Path | None, sheet: NotebookNode) -> tuple[NotebookNode | None, str]:
+    """The notebook if nbgrader can take it for `sheet`, else None and the reason."""
+    if handed_in is None or (isinstance(handed_in, Path) and not handed_in.is_file()):
+        return None, "no submission"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # what is missing or twice for Jupyter alone is mended while it is read
+            notebook = nbformat.read(handed_in, as_version=4) if isinstance(handed_in, Path) else handed_in
+            nbformat.validate(notebook)
+    except Exception:  # nbformat raises what Python happens to raise where JSON is something else
+        return None, "not a notebook"
+    if twice := _twice(notebook):
+        return None, f"cell id {twice[0]!r} stands twice"
+    expected = {mark["grade_id"] for mark in _marks(sheet)}
+    if not expected & {mark["grade_id"] for mark in _marks(notebook)}:
+        return None, "not this sheet: it has none of its cells"
+    return notebook, ""
+
+
+def _autograded(course: Path, name: str, limit: float) -> tuple[float, str]:
+    """Points and the reason why there are none, from a process of its own, which has `limit` seconds."""
+    spawn = multiprocessing.get_context("spawn")
+    answer, question = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_autograde, args=(course, name, question))
+    process.start()
+    question.close()  # else the end of the process would not be noticed
+    try:
+        return answer.recv() if answer.poll(limit) else (math.nan, f"timed out after {limit:g} s")
+    except EOFError:
+        return math.nan, "the grading process died"
+    finally:
+        _end(process.pid)
+        process.join()
+
+
+def _end(pid: int | None) -> None:
+    """Kill a process and what it has started: a kernel would go on with an endless loop."""
+    try:
+        process = psutil.Process(pid)
+        running = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    for each in running:
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            pass
+
+
+def _autograde(course: Path, name: str, question: Connection) -> None:
+    """Send points and reason of the notebook `name` that lies in `course`."""
+    with _grader(course) as grader:
+        result = grader.autograde(name, STUDENT)
+        if not result["success"]:
+            question.send((math.nan, _reason(f"{result.get('log', '')}\n{result.get('error', '')}")))
+            return
+        with grader.gradebook as book:
+            question.send((float(book.find_submission(name, STUDENT).score), ""))
+
+
+def _reason(log: str) -> str:
+    if "DeadKernelError" in log:
+        return "the kernel died"
+    raised = re.findall(
+        r"^ *((?!nbgrader\S*NbGraderException)[\w.]*(?:Error|Exception)\b.*)", log, flags=re.M
+    )
+    return f"nbgrader cannot grade it: {raised[0] if raised else 'it gives no reason'}"
+
+
+def collected(folder: Path, which: Iterable[str]) -> dict[str, dict[str, Path]]:
+    """Each student's notebooks as nbgrader keeps them, `folder/STUDENT/NAME/NAME.ipynb`, whether they are there or not.
+
+    Raises:
+        NotADirectoryError: `folder` holds no folder of a student.
+    """
+    students = sorted(path for path in folder.glob("*/") if not path.name.startswith("."))
+    if not students:
+        raise NotADirectoryError(
+            f"{folder} holds no student's folder: put each notebook into STUDENT/NAME/NAME.ipynb there"
+        )
+    return {path.name: {name: path / name / f"{name}.ipynb" for name in which} for path in students}
 
 
 def partly_solved(name: str, keep: Callable[[str], bool], folder: Path = FOLDER) -> NotebookNode:
@@ -131,6 +258,7 @@ def _grader(course: Path):
     config.Execute.extra_arguments = ["--log-level=ERROR"]  # of the kernels
     config.CourseDirectory.root = str(course)
     config.CourseDirectory.course_id = "context-lstm"
+    config.OverwriteCells.add_missing_cells = True  # a deleted test
     config.NbGrader.logfile = config.Exchange.root = ""
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
@@ -160,15 +288,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m book.tools.exercises", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("command", choices=["release", "demo"])
-    parser.add_argument("names", nargs="*", help="exercise notebooks (demo; default: all)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("release", help="make what is handed out")
+    grading = commands.add_parser("grade", help="grade a class; prints a table as CSV")
+    grading.add_argument("folder", type=Path, help="holds STUDENT/NAME/NAME.ipynb")
+    grading.add_argument("names", nargs="+", help="exercise notebooks")
+    grading.add_argument("--limit", type=float, default=LIMIT, help="seconds for one notebook")
+    demonstration = commands.add_parser("demo", help="grade a made-up class of three")
+    demonstration.add_argument("names", nargs="*", help="exercise notebooks (default: all)")
     arguments = parser.parse_args()
     if arguments.command == "release":
         for path in release():
             print(path.relative_to(FOLDER.parents[1]))
         return 0
     if unknown := set(arguments.names) - set(names()):
-        parser.error(f"there are no exercises {', '.join(sorted(unknown))}: choose from {', '.join(names())}")
+        parser.error(_unknown(unknown))
+    if arguments.command == "grade":
+        try:
+            submissions = collected(arguments.folder, arguments.names)
+        except NotADirectoryError as error:
+            parser.error(str(error))
+        grade(submissions, limit=arguments.limit).to_csv(sys.stdout, index=False)
+        return 0
     graded = demo(arguments.names or names())
     table = graded.pivot(index="exercises", columns="student", values="points")
     table["of"] = graded.groupby("exercises")["of"].first()
