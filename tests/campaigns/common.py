@@ -6,7 +6,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+# What the steps import when they need it: a forked process would import it each time, and be killed while it does.
+import av  # noqa: F401
 import torch
+import torchvision  # noqa: F401
+import zarr.codecs
+import zarr.storage  # noqa: F401
+import zarrs  # noqa: F401
 
 from ctxlstm import backbone, datasets, features, stickfigures, ucf101
 from ctxlstm.experiments import runs, steps
