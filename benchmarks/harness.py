@@ -7,7 +7,6 @@ in one process, and the ratio of each pair is taken. The table has medians: of b
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import platform
 import re
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
+from ctxlstm.cost.measured import fresh
 from ctxlstm.support.files import written
 
 RESULTS = Path(__file__).parent / "results"
@@ -164,22 +164,14 @@ def in_process(function: Callable, *args: Any) -> InProcess:
     Raises:
         RuntimeError: the process died, as it does when the system is out of memory.
     """
-    with ProcessPoolExecutor(1, mp_context=_fresh()) as process:
+    needed = ("ctxlstm.experiments.runs", "torchvision", "torch._dynamo")
+    with ProcessPoolExecutor(1, mp_context=fresh(*needed)) as process:
         try:
             return process.submit(_call, function, args).result()
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"the process of {function.__module__}.{function.__name__} died, perhaps for want of memory"
             ) from error
-
-
-def _fresh() -> multiprocessing.context.BaseContext:
-    """How to start a process that has nothing of this one's memory: anew, or forked from one that only imports."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctxlstm.experiments.runs", "torchvision", "torch._dynamo"])
-    return context
 
 
 def _call(function: Callable, args: tuple) -> InProcess:

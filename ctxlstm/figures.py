@@ -341,15 +341,13 @@ def film_strip(
     return figure
 
 
-def overview(
-    clips: Mapping[str, np.ndarray | torch.Tensor], table: pd.DataFrame, *, frames: int = 8
-) -> Figure:
+def overview(clips: Mapping[str, np.ndarray | torch.Tensor], table: pd.DataFrame) -> Figure:
     """A reproduction in one figure, 1,600 pixels wide as `save` writes it: film strips above, the leak picture below.
 
     `clips` maps a title to frames as in `film_strip`: a time-reversed pair, to show why order matters.
     `table` is that of `heads_by_protocol`.
     """
-    strips, width = film_strips(list(clips.values()), frames), 1600 / 150
+    strips, width = film_strips(list(clips.values()), frames=8), 1600 / 150
     heights = [
         _strips_height(strips, list(clips), width) + 0.4,
         1.9 + 0.42 * len(set(table.get("model", ()))),

@@ -110,7 +110,6 @@ def test_paper_size_in_full():
     assert predicted.cache_bytes == 13_320 * 28 * 2048 * 2
     fixed = predicted.weight_bytes + 12 * predicted.parameters + 94_245_032 + predicted.image_bytes
     assert predicted.online_bytes == fixed + 80 * cost.RESNET50_PEAK * 4
-    assert predicted.cached_bytes == predicted.head_bytes + predicted.cache_bytes
 
 
 def test_a_step_is_three_forward_passes_less_what_nobody_needs():

@@ -26,6 +26,7 @@ from ctxlstm import models
 from ctxlstm.models.layers import check_name, check_sizes
 
 WAYS = ("cached", "online")
+NEEDED = ("ctxlstm.cost.measured", "ctxlstm.models.online", "torch._dynamo")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def in_fresh_process(
     """
     check_name("way", way, WAYS)
     how = {"batch_size": batch_size, "steps": steps, "warmup": warmup, "device": device}
-    with ProcessPoolExecutor(1, mp_context=_fresh()) as process:
+    with ProcessPoolExecutor(1, mp_context=fresh(*NEEDED)) as process:
         try:
             threads = torch.get_num_threads()
             return process.submit(_by_name, name, options, way, frames, size, threads, how).result()
@@ -106,16 +107,16 @@ def _by_name(name: str, options: dict, way: str, frames: int, size: int, threads
     return measure(Online(random_resnet50(size).drift(), model), (frames, 3, size, size), **how)
 
 
-def _fresh() -> multiprocessing.context.BaseContext:
+def fresh(*needed: str) -> multiprocessing.context.BaseContext:
     """How to start a process that has nothing of this one's memory and may use the GPU, which a plain fork may not.
 
-    Windows starts Python anew. Elsewhere a server that has only imported what is needed is forked each time, which
-    saves ten seconds of imports a measurement.
+    Windows starts Python anew. Elsewhere a server that has only imported the modules `needed` is forked each time,
+    which saves ten seconds of imports a measurement.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctxlstm.cost.measured", "ctxlstm.models.online", "torch._dynamo"])
+    context.set_forkserver_preload([*needed])
     return context
 
 
@@ -134,7 +135,7 @@ def device_name(device: str) -> str:
     """cpu, or the GPU's name, asked in a new process: to ask takes hundreds of MB of the GPU, which would be measured."""
     if device == "cpu":
         return device
-    with ProcessPoolExecutor(1, mp_context=_fresh()) as process:
+    with ProcessPoolExecutor(1, mp_context=fresh(*NEEDED)) as process:
         return process.submit(torch.cuda.get_device_name).result()
 
 

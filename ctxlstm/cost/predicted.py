@@ -96,11 +96,6 @@ class Cost:
         return self.weight_bytes + self.gradient_bytes + self.adam_bytes + self.saved_bytes
 
     @property
-    def cached_bytes(self) -> int:
-        """The cached way: the model, and the features of all clips in the same memory."""
-        return self.head_bytes + self.cache_bytes
-
-    @property
     def online_bytes(self) -> int:
         """The online way at its highest: the backbone's activations are gone before the model's are complete."""
         fixed = self.head_bytes - self.saved_bytes + self.backbone_weight_bytes + self.image_bytes
