@@ -365,51 +365,42 @@ def _turns(frame: "av.VideoFrame") -> tuple[bool, int, int]:
 def _frames(
     container: "av.container.InputContainer", stream: "av.video.VideoStream", clip: _Decoded
 ) -> "Iterator[av.VideoFrame]":
-    """Yield decoded frames in presentation order from the first key frame to the end; note what is lost before and in it.
-
-    A key frame is what the file says is one; where it calls no frame so, what the decoder says is one.
-    """
+    """Yield decoded frames in presentation order from the first key frame to the end; note what is lost on the way."""
     import av.error
 
     packets = iter(container.demux(stream))
     taken, first, end, length = 0, None, 0, 1  # packets and, in the stream's ticks, the times they span
-    started, early, dropped = False, 0, 0
+    started = False
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
             clip.ending = "the file cannot be read to its end"
             packet = None
-        if packet is not None:
-            if not packet.size:
-                continue  # an empty packet would end the decoding, wherever it stands
-            if packet.is_corrupt:
-                clip.ending = "the file ends in the middle of a frame"
-                continue
-            taken += 1
-            if packet.dts is not None:
-                first = packet.dts if first is None else first
-                length = packet.duration or 1
-                end = packet.dts + length
-            if not started and packet.is_keyframe:
-                started, clip.before_key = True, early
-                if early:
-                    stream.codec_context.flush_buffers()  # the decoder may still hold frames from before
-            early += not started
-        try:
-            # At the end, frames that waited for their turn.
-            frames = stream.codec_context.decode(None) if packet is None else packet.decode()
-        except av.error.FFmpegError:
-            clip.lost_packets += 1
-            frames = []
-        for frame in frames:
-            if not started and frame.key_frame:
-                started, clip.before_key = True, dropped
-            dropped += not started
-            if started:
-                yield frame
         if packet is None:
             break
+        if not packet.size:
+            continue  # an empty packet would end the decoding, wherever it stands
+        if packet.is_corrupt:
+            clip.ending = "the file ends in the middle of a frame"
+            continue
+        taken += 1
+        if packet.dts is not None:
+            first = packet.dts if first is None else first
+            length = packet.duration or 1
+            end = packet.dts + length
+        started = started or packet.is_keyframe
+        if not started:  # some decoders would draw it on grey
+            clip.before_key += 1
+            continue
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            clip.lost_packets += 1
+    try:
+        yield from stream.codec_context.decode(None)  # frames that waited for their turn
+    except av.error.FFmpegError:
+        clip.lost_packets += 1
     # An AVI header also counts ticks without a frame, so it is compared with the time, and it may be off by one.
     reached = max(taken, (end - (first or 0)) // length)
     if stream.frames > reached + 1 and not clip.ending:
