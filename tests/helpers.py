@@ -43,7 +43,7 @@ def when(true: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
     acted = threading.Event()
 
     def wait() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not true() and time.monotonic() < deadline:
             time.sleep(0.005)
         if true():
