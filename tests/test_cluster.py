@@ -18,7 +18,6 @@ from ctxlstm.features import cluster, extraction
 from ctxlstm.support import dask_client
 
 HOW = {"frames": 4, "rule": "uniform", "progress": False}
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def clips(tiny_clips) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def many(clips) -> pd.DataFrame:
     """The same videos under several names: work that is long enough to be disturbed."""
-    times = [clips.assign(name=clips["name"] + f"_{i}") for i in range(6)]
+    times = [clips.assign(name=clips["name"] + f"_{i}") for i in range(3)]
     return pd.concat(times, ignore_index=True).sort_values("name", ignore_index=True)
 
 
@@ -56,6 +55,8 @@ def chunks(out: Path) -> int:
     return sum(1 for _ in out.glob("features.zarr/c/*/0/0"))
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("count", [64, 4])  # the second puts six chunks into a piece
 def test_two_workers_give_the_bytes_of_one_process(clips, net, two, tmp_path, monkeypatch, count):
     monkeypatch.setattr(extraction, "PIECES", count)
@@ -69,12 +70,16 @@ def test_two_workers_give_the_bytes_of_one_process(clips, net, two, tmp_path, mo
     assert again.kept == len(clips), "a finished cache needs no scheduler"
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_one_worker_of_a_local_cluster_gives_the_same_bytes(many, net, undisturbed, tmp_path):
     done = cluster.extract(many, tmp_path / "c", backbone=net, workers=1, **HOW)
     assert done.extracted == len(many)
     assert contents(done.path) == contents(undisturbed)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_damaged_and_unusable_clips_are_noted_as_in_one_process(clips, net, two, tmp_path):
     table = clips.head(6).copy()
     for row, path in table["path"].items():
@@ -94,6 +99,8 @@ def test_damaged_and_unusable_clips_are_noted_as_in_one_process(clips, net, two,
     assert list(loaded.damaged["name"]) == [table["name"][1]]
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 def test_a_worker_killed_in_the_middle_loses_nothing(many, net, two, undisturbed, tmp_path):
     out = tmp_path / "c"
@@ -108,8 +115,10 @@ def test_a_worker_killed_in_the_middle_loses_nothing(many, net, two, undisturbed
     assert {name: data for name, data in contents(out).items() if name not in left} == contents(undisturbed)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
-def test_a_lost_scheduler_is_told_and_a_restart_goes_on(many, net, undisturbed, tmp_path):
+def test_a_lost_scheduler_is_told_and_a_restart_goes_on(many, net, two, undisturbed, tmp_path):
     out = tmp_path / "c"
     with scheduler_and_worker(tmp_path) as (address, scheduler):
         with when(lambda: chunks(out) >= 5, lambda: scheduler.send_signal(signal.SIGKILL)):
@@ -120,12 +129,13 @@ def test_a_lost_scheduler_is_told_and_a_restart_goes_on(many, net, undisturbed, 
     assert not json.loads((out / "manifest.json").read_text(encoding="utf-8"))["finished"]
     there = chunks(out)
     assert 5 <= there < len(many)
-    with scheduler_and_worker(tmp_path) as (address, _):
-        done = cluster.extract(many, out, backbone=net, scheduler=address, **HOW)
+    done = cluster.extract(many, out, backbone=net, scheduler=two.scheduler_address, **HOW)
     assert (done.kept, done.extracted) == (there, len(many) - there)
     assert contents(out) == contents(undisturbed)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("error", [CancelledError("a future"), CommClosedError("in the middle of a result")])
 def test_a_scheduler_that_is_lost_at_any_moment_is_told(clips, net, tmp_path, two, monkeypatch, error):
     def gone(*_, **__):
@@ -148,6 +158,8 @@ def test_wrong_settings(clips, net, tmp_path, monkeypatch):
         cluster.extract(clips, tmp_path / "c", backbone=net, scheduler="tcp://127.0.0.1:9", **HOW)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("gpus", "expected"), [(["4", "7"], ["4", "7", "4"]), (["4"], [None])])
 def test_several_gpus_are_dealt_out_among_local_workers(monkeypatch, gpus, expected):
     monkeypatch.setattr(dask_client, "_gpus", lambda: gpus)

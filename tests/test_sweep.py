@@ -20,7 +20,6 @@ from ctxlstm.experiments.settings import Study
 from ctxlstm.support import dask_client
 
 FILES = ("params.yaml", "history.csv", "predictions.csv")
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Undisturbed(NamedTuple):
@@ -47,7 +46,7 @@ def four(tiny_clips, tmp_path_factory) -> Study:
         models=("mean_linear", "context_lstm"),
         protocols=("paper",),
         seeds=(0, 1),
-        epochs=20,  # long enough to be disturbed
+        epochs=8,  # long enough to be disturbed
         batch_size=4,
         validation=0.0,
         cpu=True,
@@ -94,12 +93,14 @@ def test_jobs_are_models_times_protocols_times_folds_times_seeds(study):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_records_of_one_and_a_second_sweep_keeps_them(study, undisturbed):
+@pytest.mark.alone
+def test_two_workers_give_the_records_of_one_and_a_second_sweep_keeps_them(study, undisturbed, two):
     assert list(undisturbed.table["status"]) == ["finished"] * 4
     assert undisturbed.lines[0].startswith("4 runs to do on 1 workers, 0 were finished before")
     assert undisturbed.lines[-1].startswith("4 of 4 runs done, 0 failed")
     assert len(undisturbed.records) == 4 * len(FILES)
-    assert list(sweep.run(study.runs(), workers=2)["run"]) == list(undisturbed.table["run"])
+    done = sweep.run(study.runs(), scheduler=two.scheduler_address)
+    assert list(done["run"]) == list(undisturbed.table["run"])
     assert contents(study.results) == undisturbed.records
     before = {path: path.stat().st_mtime_ns for path in Path(study.results).rglob("*")}
     again = sweep.run(study.runs(), scheduler="tcp://127.0.0.1:9")
@@ -108,6 +109,7 @@ def test_two_workers_give_the_records_of_one_and_a_second_sweep_keeps_them(study
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_failed_run_is_recorded_and_the_others_go_on(study, two):
     wild = study.replace(learning_rate=1e30, models=("context_lstm",), epochs=5)
     done = sweep.run([*wild.runs(), *study.runs()], scheduler=two.scheduler_address)
@@ -122,6 +124,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(study, two):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_failure_that_is_overcome_is_forgotten(study, two):
     job = study.runs()[0]
     name = sweep.run([job], scheduler=two.scheduler_address)["run"][0]
@@ -133,8 +136,9 @@ def test_a_failure_that_is_overcome_is_forgotten(study, two):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_killed_in_the_middle_loses_nothing(study, two, tmp_path):
-    long = study.replace(models=("context_lstm",), seeds=(0,), epochs=60)
+    long = study.replace(models=("context_lstm",), seeds=(0,), epochs=20)
     others = set(psutil.Process().children(recursive=True))
     killed = []
 
@@ -161,6 +165,7 @@ def finished(study: Study) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process group")
 def test_a_killed_sweep_goes_on_where_it_was(study, undisturbed, two, tmp_path):
     program = tmp_path / "sweep_it.py"
@@ -182,6 +187,7 @@ def test_a_killed_sweep_goes_on_where_it_was(study, undisturbed, two, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 def test_a_lost_scheduler_is_told_and_a_restart_goes_on(study, undisturbed, two, tmp_path):
     with scheduler_and_worker(tmp_path) as (address, scheduler):
@@ -205,6 +211,8 @@ def test_a_scheduler_that_does_not_answer(study, monkeypatch, address):
         sweep.run(study.runs()[:1], scheduler=address)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_scheduler_without_workers(study, monkeypatch):
     monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
     with LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1") as empty:
@@ -213,6 +221,7 @@ def test_a_scheduler_without_workers(study, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_with_several_threads_trains_one_model_at_a_time(study, undisturbed):
     with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=":0", host="127.0.0.1") as cluster:
         done = sweep.run(study.runs(), scheduler=cluster.scheduler_address)
@@ -221,6 +230,7 @@ def test_a_worker_with_several_threads_trains_one_model_at_a_time(study, undistu
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_damaged_record_is_told_and_the_others_go_on(study, two):
     jobs = study.runs()
     name = sweep.run(jobs[:1], scheduler=two.scheduler_address)["run"][0]
@@ -233,6 +243,7 @@ def test_a_damaged_record_is_told_and_the_others_go_on(study, two):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_drifting_backbone_in_a_sweep_decodes_once_and_gives_the_same_twice(study, two, tmp_path):
     address = two.scheduler_address
     cache = str(tmp_path / "cache")
@@ -240,6 +251,9 @@ def test_a_drifting_backbone_in_a_sweep_decodes_once_and_gives_the_same_twice(st
     done = sweep.run(drift.runs(), scheduler=address)
     assert list(done["status"]) == ["finished"] * 2, list(done["reason"])
     assert len(list(Path(cache).glob("*/frames.bin"))) == 1
+    records = runs.load(drift.results)
+    assert set(records["batch_norm"]) == {"drift"}
+    assert records["features_key"].iloc[0]["dtype"] == "uint8 frames"
     again = drift.replace(results=str(tmp_path / "again"))
     sweep.run(again.runs(), scheduler=address)
     assert contents(drift.results) == contents(again.results)
