@@ -341,36 +341,6 @@ def film_strip(
     return figure
 
 
-def overview(clips: Mapping[str, np.ndarray | torch.Tensor], table: pd.DataFrame) -> Figure:
-    """A reproduction in one figure, 1,600 pixels wide as `save` writes it: film strips above, the leak picture below.
-
-    `clips` maps a title to frames as in `film_strip`: a time-reversed pair, to show why order matters.
-    `table` is that of `heads_by_protocol`.
-    """
-    strips, width = film_strips(list(clips.values()), frames=8), 1600 / 150
-    heights = [
-        _strips_height(strips, list(clips), width) + 0.4,
-        1.9 + 0.42 * len(set(table.get("model", ()))),
-    ]
-    with new_figure(width, sum(heights)) as figure:
-        above, below = figure.subfigures(2, 1, height_ratios=heights)
-        above.suptitle(
-            "A movement and its reverse are two classes: only the order of the frames differs",
-            x=0.01,
-            ha="left",
-            weight="bold",
-        )
-        _draw_strips(above, strips, list(clips))
-        below.suptitle(
-            "Same heads, same clips: only the split into training and test part differs",
-            x=0.01,
-            ha="left",
-            weight="bold",
-        )
-        _draw_heads(below.subplots(), table)
-    return figure
-
-
 def reliability(table: pd.DataFrame, title: str = "") -> Figure:
     """Reliability diagram of a predictions table: top-1 against predicted probability, and how many clips."""
     error, bins = evaluation.calibration(table)
