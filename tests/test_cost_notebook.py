@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +10,13 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from helpers import RUNS, papermill, printed
 
 from ctxlstm import cost, models
 from ctxlstm.cost import measured, records
 from ctxlstm.experiments import runs
 from ctxlstm.models import online
 
-NOTEBOOK = Path(__file__).parents[1] / "papermill_runs" / "cost.ipynb"
 SETUP = records.Setup(("cnn_lstm", "context_lstm"), 8, (16,), 3, 4, 2, 32, 2, True)
 
 
@@ -37,32 +35,6 @@ def folder(tmp_path, monkeypatch) -> Path:
 def die(*args) -> None:
     """What a system without memory does to a process."""
     os._exit(9)
-
-
-def papermill(folder: Path, **parameters) -> subprocess.CompletedProcess:
-    given = {"models": "context_lstm", "hidden_size": 16, "embedding": 32, "frames": 4, "batch_size": 4}
-    given |= {
-        "online_batch_size": 2,
-        "size": 32,
-        "steps": 2,
-        "cpu": True,
-        "results": folder / "results",
-    } | parameters
-    options = [text for name, value in given.items() for text in ("-p", name, str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(NOTEBOOK),
-        str(folder / "out.ipynb"),
-        "--kernel",
-        "python3",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, "--log-output", "--no-progress-bar", *options],
-        capture_output=True, text=True, timeout=300, cwd=folder, env=environment,
-    )  # fmt: skip
 
 
 def test_the_record_holds_predictions_and_measurements(folder):
@@ -181,6 +153,8 @@ def test_a_setup_from_a_notebook_and_what_it_refuses():
     assert records.Setup.from_notebook(given | {"batch_size": 3}).online_batch_size == 3
     with pytest.raises(ValueError, match="steps must be an int of at least 1; got 0"):
         records.Setup.from_notebook(given | {"steps": 0})
+    with pytest.raises(ValueError, match="size is 33: it must be a multiple of 32"):
+        records.Setup.from_notebook(given | {"size": 33})
     with pytest.raises(ValueError, match="online_batch_size must be an int of at least 1; got -1"):
         records.Setup.from_notebook(given | {"online_batch_size": -1})
     with pytest.raises(ValueError, match="unknown model 'lstm'"):
@@ -227,31 +201,31 @@ def test_a_process_that_dies_is_told(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_notebook_predicts_measures_and_writes_a_record(tmp_path):
-    done = papermill(tmp_path)
+def test_the_notebook_predicts_measures_and_writes_a_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    small = {
+        "models": "context_lstm",
+        "hidden_size": 16,
+        "embedding": 32,
+        "frames": 4,
+        "size": 32,
+        "steps": 2,
+    }
+    small |= {"batch_size": 4, "online_batch_size": 2, "cpu": True, "results": tmp_path / "results"}
+    done = papermill("cost", tmp_path, **small)
     assert done.returncode == 0, done.stderr[-3000:]
     table = records.load(tmp_path / "results")
     assert table["way"].tolist() == ["cached", "online"]
     assert (table["step_seconds"] > 0).all()
     assert (table["measured_bytes"] > 0).all()
-    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
-    printed = "\n".join(
-        out.text for cell in cells for out in cell.get("outputs", []) if out.output_type == "stream"
-    )
-    assert "NOT the size of the paper" in printed
-    assert "the paper reports -38 h and -1.9 GB" in printed
-    assert "both ways of counting" in printed
-    assert "the head cannot explain the saving, whose sign is the opposite one here" in printed
+    said = printed("cost", tmp_path)
+    assert "NOT the size of the paper" in said
+    assert "the paper reports -38 h and -1.9 GB" in said
+    assert "both ways of counting" in said
+    assert "the head cannot explain the saving, whose sign is the opposite one here" in said
+    cells = nbformat.read(tmp_path / "cost.ipynb", as_version=4).cells
     assert sum("image/png" in out.get("data", {}) for cell in cells for out in cell.get("outputs", [])) == 2
 
 
-@pytest.mark.slow
-def test_the_notebook_refuses_wrong_parameters_at_once(tmp_path):
-    done = papermill(tmp_path, size=33)
-    assert done.returncode != 0
-    assert "size is 33: it must be a multiple of 32" in done.stderr
-    assert not (tmp_path / "results").exists()
-
-
 def test_the_default_folder_of_records_lies_beside_the_notebook():
-    assert runs.default_folder() / "cost" == NOTEBOOK.parent / "out" / "cost"
+    assert runs.default_folder() / "cost" == RUNS / "out" / "cost"
