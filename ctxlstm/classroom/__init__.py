@@ -4,6 +4,8 @@ Eight of the twelve stick-figure classes: two reversed pairs, which need the ord
 that do not. Twelve source videos a class, three clips of each (paper, sections 3.1 and 3.2, in miniature).
 """
 
+import hashlib
+import json
 import platform
 from importlib import metadata
 
@@ -12,7 +14,7 @@ import pandas as pd
 from ctxlstm import stickfigures, ucf101
 from ctxlstm.backbone import Backbone
 from ctxlstm.backbone import load as load_backbone
-from ctxlstm.features import Features, extract
+from ctxlstm.features import Features, extract, make_key
 from ctxlstm.features import load as load_features
 from ctxlstm.support import files
 
@@ -38,8 +40,11 @@ def backbone() -> Backbone:
 def features() -> Features:
     """Features x (288, 12, 1280) of `clips`; they are extracted where they are not there yet (half a minute)."""
     table = clips()
-    out = files.default_folder() / "features" / f"classroom-{SIZE}px-{FRAMES}frames-{len(table)}clips"
-    extract(table, out, backbone=backbone(), frames=FRAMES, rule="uniform", device="cpu")
+    net, how = backbone(), {"frames": FRAMES, "rule": "uniform"}
+    # A folder for each key: what another version of a decoder or of this package has left is not in the way.
+    key = hashlib.sha256(json.dumps(make_key(net, table, **how), sort_keys=True).encode()).hexdigest()[:12]
+    out = files.default_folder() / "features" / f"classroom-{key}"
+    extract(table, out, backbone=net, device="cpu", **how)
     return load_features(out)
 
 
