@@ -116,9 +116,9 @@ def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
 
 
 def leak(records: pd.DataFrame) -> Figure:
-    """Top-1 of every head (last epoch) under every protocol, with the intervals of `study_tables.leak`."""
+    """Top-1 of every head (mean of the late epochs) under every protocol, with the intervals of `study_tables.leak`."""
     figure = figures.heads_by_protocol(study_tables.leak(records).frame)
-    figure.axes[0].set_xlabel("test top-1 after the last epoch (%), with 95 % intervals")
+    figure.axes[0].set_xlabel("test top-1, mean of late epochs (%), with 95 % intervals")
     return figure
 
 
