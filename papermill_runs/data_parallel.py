@@ -100,22 +100,13 @@ if done.returncode:
 # %% [markdown]
 # ## From a cell: `notebook_launcher`
 #
-# The processes are forked from this notebook, in which nothing has used a GPU so far. What happens in them is the same
-# function, `experiments.launch.train`.
+# The processes are forked from this notebook (not on Windows, which cannot), in which nothing has used a GPU so far. What
+# happens in them is the same function, `experiments.launch.train`.
 
 # %%
-import signal
-
-from accelerate import notebook_launcher
-
 from ctxlstm.experiments import launch
 
-cell = run.replace(results=folder / "cell")
-stop = signal.getsignal(signal.SIGTERM)
-notebook_launcher(launch.train, (cell,), num_processes=processes)
-_ = signal.signal(
-    signal.SIGTERM, stop
-)  # the launcher leaves its own handler behind, which ends a notebook with an error
+launch.in_notebook(run.replace(results=folder / "cell"), processes)
 
 # %% [markdown]
 # ## Beside one process

@@ -16,7 +16,7 @@ from small import build, make_features
 from two_processes import CASES, fit
 
 from ctxlstm import evaluation, training, ucf101
-from ctxlstm.experiments import runs, settings, steps
+from ctxlstm.experiments import launch, runs, settings, steps
 from ctxlstm.experiments.launch import train
 from ctxlstm.training import given, processes
 
@@ -169,3 +169,9 @@ def test_a_drifting_backbone_cannot_be_shared():
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), build())
     with pytest.raises(ValueError, match="start one process"):
         given.check_shared(model, clips=10, batch_size=8, processes=2)
+
+
+def test_a_system_that_cannot_fork_is_told_the_other_way(monkeypatch):
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(RuntimeError, match=r"this system cannot fork: start the training from a shell"):
+        launch.in_notebook(None, 2)

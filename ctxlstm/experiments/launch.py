@@ -1,7 +1,7 @@
 """One training in several processes that share every batch: several GPUs, several machines, or a CPU's cores.
 
     accelerate launch --num_processes 2 -m ctxlstm.experiments.launch job.yaml      (a shell; --cpu without GPUs)
-    accelerate.notebook_launcher(launch.train, (run,), num_processes=2)                        (a notebook)
+    launch.in_notebook(run, processes=2)                                                       (a notebook)
 
 Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); on several machines they all need
 the folders of data and results. `run` is a `Run`, and the YAML file holds its values
@@ -12,6 +12,8 @@ processes on a CPU BatchNorm sees each process's own clips: the result is not th
 (`training.processes`).
 """
 
+import multiprocessing
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,6 +41,26 @@ def train(run: Run) -> Path:
     part = align(split, clips, features)
     report = steps.progress(f"{run.model} in {processes.count()} processes", run.epochs)
     return steps.train(run, features, part, on_epoch=report)
+
+
+def in_notebook(run: Run, processes: int) -> None:
+    """Do one run in so many processes, forked from this notebook, in which nothing may have used a GPU.
+
+    Raises:
+        RuntimeError: this system cannot fork, as Windows.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise RuntimeError(
+            "processes are forked from a notebook, and this system cannot fork: start the training from a shell, with "
+            "accelerate launch -m ctxlstm.experiments.launch job.yaml"
+        )
+    from accelerate import notebook_launcher
+
+    stop = signal.getsignal(signal.SIGTERM)
+    notebook_launcher(train, (run,), num_processes=processes)
+    signal.signal(
+        signal.SIGTERM, stop
+    )  # the launcher leaves its own behind, which ends a notebook with an error
 
 
 def main() -> None:
