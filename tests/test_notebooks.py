@@ -22,7 +22,6 @@ def test_pair_agrees(source):
     assert notebooks.differences(source) == []
 
 
-@pytest.mark.skip(reason="no chapter has been rendered since renderings are stamped")
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
 def test_outputs_are_of_todays_code(source):
     assert staleness.stale(source.with_suffix(".ipynb")) == []
