@@ -1,16 +1,9 @@
-"""What `benchmarks.scaling` is fitted to: every stage of the work, measured alone at two sizes.
-
-A stage's seconds are taken to be a sum of costs, each so much a unit: fixed seconds and seconds a frame, or, of decoding,
-seconds of a clip that is opened, a frame that is decoded, a frame that is turned into RGB.
-"""
+"""What `benchmarks.scaling` is fitted to: every stage of the work, measured alone at two sizes."""
 
 import copy
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from timeit import timeit
 
 import numpy as np
@@ -29,45 +22,35 @@ TESTED = 8  # clips on which an epoch evaluates: part of its fixed seconds
 
 def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
     """Predictions beside measurements at 4 times the larger fitted size, and all that the page is made of."""
-    torch.manual_seed(0)
-    few, batch, megabytes, times = (1, 4, 1, 1) if small else (6, BATCH, 128, 2)
+    few, batch, times = (1, 4, 1) if small else (6, BATCH, 2)
     table = clips.table(8, small=True)[0] if small else classroom.clips()[::4].reset_index(drop=True)
     frames = video.read_frames(table["path"][0], FRAMES, "first").images  # (T, 3, H, W)
     lite = backbone.load("efficientnet_lite0", size=32 if small else 160)
-    work = f"extraction, {lite.name}, {lite.size} px"
+    stages = {"decode": decoding(table["path"][:24])}
+    for net in (cost.measured.random_resnet50(32 if small else 224), lite):
+        name, images = f"{net.name}, {net.size} px", torch.zeros(4, 3, net.size, net.size, dtype=torch.uint8)
+        forward(net, images)  # folds BatchNorm into the convolutions, which no two threads can do
+        stages[f"resize, {name}"] = line(partial(resizing, net, frames), FRAMES, "frame", 5, "CPU")
+        stages[f"backbone, {name}"] = line(partial(passing, net, images), 4 * CORES, "frame", times)
     index = ucf101.full_index()
     index = index[:: len(index) // (8 * batch + TESTED)].reset_index(drop=True)
     given = features.Features(torch.rand(len(index), FRAMES, WIDTHS["resnet50"]).half(), index)  # (N, T, D)
     options = {"hidden_size": 8, "embedding": (8,)} if small else {}
     heads = {head: models.build(head, num_classes=len(given.classes), **options) for head in HEADS}
-    # Of a job: what runs it, the smaller size, its unit, how often, the clock.
-    jobs: dict[str, tuple[Callable[[int], float], int, str, int, str]] = {}
-    for net in (cost.measured.random_resnet50(32 if small else 224), lite):
-        name, images = f"{net.name}, {net.size} px", torch.zeros(4, 3, net.size, net.size, dtype=torch.uint8)
-        forward(net, images)  # folds BatchNorm into the convolutions, which no two threads can do
-        jobs[f"resize, {name}"] = partial(resizing, net, frames), FRAMES, "frame", 5, "CPU"
-        jobs[f"backbone, {name}"] = partial(passing, net, images), 4 * CORES, "frame", times, "wall"
-    with tempfile.TemporaryDirectory() as folder:
-        jobs["disk, write"] = partial(writing, folder), megabytes, "MB", times, "wall"
-        jobs["disk, read"] = partial(reading, folder), megabytes, "MB", times, "wall"
-        jobs[work] = lambda count: extract(lite, table[:count], "first"), few, "clip", times, "wall"
-        for head, model in heads.items():
-            often = times if head == "cnn_lstm" else 1  # context_lstm takes a minute each time
-            jobs[f"epoch, {head}"] = partial(train, model, given, batch), batch, "clip", often, "wall"
-        stages = {"decode": decoding(table["path"][:24])} | {job: line(*how) for job, how in jobs.items()}
-        rows = []
-        for job in (work, "epoch, cnn_lstm"):
-            run, size, *_ = jobs[job]
+    jobs = {f"extraction, {lite.name}, {lite.size} px": (lambda n: extract(lite, table[:n], "first"), few)}
+    jobs |= {f"epoch, {head}": (partial(train, model, given, batch), batch) for head, model in heads.items()}
+    rows = []
+    for job, (run, size) in jobs.items():
+        slow = job == "epoch, context_lstm"  # a minute each time
+        stages[job] = line(run, size, "clip", 1 if slow else times)
+        if not slow:
             ours, reference = float(np.dot([1, 8 * size], stages[job]["coefficients"])), run(8 * size)
-            note = "ours: predicted from an eighth and a quarter of the clips; reference: measured"
-            row = harness.row(f"{job}, {8 * size} clips", ours, reference, "s", ours / reference, note=note)
-            rows.append(row)
-    parameters = {head: models.count_parameters(model) for head, model in heads.items()}
-    size = float(np.mean([os.path.getsize(path) for path in table["path"]]))
-    return rows, {"stages": stages, "parameters": parameters, "video_bytes": size}
+            rows.append(harness.row(f"{job}, {8 * size} clips", ours, reference, "s", ours / reference))
+    sizes = {head: models.count_parameters(model) for head, model in heads.items()}
+    return rows, {"stages": stages, "parameters": sizes}
 
 
-def line(run: Callable[[int], float], size: int, unit: str, times: int, clock: str) -> dict:
+def line(run: Callable[[int], float], size: int, unit: str, times: int, clock: str = "wall") -> dict:
     """Do `size` and 2 `size` in turn, `times` over, and fit fixed seconds and seconds a unit."""
     run(size)  # the first call loads libraries
     columns = [[1, size], [1, 2 * size]] * times
@@ -75,29 +58,21 @@ def line(run: Callable[[int], float], size: int, unit: str, times: int, clock: s
 
 
 def stage(units: Sequence[str], clock: str, columns: list[list[int]], seconds: list[float]) -> dict:
-    """What was measured, in wall or CPU seconds of a core, and what each unit costs."""
-    costs = fit(columns, seconds)
+    """What was measured, and the least squares above zero: columns (N, k) @ coefficients (k,) = seconds (N,)."""
+    costs = nnls(np.array(columns, dtype=float), np.array(seconds))[0].tolist()
     return {"units": units, "clock": clock, "columns": columns, "seconds": seconds, "coefficients": costs}
-
-
-def fit(columns: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
-    """Least squares without costs below zero: coefficients (k,), columns (N, k) @ coefficients = seconds (N,)."""
-    matrix = np.array(columns, dtype=float)  # (N, k)
-    scale = matrix.max(axis=0)  # bytes count in millions, frames in tens: brought to one size
-    return (nnls(matrix / scale, np.array(seconds, dtype=float))[0] / scale).tolist()
-
-
-def once(function: Callable, *arguments: object, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of one call; of this thread's CPU with `time.thread_time`."""
-    return timeit(partial(function, *arguments), timer=clock, number=1)
 
 
 def decoding(paths: Iterable[str]) -> dict:
     """Clips opened, frames decoded, frames turned into RGB: told apart by reading each clip in four ways."""
+
+    def read(way: tuple[str, int, str]) -> tuple[list[int], float]:
+        start = time.thread_time()
+        clip = video.read_frames(*way)
+        return [1, clip.decoded, len(np.unique(clip.index))], time.thread_time() - start
+
     ways = [(path, n, rule) for path in paths for rule in ("first", "uniform") for n in (FRAMES // 4, FRAMES)]
-    seconds = on_all_cores(lambda way: once(video.read_frames, *way, clock=time.thread_time), ways)
-    read = [video.read_frames(*way) for way in ways]
-    columns = [[1, clip.decoded, len(np.unique(clip.index))] for clip in read]
+    columns, seconds = map(list, zip(*on_all_cores(read, ways), strict=True))
     return stage(("clip opened", "frame decoded", "frame to RGB"), "CPU", columns, seconds)
 
 
@@ -109,7 +84,7 @@ def resizing(net: backbone.Backbone, frames: torch.Tensor, count: int) -> float:
 
 def passing(net: backbone.Backbone, images: torch.Tensor, count: int) -> float:
     """The backbone alone on `count` frames in memory, in batches, one on each core at a time."""
-    return once(on_all_cores, partial(forward, net), [images] * (count // len(images)))
+    return timeit(lambda: on_all_cores(partial(forward, net), [images] * (count // len(images))), number=1)
 
 
 def train(model: torch.nn.Module, given: features.Features, batch: int, count: int) -> float:
@@ -118,17 +93,3 @@ def train(model: torch.nn.Module, given: features.Features, batch: int, count: i
     split = ucf101.Split("paper", 1, 0, rows[TESTED:], rows[:TESTED])
     config = training.Config(epochs=1, batch_size=batch, validation=0, cpu=True)
     return training.fit(copy.deepcopy(model), given, split, config).seconds[-1]
-
-
-def writing(folder: str, count: int) -> float:
-    """Bring `count` million bytes to the disk."""
-    with (Path(folder) / f"{count}.bin").open("wb", buffering=0) as file:
-        return once(lambda data: (file.write(data), os.fsync(file.fileno())), os.urandom(count * 1_000_000))
-
-
-def reading(folder: str, count: int) -> float:
-    """Read them back: from the disk where the system can be told to forget them, as on Linux."""
-    with (Path(folder) / f"{count}.bin").open("rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return once(file.readall)
