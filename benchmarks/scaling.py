@@ -95,9 +95,10 @@ def tables(record: Mapping, name: str) -> dict[str, str]:
     gpu = Machine(here.decode, {**here.each, **GPU}, GPU_CORES, GPU_NETWORK, nets_on="GPU")
     fitted, checked = [], []
     for work, found in raw["stages"].items():
-        ms = {unit: 1000 * each for unit, each in zip(found["units"], found["coefficients"], strict=True)}
+        costs = zip(found["units"], found["coefficients"], strict=True)
+        ms = {unit: float(f"{1000 * each:.3g}") for unit, each in costs}  # three digits that count
         ends = ms.pop("fixed", ""), found["clock"], len(found["seconds"])
-        fitted += [(work, unit, each, *ends) for unit, each in ms.items()]
+        fitted += [(work, *cost, *ends) for cost in ms.items()]
     for row in record["rows"]:
         (work, clips), took = row["work"].rsplit(", ", 1), row["reference"]
         (_, size), (_, double) = raw["stages"][work]["columns"][:2]
@@ -137,8 +138,8 @@ def waits(busy: Mapping[str, float]) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers have three digits that count."""
-    return pd.DataFrame(rows, columns=list(columns)).to_markdown(index=False, floatfmt=".3g")
+    """The rows as a table."""
+    return pd.DataFrame(rows, columns=list(columns)).to_markdown(index=False, floatfmt=",g")
 
 
 def main(record: Path | None = None) -> None:

@@ -46,8 +46,7 @@ def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
         if not slow:
             ours, reference = float(np.dot([1, 8 * size], stages[job]["coefficients"])), run(8 * size)
             rows.append(harness.row(f"{job}, {8 * size} clips", ours, reference, "s", ours / reference))
-    sizes = {head: models.count_parameters(model) for head, model in heads.items()}
-    return rows, {"stages": stages, "parameters": sizes}
+    return rows, {"stages": stages, "parameters": {h: models.count_parameters(m) for h, m in heads.items()}}
 
 
 def line(run: Callable[[int], float], size: int, unit: str, times: int, clock: str = "wall") -> dict:
