@@ -22,7 +22,7 @@ from benchmarks import harness
 from benchmarks.harness import Row, row
 from ctxlstm import cost, models, training, ucf101
 from ctxlstm.features import Features
-from ctxlstm.training import device
+from ctxlstm.training import device, trainer
 
 MODELS = ("cnn_lstm", "context_lstm", "context_lstm_no_pool")
 MINUTES_300, MINUTES_900 = 10, 25  # limits: 300 epochs of context_lstm, 300 of each of the three
@@ -153,7 +153,7 @@ def speed(size: Size, features: Features, split, rates: dict) -> tuple[list[Row]
     """Epochs of the three models in three precisions beside their floors, and what 300 and 900 epochs take."""
     rows, raw, best = [], {}, {}
     for name in MODELS:
-        for precision in training.device.PRECISIONS:
+        for precision in device.PRECISIONS:
             history = fit(name, size, features, split, precision=precision)
             seconds, least = epoch_seconds(history), floor(name, precision, size, rates)
             best[name] = min(seconds, best.get(name, seconds))
@@ -172,7 +172,7 @@ def speed(size: Size, features: Features, split, rates: dict) -> tuple[list[Row]
 def accuracy(size: Size, features: Features, split) -> tuple[list[Row], dict]:
     """Test top-1 after some epochs in each precision, over float32's: a fast precision must not cost accuracy."""
     rows, raw, exact = [], {}, None
-    for precision in training.device.PRECISIONS:
+    for precision in device.PRECISIONS:
         table = fit("context_lstm", size, features, split, precision=precision, epochs=size.learning).table
         top1 = table["test_top1"].iloc[-1]
         exact = top1 if exact is None else exact
@@ -200,7 +200,7 @@ def tried(size: Size, features: Features, split) -> tuple[list[Row], dict]:
         ours, reference = (statistics.median(seconds[2:] or seconds) for seconds in (fast, slow))
         rows.append(row(work, ours, reference, "s", ours / reference, note="seconds of an epoch"))
 
-    compare("evaluation of 1024 clips at once, over 320", (training, "EVALUATED_ON_GPU"), 0)
+    compare("evaluation of 1024 clips at once, over 320", (trainer, "EVALUATED_ON_GPU"), 0)
     compare("Adam as one kernel, over one a kind of operation", (device, "adam"), _several_kernels)
     return rows, raw
 

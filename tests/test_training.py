@@ -21,7 +21,7 @@ from torch import nn
 
 from ctxlstm import models, training, ucf101
 from ctxlstm.features import Features
-from ctxlstm.training import device, processes
+from ctxlstm.training import device, processes, trainer
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +237,8 @@ def test_a_full_disk_while_checkpointing_keeps_the_last_good_one(data, split, tm
 
 
 def test_a_large_checkpoint_is_written_seldom_and_after_the_last_epoch(data, split, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "HEAVY", 0)
-    monkeypatch.setattr(training, "SELDOM", 1e9)
+    monkeypatch.setattr(trainer, "HEAVY", 0)
+    monkeypatch.setattr(trainer, "SELDOM", 1e9)
     checkpoint, there = tmp_path / "c.safetensors", []
     training.fit(
         build(), data, split, config(epochs=3), checkpoint=checkpoint,
