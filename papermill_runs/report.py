@@ -58,7 +58,7 @@ KINDS = {"stickfigures": "synthetic", "ucf101": "real"}
 
 # %%
 found = {folder.name: runs.load(folder) for folder in sorted(results_folder.iterdir())
-         if folder.is_dir() and folder.name != "cost"}  # fmt: skip
+         if folder.is_dir() and folder.name != "cost" and not folder.name.startswith(".")}  # fmt: skip
 left_out = [
     message.replace(f"{results_folder}/", "")
     for records in found.values()

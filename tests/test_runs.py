@@ -303,3 +303,15 @@ def test_settings_take_what_the_command_line_gives():
     assert given.embedding == (16,)
     assert (given.epochs, given.seed) == (7, 3)
     assert given.model_dump()["embedding"] == (16,)
+
+
+def test_failures_that_cannot_be_read_are_told_and_hidden_files_are_none(tmp_path):
+    (tmp_path / "._x.failed.json").write_bytes(b"\x00\x05\x16\x07\xff")  # as macOS leaves them on other disks
+    (tmp_path / ".Trash").mkdir()
+    (tmp_path / ".Trash" / "params.yaml").write_text("model: gru\n", encoding="utf-8")
+    assert len(runs.failures(tmp_path)) == len(runs.load(tmp_path)) == 0
+    assert runs.load(tmp_path).attrs["left_out"] == []
+    (tmp_path / "half.failed.json").write_text('{"run": ', encoding="utf-8")
+    (told,) = runs.failures(tmp_path).to_dict("records")
+    assert told["run"] == "half"
+    assert "half.failed.json cannot be read" in told["reason"]

@@ -65,7 +65,7 @@ def execute(source: Path) -> NotebookNode:
     """
     notebook = read(source)
     staleness.stamp(notebook)  # before it runs: code that changes meanwhile makes it stale
-    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(source.parent)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(source.parent)}}).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

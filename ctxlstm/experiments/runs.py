@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -266,7 +266,7 @@ def load(results: str | Path) -> pd.DataFrame:
             f"there is no results folder {results}: run papermill_runs/reproduce.ipynb, or check the path"
         )
     marks = {"params.yaml", *packed.MARKS}
-    places = {path.parent for path in results.rglob("*") if path.name in marks}
+    places = {path.parent for path in _below(results, "*") if path.name in marks}
     runs, problems = set(), []
     for place in places:
         if place.suffix == ".part" or place.name == packed.ASIDE:
@@ -336,9 +336,21 @@ def _whole(folder: Path) -> packed.Run:
 def failures(results: str | Path) -> pd.DataFrame:
     """Runs below `results` that a sweep recorded as failed: run, model, variant, protocol, fold, seed, reason."""
     columns = ["run", "model", "variant", "protocol", "fold", "seed", "reason"]
-    files = sorted(Path(results).rglob("*.failed.json"))
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    rows = []
+    for path in sorted(_below(Path(results), "*.failed.json")):
+        try:
+            rows.append(dict(json.loads(path.read_text(encoding="utf-8"))))
+        except ValueError as error:
+            name = path.name.removesuffix(".failed.json")
+            rows.append({"run": name, "reason": f"{path} cannot be read ({error}): repeat its sweep"})
     return pd.DataFrame(rows, columns=columns)
+
+
+def _below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files and folders below; what has a name with a dot before it is not ours, such as what macOS leaves on disks."""
+    for path in folder.rglob(pattern):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def _scores(table: pd.DataFrame, predictions: pd.DataFrame) -> dict:
