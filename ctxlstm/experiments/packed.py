@@ -1,19 +1,21 @@
 """A finished study in a few files, for git: what its runs share once, and a line for each thing that a run adds.
 
-    study.yaml       the number of this format, and what all runs share: configuration, features, versions
-    runs.jsonl       a line a run, sorted by name: its own parameters and metrics
-    history.csv      run, epoch, losses and top-1: a line an epoch
-    clips.csv        name, label, and group where it does not stand in the name: a line a test clip
-    predictions.csv  run, name, predicted, probability, nll: a line a test clip of a run
-    SHA256SUMS       of all these, as sha256sum writes and checks it
+    study.yaml          the number of this format, and what all runs share: configuration, features, versions
+    runs.jsonl          a line a run, sorted by name: its own parameters and metrics
+    history.csv         run, epoch, losses and top-1: a line an epoch
+    clips.csv           name, label, and group where it does not stand in the name: a line a test clip
+    predictions.csv.xz  run, name, predicted, probability, nll: a line a test clip of a run
+    SHA256SUMS          of all these, as sha256sum writes and checks it
 
-`run` in a table is the digest at the end of a run's name. Predictions of more than `LARGEST` bytes are a file a
-protocol (predictions-paper.csv), and where that is still too large, a file a protocol and model. A run that is packed
-later adds lines and changes none: what differs from study.yaml stands in the run's own line.
+`run` in a table is the digest at the end of a run's name. Predictions repeat the same names in every run, so they are
+compressed, to about a tenth; xzcat and pandas.read_csv read them. More than `LARGEST` bytes are a file a protocol
+(predictions-paper.csv.xz), and where that is still too large, a file a protocol and model. A run that is packed later
+adds lines and changes none: what differs from study.yaml stands in the run's own line.
 """
 
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
@@ -28,8 +30,8 @@ import yaml
 
 from ctxlstm.support.files import written
 
-FORMAT = 1
-LARGEST = 1_000_000  # bytes of a file of predictions
+FORMAT = 2
+LARGEST = 1_000_000  # bytes of a file of predictions, compressed
 SUMS = "SHA256SUMS"
 TABLES = ("study.yaml", "runs.jsonl", "history.csv", "clips.csv")
 MARKS = (SUMS, "study.yaml", "runs.jsonl")  # a folder that holds one of these is a packed study
@@ -150,7 +152,7 @@ def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) ->
         runs = {whole["run"]: {part: whole[part] for part in ("params", "metrics")} for whole in wholes}
         clips = read_table(contents["clips.csv"], text=True)
         tables = [
-            read_table(contents[name], text=text)
+            read_table(lzma.decompress(contents[name]), text=text)
             for name in sorted(contents)
             if name.startswith("predictions")
         ]
@@ -163,7 +165,7 @@ def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) ->
         return Study(
             shared, runs, _by_run(read_table(contents["history.csv"], text=text)), _by_run(predictions)
         )
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, lzma.LZMAError, yaml.YAMLError) as error:
         raise _broken(folder, f"{type(error).__name__}: {error}") from error
 
 
@@ -234,7 +236,7 @@ def finish(folder: Path) -> None:
     for name in listed:
         if (aside / name).exists():  # the rest was moved before an interruption
             os.replace(aside / name, folder / name)
-    for old in folder.glob("predictions*.csv"):  # of a smaller study, which had other files
+    for old in folder.glob("predictions*"):  # of a smaller study, which had other files
         if old.name not in listed:
             old.unlink()
     os.replace(aside / SUMS, folder / SUMS)
@@ -288,9 +290,9 @@ def _files(table: pd.DataFrame, parts: Mapping[str, list[str]], depth: int = 0) 
     }
     files: dict[str, bytes] = {}
     for name, rows in table.groupby(table["run"].map(names)):
-        content = _csv(rows)
+        content = lzma.compress(_csv(rows))
         small = len(content) <= LARGEST or depth == 2
-        files |= {f"{name}.csv": content} if small else _files(rows, parts, depth + 1)
+        files |= {f"{name}.csv.xz": content} if small else _files(rows, parts, depth + 1)
     return files
 
 
