@@ -300,7 +300,7 @@ ok = pd.DataFrame({m: t["label"] == t["predicted"] for m, t in first.items()})  
 only_context = int((ok["context_lstm"] & ~ok["cnn_lstm"]).sum())
 only_cnn = int((~ok["context_lstm"] & ok["cnn_lstm"]).sum())
 p_clip = stats.binomtest(only_context, only_context + only_cnn).pvalue
-pooled = studies.pooled_mcnemar(pair["context_lstm"], pair["cnn_lstm"])
+pooled = studies.by_clip(pair["context_lstm"], pair["cnn_lstm"])
 print(f"seed 0:    {only_context} and {only_cnn} clips that only one head gets right, p = {p_clip:.2g}")
 print(f"all seeds: {pooled['only_this']} and {pooled['only_other']}, p = {pooled['mcnemar_p']:.2g}")
 print(f"by seed:   p = {p_seed:.2g}")

@@ -174,27 +174,32 @@ def groups_known(table: pd.DataFrame) -> bool:
     return "group" not in table or bool((table["group"] != "").all())
 
 
+def _sources(table: pd.DataFrame) -> list:
+    """The source video of each clip; where nobody knows it, each clip is its own."""
+    if "group" in table:
+        return (table["group"] if groups_known(table) else table["name"]).to_list()
+    return [parse(name)[:2] for name in table["name"]]  # (label, group)
+
+
 def interval(
     table: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Confidence interval of top-1 that respects groups: (low, high).
 
-    A bootstrap (BCa) over the clusters of the test part: its (class, group) pairs by the clips' names, or the column
-    `group`; single clips where groups are not known (`groups_known`). A cluster enters with all its clips.
+    A bootstrap (BCa) over the source videos of the test set: its (class, group) pairs by the clips' names, or the column
+    `group`; single clips where groups are not known (`groups_known`). A source enters with all its clips.
     Where it has no spread, as when every clip is right, the exact binomial interval with one observation a
-    cluster stands in, so that a perfect score does not look certain. With few clusters the interval is
-    somewhat too narrow. Raises ValueError with fewer than two clusters.
+    source stands in, so that a perfect score does not look certain. With few sources the interval is
+    somewhat too narrow. Raises ValueError with fewer than two sources.
     """
     from scipy import stats
 
     _checked(table)
-    if "group" in table:
-        clusters = table["group"].to_list() if groups_known(table) else table["name"].to_list()
-    else:
-        clusters = [parse(name)[:2] for name in table["name"]]  # (label, group) of each clip
     right = (table["label"] == table["predicted"]).to_numpy()
     counts = (
-        pd.DataFrame({"cluster": clusters, "right": right}).groupby("cluster")["right"].agg(["sum", "size"])
+        pd.DataFrame({"source": _sources(table), "right": right})
+        .groupby("source")["right"]
+        .agg(["sum", "size"])
     )
     if len(counts) < 2:
         raise ValueError(
@@ -213,15 +218,18 @@ def interval(
         vectorized=True,
         confidence_level=level,
         n_resamples=resamples,
-        batch=100,  # bounds the memory: BCa leaves out every cluster once
+        batch=100,  # bounds the memory: BCa leaves out every source once
         random_state=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 @dataclass(frozen=True)
-class McNemar:
-    """Two models on the same clips: clips right in both, in only one, in neither; top-1 of a minus b; p."""
+class Paired:
+    """Two models on the same clips: clips right in both, in only one, in neither; top-1 of a minus b; p.
+
+    `sources` are the source videos that favour one of the two: what a sign flip rests on (McNemar: the clips).
+    """
 
     both: int
     only_a: int
@@ -229,17 +237,51 @@ class McNemar:
     neither: int
     difference: float
     p: float
+    sources: int
 
 
-def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
+def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> Paired:
     """McNemar's exact test on the same clips: do the clips that only one gets right split evenly?
 
-    The test takes clips as independent; where clips of a group go together, p is too small. Raises
-    ValueError when the tables do not hold the same clips with the same labels.
+    The test takes clips as independent; where clips of a group go together, p is too small: `sign_flip` decides.
+    Raises ValueError when the tables do not hold the same clips with the same labels.
     """
     from scipy import stats
 
-    a, b = _checked(a).set_index("name"), _checked(b).set_index("name")
+    counts, _ = _compared(a, b)
+    only_a, only_b = counts["only_a"], counts["only_b"]
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return Paired(**counts, difference=(only_a - only_b) / len(a), p=p, sources=only_a + only_b)
+
+
+def sign_flip(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
+    """The same question by source video: would as large a difference come up if every source favoured either by chance?
+
+    What a source adds to the difference of right clips is taken with both signs, all its clips together, and the share
+    of all choices of signs that give at least the observed difference is p (exact, two-sided). Several pairs of tables,
+    such as those of several seeds, are one test in which a source that comes again is still one source.
+    Raises ValueError where the tables of a pair do not hold the same clips with the same labels.
+    """
+    found = [_compared(a, b) for a, b in pairs]
+    counts = pd.DataFrame([counts for counts, _ in found]).sum()
+    net = (
+        pd.concat([net for _, net in found]).groupby(level=0).sum()
+    )  # of each source: clips that only a has right, less b's
+    net = net[net != 0].abs().to_numpy()
+    ways = np.ones(1)  # the distribution of the sum over all signs, from -sum(net) to sum(net)
+    for size in net:
+        ways = (np.pad(ways, (0, 2 * size)) + np.pad(ways, (2 * size, 0))) / 2
+    sums = np.arange(-net.sum(), net.sum() + 1)
+    observed = counts["only_a"] - counts["only_b"]
+    p = float(ways[abs(sums) >= abs(observed)].sum())
+    return Paired(
+        **counts.astype(int), difference=float(observed / counts.sum()), p=min(1.0, p), sources=len(net)
+    )
+
+
+def _compared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[dict[str, int], pd.Series]:
+    """Clips by who is right, and for each source the clips that only a has right, less those that only b has."""
+    a, b = _checked(a).set_index("name", drop=False), _checked(b).set_index("name")
     if different := sorted(set(a.index) ^ set(b.index)):
         raise ValueError(
             f"The two runs were tested on different clips ({len(different)} are in one only, such as "
@@ -250,32 +292,70 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
         clip = a.index[a["label"] != b["label"]][0]
         raise ValueError(f"The two runs give clip {clip} different true classes: they are of different data.")
     right_a, right_b = a["label"] == a["predicted"], b["label"] == b["predicted"]
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    both, neither = int((right_a & right_b).sum()), int((~right_a & ~right_b).sum())
-    return McNemar(both, only_a, only_b, neither, (only_a - only_b) / len(a), p)
+    each = {
+        "both": right_a & right_b, "only_a": right_a & ~right_b, "only_b": right_b & ~right_a, "neither": ~right_a & ~right_b,
+    }  # fmt: skip
+    sources = pd.Series(_sources(a)).map(str).to_numpy()
+    net = (right_a.astype(int) - right_b.astype(int)).groupby(sources).sum()
+    return {name: int(clips.sum()) for name, clips in each.items()}, net
 
 
 @dataclass(frozen=True)
-class PairedSeeds:
-    """Mean difference a minus b over `seeds` common seeds, its t-interval, and p of "no difference"."""
+class OverSeeds:
+    """Mean of one value a seed, its t interval, p of "it is 0", and the smallest true value that so many seeds would find.
+
+    `detectable` is found in four of five such studies (power 0.8). All but seeds and mean are NaN where the seeds give no
+    spread: from equal values nothing can be told.
+    """
 
     seeds: int
-    difference: float
+    mean: float
     low: float
     high: float
     p: float
+    detectable: float
 
 
-def paired_over_seeds(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> PairedSeeds:
+def over_seeds(
+    values: "Sequence[float] | np.ndarray | pd.Series", *, overlap: float = 0.0, level: float = 0.95
+) -> OverSeeds:
+    """Mean and interval of one value a seed, with the correction for seeds that split one pool of clips anew.
+
+    Such splits share clips, so their values vary less than the mean is uncertain: the t interval takes the variance
+    (1/n + overlap) s^2 with `overlap` = test clips / training clips (Nadeau and Bengio, Machine Learning 52, 2003). With 0,
+    where every seed has the same split, it is the plain t interval. Raises ValueError with fewer than two values, and
+    for a NaN.
+    """
+    from scipy import special, stats
+
+    found = np.asarray(values, dtype=float)  # (seeds,)
+    n = len(found)
+    if n < 2:
+        raise ValueError(
+            f"An interval over seeds needs at least two seeds, and there {'is' if n == 1 else 'are'} {n}."
+        )
+    if np.isnan(found).any():
+        raise ValueError("A value of a seed is NaN: leave that seed out.")
+    mean, spread = float(found.mean()), float(found.std(ddof=1))
+    if spread < 1e-12:
+        return OverSeeds(n, mean, *[math.nan] * 4)
+    error = spread * math.sqrt(1 / n + overlap)
+    edge = stats.t.ppf((1 + level) / 2, n - 1)
+    size = special.nctdtrinc(
+        n - 1, 0.2, edge
+    )  # in standard errors: Student's t passes the edge in four of five studies
+    p = 2 * stats.t.sf(abs(mean) / error, n - 1)
+    return OverSeeds(n, mean, mean - edge * error, mean + edge * error, float(p), float(size * error))
+
+
+def paired_over_seeds(
+    a: Mapping[int, float], b: Mapping[int, float], *, overlap: float = 0.0, level: float = 0.95
+) -> OverSeeds:
     """Compare two heads trained with the same seeds: `a` and `b` map a seed to a top-1 (or another metric).
 
-    A paired t-test, so that what a seed does to both heads (the split above all) cancels. Where all
-    differences are equal the interval is a point and p is 0, or 1 when they are all zero. Raises ValueError
-    when a seed is missing from one side or when there are fewer than two.
+    `over_seeds` of the differences a minus b, so that what a seed does to both heads (the split above all) cancels.
+    Raises ValueError when a seed is missing from one side, when there are fewer than two, and for a NaN.
     """
-    from scipy import stats
-
     a, b = dict(a), dict(b)
     for side, mine, other in (("first", set(a), set(b)), ("second", set(b), set(a))):
         if missing := sorted(other - mine):
@@ -290,12 +370,7 @@ def paired_over_seeds(a: Mapping[int, float], b: Mapping[int, float], level: flo
         raise ValueError(
             f"The value of seed {seeds[int(np.isnan(differences).argmax())]} is NaN in one of the heads."
         )
-    mean = float(differences.mean())
-    if np.allclose(differences, mean, rtol=0, atol=1e-12):
-        return PairedSeeds(len(seeds), mean, mean, mean, 1.0 if abs(mean) < 1e-12 else 0.0)
-    test = stats.ttest_1samp(differences, 0.0)
-    low, high = test.confidence_interval(level)
-    return PairedSeeds(len(seeds), mean, float(low), float(high), float(test.pvalue))
+    return over_seeds(differences, overlap=overlap, level=level)
 
 
 def chosen_epoch(history: pd.DataFrame) -> int | None:

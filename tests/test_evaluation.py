@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats import contingency_tables, multitest, power
 
 from ctxlstm import evaluation as ev
+from ctxlstm.report import studies
 
 CLASSES = ["Bowling", "Diving", "PushUps"]
 
@@ -20,6 +22,11 @@ def table(rows: list[tuple[str, str]], probability: float = 0.9, nll: float = 0.
     names = [f"v_{label}_g{i // 2 + 1:02d}_c{i % 2 + 1:02d}" for i, (label, _) in enumerate(rows)]
     frame = pd.DataFrame(rows, columns=["label", "predicted"])
     return frame.assign(name=names, probability=probability, nll=nll)[ev.COLUMNS]
+
+
+def of_clips(names, labels, predicted) -> pd.DataFrame:
+    frame = pd.DataFrame({"name": names, "label": labels, "predicted": predicted})
+    return frame.assign(probability=0.9, nll=0.5)[ev.COLUMNS]
 
 
 def clustered(correct: np.ndarray, clips: np.ndarray) -> pd.DataFrame:
@@ -281,33 +288,135 @@ def test_mcnemar_refuses_other_clips_and_other_labels():
         ev.mcnemar(MIXED, MIXED.assign(label="Diving"))
 
 
+def test_sign_flip_by_hand():
+    labels = ["A"] * 6
+    names = [f"v_A_g{g:02}_c{c:02}" for g in (1, 2, 3) for c in (1, 2)]
+    a = of_clips(names, labels, ["A", "A", "A", "A", "A", "B"])
+    b = of_clips(names, labels, ["B", "B", "B", "A", "A", "A"])
+    got = ev.sign_flip((a, b))  # by source +2, +1, -1: the sums of all signs are +-4, +-2 twice, 0 twice
+    assert (got.both, got.only_a, got.only_b, got.neither, got.sources) == (2, 3, 1, 0, 3)
+    assert got.difference == pytest.approx(2 / 6)
+    assert got.p == pytest.approx(6 / 8)
+    assert ev.sign_flip((b, a)).p == got.p
+    assert ev.sign_flip((a, a)).p == 1.0
+    twice = ev.sign_flip((a, b), (a, b))
+    assert (twice.sources, twice.p) == (3, got.p), "a source that comes again is one source"
+    assert twice.difference == got.difference
+
+
+def test_sign_flip_is_scipys_permutation_test():
+    rng = np.random.default_rng(0)
+    names = [f"v_A_g{g:02}_c{c:02}" for g in range(1, 11) for c in range(1, 5)]
+    a, b = (of_clips(names, ["A"] * 40, rng.choice(["A", "B"], 40, p=[p, 1 - p])) for p in (0.8, 0.5))
+    right = [(t["label"] == t["predicted"]).to_numpy().reshape(10, 4).sum(1) for t in (a, b)]
+    theirs = stats.permutation_test(
+        (right[0] - right[1],), np.sum, permutation_type="samples", n_resamples=np.inf
+    )
+    assert ev.sign_flip((a, b)).p == pytest.approx(theirs.pvalue)
+
+
+def test_mcnemar_and_holm_are_those_of_statsmodels():
+    rng = np.random.default_rng(1)
+    names = [f"v_A_g{g:02}_c01" for g in range(1, 61)]
+    a, b = (of_clips(names, ["A"] * 60, rng.choice(["A", "B"], 60, p=[p, 1 - p])) for p in (0.8, 0.6))
+    got = ev.mcnemar(a, b)
+    theirs = contingency_tables.mcnemar([[got.both, got.only_a], [got.only_b, got.neither]], exact=True)
+    assert got.p == pytest.approx(theirs.pvalue)
+    assert ev.sign_flip((a, b)).p == pytest.approx(got.p), (
+        "where every source has one clip, the two are one test"
+    )
+    p = [0.01, 0.04, 0.03, 0.2]
+    assert studies.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+
+
 def test_paired_over_seeds_by_hand():
     a, b = {0: 0.90, 1: 0.92, 2: 0.97}, {2: 0.92, 0: 0.89, 1: 0.90}
     got = ev.paired_over_seeds(a, b)
     differences = np.array([0.01, 0.02, 0.05])
     half = 4.302653 * differences.std(ddof=1) / math.sqrt(3)  # t table, 2 degrees of freedom
-    assert got.difference == pytest.approx(0.08 / 3)
+    assert got.mean == pytest.approx(0.08 / 3)
     assert (got.low, got.high) == pytest.approx((0.08 / 3 - half, 0.08 / 3 + half))
     assert got.seeds == 3
     assert got.p == pytest.approx(stats.ttest_rel([0.90, 0.92, 0.97], [0.89, 0.90, 0.92]).pvalue)
     assert ev.paired_over_seeds(pd.Series(a), pd.Series(b)) == got
 
 
-def test_paired_over_seeds_cover():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        seed_effect, noise = rng.normal(0, 0.05, 5), rng.normal(0.02, 0.01, 5)
-        a = dict(enumerate(seed_effect + noise))
-        got = ev.paired_over_seeds(a, dict(enumerate(seed_effect)))
-        hits += got.low <= 0.02 <= got.high
-    assert 180 <= hits <= 199
+def test_splits_of_one_pool_widen_the_interval():
+    """Nadeau and Bengio's corrected resampled t-test, written out: 10 splits of 90 training and 10 test clips."""
+    values = [0.9, 0.6, 0.8, 0.7, 0.6, 0.9, 0.7, 0.8, 0.4, 0.5]
+    got = ev.over_seeds(values, overlap=10 / 90)
+    variance = np.var(values, ddof=1) * (1 / 10 + 10 / 90)
+    assert got.high - got.mean == pytest.approx(2.262157 * math.sqrt(variance))
+    assert got.p == pytest.approx(2 * stats.t.sf(0.69 / math.sqrt(variance), 9))
+    plain = ev.over_seeds(values)
+    assert (plain.low, plain.high) == pytest.approx(stats.ttest_1samp(values, 0).confidence_interval())
+    assert got.low < plain.low
 
 
-def test_paired_over_seeds_without_spread():
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+def test_what_can_be_found_is_that_of_statsmodels(seeds):
+    values = np.linspace(0.1, 0.3, seeds)
+    size = power.TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
+    found = ev.over_seeds(values).detectable
+    assert found == pytest.approx(size * values.std(ddof=1), rel=1e-3)
+
+
+def test_equal_values_tell_nothing():
     got = ev.paired_over_seeds({0: 0.3, 1: 0.7}, {0: 0.2, 1: 0.6})
-    assert (got.low, got.high, got.p) == (pytest.approx(0.1), pytest.approx(0.1), 0.0)
-    assert ev.paired_over_seeds({0: 0.3, 1: 0.7}, {0: 0.3, 1: 0.7}).p == 1.0
+    assert got.mean == pytest.approx(0.1)
+    assert np.isnan([got.low, got.high, got.p, got.detectable]).all()
+
+
+# ---- whether 95 % is 95 %: data whose truth is known, in which clips of a source go together
+
+
+def sources(rng, count):
+    """How likely each source's clips are right, and four clips each, right or wrong."""
+    chance = rng.beta(2, 1, count)  # mean 2/3
+    return rng.uniform(size=(count, 4)) < chance[:, None]
+
+
+def test_the_interval_by_group_holds_the_truth_as_often_as_it_says():
+    rng, hits, naive, trials = np.random.default_rng(0), 0, 0, 300
+    names = [f"v_A_g{g:02}_c{c:02}" for g in range(1, 41) for c in range(1, 5)]
+    for trial in range(trials):
+        right = sources(rng, 40).ravel()
+        low, high = ev.interval(
+            of_clips(names, ["A"] * 160, np.where(right, "A", "B")), resamples=400, seed=trial
+        )
+        hits += low <= 2 / 3 <= high
+        exact = stats.binomtest(int(right.sum()), 160).proportion_ci()
+        naive += exact.low <= 2 / 3 <= exact.high
+    assert 0.91 <= hits / trials <= 0.98
+    assert naive / trials < 0.9, "clips are not independent here"
+
+
+def test_the_corrected_interval_holds_the_truth_where_seeds_split_one_pool():
+    """Two heads on five splits of 100 sources; the truth is the mean over all the sources there could be."""
+    rng, trials = np.random.default_rng(1), 1000
+    hits, plain = 0, 0
+    for _ in range(trials):
+        gain = rng.normal(0.02, 0.1, 100)  # what the one head is better by, on each source of this pool
+        tests = [rng.permutation(100)[:25] for _ in range(5)]
+        values = [gain[test].mean() + rng.normal(0, 0.005) for test in tests]
+        for overlap in (0, 1 / 3):
+            got = ev.over_seeds(values, overlap=overlap)
+            held = got.low <= 0.02 <= got.high
+            hits, plain = hits + (held and overlap > 0), plain + (held and overlap == 0)
+    assert 0.92 <= hits / trials <= 0.98
+    assert plain / trials < 0.91
+
+
+def test_the_sign_flip_convicts_one_in_twenty_and_mcnemar_many_more():
+    rng, trials = np.random.default_rng(2), 400
+    names = [f"v_A_g{g:02}_c{c:02}" for g in range(1, 41) for c in range(1, 9)]
+    flips, clips = 0, 0
+    for _ in range(trials):  # both heads equally good, but a source is easy for the one or the other
+        a, b = (of_clips(names, ["A"] * 320, np.repeat(rng.choice(["A", "B"], 40), 8)) for _ in range(2))
+        flips += ev.sign_flip((a, b)).p <= 0.05
+        clips += ev.mcnemar(a, b).p <= 0.05
+    assert 0.02 <= flips / trials <= 0.08
+    assert clips / trials > 0.3
 
 
 def test_paired_over_seeds_refuses():

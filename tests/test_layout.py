@@ -55,7 +55,6 @@ CLASHES = {  # the name is taken where it is imported, by a function, a paramete
     "ctxlstm/__init__.py": {"extract as extract_features", "load as load_features"},
     "ctxlstm/classroom/__init__.py": {"load as load_backbone", "load as load_features"},
     "ctxlstm/features/__init__.py": {"load as load_backbone"},
-    "ctxlstm/report/study_tables.py": {"overfitting as overfit"},
     "ctxlstm/training/trainer.py": {"checkpoint as checkpoints"},
 }
 HOUSE = [

@@ -22,8 +22,8 @@ def build(asked: Settings) -> models.ContextLSTM:
 
 
 def test_the_configs_are_there():
-    ucf101 = {"ucf101_subset", "ucf101_paper", "ucf101_official", "ucf101_finetune"}
-    assert {"smoke", "stickfigures"} | ucf101 == set(CONFIGS)
+    ucf101 = {"subset", "nine", "midframes", "paper", "official", "finetune"}
+    assert {"smoke", "stickfigures"} | {f"ucf101_{name}" for name in ucf101} == set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -57,6 +57,20 @@ def test_interval_over_seeds_is_the_t_interval_cut_to_shares():
     assert np.isnan(studies.mean_interval([0.8, np.nan]).mean)
 
 
+def test_seeds_that_split_the_same_clips_anew_share_them(records):
+    rows = studies.usual(records)
+    own = {name: studies.of(rows, "cnn_lstm", name) for name in studies.PROTOCOLS}
+    first = own["paper"].iloc[0]
+    assert studies.overlap(own["paper"]) == pytest.approx(first["test_clips"] / first["train_clips"])
+    assert studies.overlap(own["official"]) == 0
+    values = own["paper"]["top1_last"]
+    plain, corrected = (studies.mean_interval(values, overlap=share) for share in (0, 0.4))
+    assert corrected.high - corrected.mean > plain.high - plain.mean
+    assert (plain.kind, corrected.kind) == ("t, 3 seeds", "corrected t, 3 seeds")
+    with pytest.raises(ValueError, match="official and paper cannot share an interval"):
+        studies.overlap(pd.concat([own["paper"], own["official"]]))
+
+
 def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
     rows = studies.of(studies.usual(records), "cnn_lstm", "grouped")
     one_run = rows[rows["seed"] == 0]

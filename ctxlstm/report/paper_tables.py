@@ -57,7 +57,11 @@ def table1(records: pd.DataFrame, protocol: str = "paper") -> Table:
             lines.append({"row": "our epoch"} | header | dict.fromkeys(("best", "chosen"), f"of {epochs}"))
     for model, own in heads.items():
         curves, found = studies.histories(own, "test_top1"), studies.scores(own)  # (epochs, seeds)
-        at = {epoch: studies.mean_interval(curves.loc[epoch]) for epoch in filter(None, ours.values())}
+        shared = studies.overlap(own)
+        at = {
+            epoch: studies.mean_interval(curves.loc[epoch], overlap=shared)
+            for epoch in filter(None, ours.values())
+        }
         at |= {None: Interval(np.nan), epochs: found["last"]}
         found |= {column: at[epoch] for column, epoch in ours.items()}
         cells = {
@@ -158,8 +162,8 @@ def _costs(costs: pd.DataFrame | None, model: str) -> list[dict]:
 def differences(records: pd.DataFrame, protocol: str = "paper", against: str = BASELINE) -> Table:
     """Every head's top-1 minus that of `against`, over the seeds that both have, for last, chosen and best epoch.
 
-    Columns model, against, epoch, difference (with low and high), p (paired t-test), compared_seeds, note, and for
-    the last epoch only_this, only_other, mcnemar_p (`studies.pooled_mcnemar`). Table 2's models come first.
+    Columns model, against, epoch, difference (with low and high), p and detectable (`studies.paired`), compared_seeds, note,
+    and for the last epoch only_this, only_other, mcnemar_p, flip_p (`studies.by_clip`). Table 2's models come first.
     """
     rows = studies.usual(records)
     other = of(rows, against, protocol)
@@ -170,13 +174,14 @@ def differences(records: pd.DataFrame, protocol: str = "paper", against: str = B
             continue
         for epoch, column in studies.METRICS.items():
             line = {"model": model, "against": against, "epoch": epoch} | studies.paired(own, other, column)
-            lines.append(line | (studies.pooled_mcnemar(own, other) if epoch == "last" else {}))
-    columns = ["model", "against", "epoch", "difference", "p", "compared_seeds", "note"]
+            lines.append(line | (studies.by_clip(own, other) if epoch == "last" else {}))
+    columns = ["model", "against", "epoch", "difference", "p", "detectable", "compared_seeds", "note"]
     return Table.of(
         lines,
-        "p: paired t-test over common seeds, no correction for the number of heads.",
-        "mcnemar_p counts clips of all seeds as independent, which they are not: it is too small.",
-        columns=[*columns, "only_this", "only_other", "mcnemar_p"],
+        studies.PAIRED + " No correction for the number of heads.",
+        "mcnemar_p takes the clips of all seeds as independent, which they are not; flip_p, a sign flip by source video, "
+        "decides.",
+        columns=[*columns, "only_this", "only_other", "mcnemar_p", "flip_p"],
     )
 
 

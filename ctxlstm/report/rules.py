@@ -14,10 +14,12 @@ import pandas as pd
 
 from ctxlstm import evaluation, paper
 from ctxlstm.experiments import runs
+from ctxlstm.report import studies
 
-SEEDS = 3  # common seeds that a comparison needs at least
-TIE = 0.6  # points, half the smallest effect claimed (91.0 to 92.2): an interval around 0 inside +-TIE is "no difference"
-ROUNDING = 1e-9  # points: what the last digits of a mean may differ by
+SEEDS = 5  # common seeds that a comparison needs at least
+# Points, half the smallest effect claimed (91.0 to 92.2): a difference counts beyond +-TIE, either way, and an interval inside
+# +-TIE is "no difference".
+TIE = 0.6
 SPREAD_TIE = 0.1  # points, the same for the spread of an accuracy over epochs
 LEVEL_SLACK = 1.0  # points: two binomial standard errors of one published run (3,330 clips: 0.46 each)
 DECLINE = -0.5  # points in 100 epochs: about one such error
@@ -151,18 +153,21 @@ def _measured(rows: pd.DataFrame, measure: Measure) -> dict[int, float]:
 
 
 def direction(low: float, high: float, tie: float) -> int:
-    """1 where the interval is above 0, -1 where it is below or where it holds 0 and lies within +-tie, else 0."""
-    if low > ROUNDING:
+    """1 where the interval lies above +tie, -1 where it lies below -tie or within +-tie, else (and without one) 0."""
+    if low > tie:
         return 1
-    return -1 if high < -ROUNDING or (low >= -tie and high <= tie) else 0
+    return -1 if high < -tie or (low >= -tie and high <= tie) else 0
 
 
-def _interval(a: dict[int, float], b: dict[int, float]) -> tuple[float, float, str]:
-    """Low and high of the mean difference over seeds, and both in words; infinite with fewer than two seeds."""
-    if len(a) < 2:
-        return -np.inf, np.inf, f"no interval with {len(a)} seed{'' if len(a) == 1 else 's'}"
-    pair = evaluation.paired_over_seeds(a, b)
-    return pair.low, pair.high, f"95 % interval {pair.low:+.2f} to {pair.high:+.2f} over {pair.seeds} seeds"
+def _interval(values: list[float], overlap: float) -> tuple[float, float, str]:
+    """Low and high of the mean over seeds, and both in words with what so many seeds would find; without an interval NaN."""
+    if len(values) < 2:
+        return np.nan, np.nan, f"no interval with {len(values)} seed{'' if len(values) == 1 else 's'}"
+    found = evaluation.over_seeds(values, overlap=overlap)
+    if np.isnan(found.low):
+        return np.nan, np.nan, f"no interval: {found.seeds} seeds with the same value"
+    text = f"95 % interval {found.low:+.2f} to {found.high:+.2f} over {found.seeds} seeds"
+    return found.low, found.high, f"{text}; a true {found.detectable:.2f} would be found"
 
 
 def compare(
@@ -182,7 +187,9 @@ def compare(
         return Finding(0, f"no seed with both {names[0]} and {names[1]}")
     values_a, values_b = ({seed: v[seed] for seed in common} for v in (values_a, values_b))
     means = [np.mean(list(values.values())) for values in (values_a, values_b)]
-    low, high, words = _interval(values_a, values_b)
+    low, high, words = _interval(
+        [values_a[seed] - values_b[seed] for seed in common], studies.overlap(rows_a)
+    )
     text = f"{what}: {names[0]} {means[0]:.2f}, {names[1]} {means[1]:.2f}, difference {means[0] - means[1]:+.2f} ({words})"
     sign = direction(*sorted((gain * low, gain * high)), tie) if len(common) >= SEEDS else 0
     return Finding(sign, "; ".join([text, *gaps]), (*rows_a.loc[common, "run"], *rows_b.loc[common, "run"]))
@@ -194,7 +201,7 @@ def above_threshold(study: Study, side: Side, measure: Measure, what: str, thres
     values = _measured(rows, measure)
     if not values:
         return Finding(0, f"no run of {side[0]}")
-    low, high, words = _interval(values, dict.fromkeys(values, 0.0))
+    low, high, words = _interval(list(values.values()), studies.overlap(rows))
     sign = (low > threshold) - (high < threshold) if len(values) >= SEEDS else 0
     text = f"{what}: {side[0]} mean {np.mean(list(values.values())):.2f} ({words.replace('+', '')})"
     return Finding(int(sign), text, tuple(rows.loc[list(values), "run"]))
@@ -261,7 +268,7 @@ def batch_trend(study: Study) -> Finding:
     }
     if not change:
         return Finding(0, "; ".join(["no seed was trained with every batch size", *gaps]))
-    low, high, words = _interval(change, dict.fromkeys(change, 0.0))
+    low, high, words = _interval(list(change.values()), studies.overlap(rows[rows["protocol"] == "paper"]))
     mean = np.mean(list(change.values()))
     text = (
         f"fitted change of the best top-1 from batch {sizes[0]} to {sizes[-1]}: {mean:+.2f} points ({words})"

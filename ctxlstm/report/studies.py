@@ -2,7 +2,7 @@
 
 A study is the table of `runs.load` for one results folder: runs on the same features with the same setting, that
 differ in head, reading, split, seed and batch size. Its main runs have the default reading and the usual batch
-size. Seeds are the independent repetitions: for the protocols paper and grouped a seed also draws the split, for
+size. Under the protocols paper and grouped a seed draws a split of the same clips anew, which `overlap` corrects; under
 official it does not, so intervals over seeds of an official split do not hold the doubt about its test clips.
 All accuracies are fractions (paper section 4.3 prints per cent).
 """
@@ -87,10 +87,29 @@ def usual(records: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["variant"] == ""]
 
 
+def overlap(rows: pd.DataFrame) -> float:
+    """What seeds share: test over training clips where every seed splits the same clips anew, 0 for the official splits.
+
+    Raises:
+        ValueError: the rows are of both kinds, which need different intervals.
+    """
+    again = rows["protocol"] != "official"
+    if again.nunique() > 1:
+        raise ValueError(
+            f"the protocols {' and '.join(sorted(rows['protocol'].unique()))} cannot share an interval: the official splits are "
+            "the same for every seed and the others are not"
+        )
+    return float((rows["test_clips"] / rows["train_clips"]).mean()) if again.any() else 0.0
+
+
 def mean_interval(
-    values: Sequence[float], predictions: Callable[[], pd.DataFrame] | None = None, level: float = 0.95
+    values: Sequence[float],
+    predictions: Callable[[], pd.DataFrame] | None = None,
+    *,
+    overlap: float = 0.0,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean of one value a seed, with its t-interval over seeds, cut to 0..1.
+    """Mean of one value a seed, with its interval over seeds (`evaluation.over_seeds`), cut to 0..1.
 
     With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
     the doubt: then the interval is that of `evaluation.interval`, clustered by group, of what `predictions` reads
@@ -100,9 +119,9 @@ def mean_interval(
     if not len(values) or np.isnan(values).any():
         return Interval(np.nan)
     mean, n = float(values.mean()), len(values)
-    if n > 1 and np.ptp(values) > 1e-12:
-        half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
-        return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), f"t, {n} seeds")
+    if n > 1 and not np.isnan((found := evaluation.over_seeds(values, overlap=overlap, level=level)).low):
+        kind = f"{'corrected t' if overlap else 't'}, {n} seeds"
+        return Interval(mean, max(0.0, found.low), min(1.0, found.high), kind)
     why = "one seed" if n == 1 else f"{n} seeds equal"
     if predictions is None:
         return Interval(mean, kind=f"none, {why}")
@@ -157,7 +176,8 @@ def scores(rows: pd.DataFrame) -> dict:
     `late` where it is the same to half a point.
     """
     rows = whole(rows)
-    found = {name: mean_interval(by_seed(rows, column)) for name, column in METRICS.items()}
+    shared = overlap(rows)
+    found = {name: mean_interval(by_seed(rows, column), overlap=shared) for name, column in METRICS.items()}
     if len(rows) and np.isnan(found["last"].low):
         first = rows[rows["seed"] == rows["seed"].min()]
         found["last"] = mean_interval(by_seed(rows, METRICS["last"]), partial(predictions, first))
@@ -193,40 +213,53 @@ def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.Dat
 def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
     """Difference a minus b of two heads under one protocol over their common seeds (`evaluation.paired_over_seeds`).
 
-    Keys difference (an `Interval`), p, compared_seeds, note. The note names seeds that one head lacks. Interval and
-    p are NaN with fewer than two common seeds, and where every seed gives the same difference: a t-test knows
-    nothing then.
+    Keys difference (an `Interval`), p, detectable, compared_seeds, note. The note names seeds that one head lacks.
+    Interval, p and detectable are NaN with fewer than two common seeds, and where every seed gives the same difference:
+    nothing can be told then.
     """
     (a, b), note = common(a, b)
     mine, other = by_seed(a, column), by_seed(b, column)
-    difference, p = Interval(float((mine - other).mean()) if len(mine) else np.nan), np.nan
+    difference, p, detectable = (
+        Interval(float((mine - other).mean()) if len(mine) else np.nan),
+        np.nan,
+        np.nan,
+    )
     if len(mine) < 2 or mine.isna().any() or other.isna().any():
         why = f"{len(mine) or 'no'} common seed{'s' * (len(mine) > 1)}: no test"
     else:
-        test = evaluation.paired_over_seeds(mine.to_dict(), other.to_dict())
-        why = "all differences equal: no test" if test.low == test.high else ""
-        if not why:
-            difference, p = Interval(difference.mean, test.low, test.high), test.p
+        test = evaluation.paired_over_seeds(mine.to_dict(), other.to_dict(), overlap=overlap(a))
+        difference, p, detectable = Interval(difference.mean, test.low, test.high), test.p, test.detectable
+        why = "all differences equal: no test" if np.isnan(p) else ""
     note = "; ".join(filter(None, (note, why)))
-    return {"difference": difference, "p": p, "compared_seeds": len(mine), "note": note}
+    return {
+        "difference": difference,
+        "p": p,
+        "detectable": detectable,
+        "compared_seeds": len(mine),
+        "note": note,
+    }
 
 
-def pooled_mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
-    """McNemar's exact test on the discordant clips of all common seeds together: only_this, only_other, mcnemar_p.
+def by_clip(a: pd.DataFrame, b: pd.DataFrame) -> dict:
+    """Two heads under one protocol on the test clips of all common seeds: only_this, only_other, mcnemar_p, flip_p.
 
-    It takes clips as independent, though groups go together and seeds test the same clips again: p is too small.
+    mcnemar_p takes clips as independent, though groups go together and seeds test the same clips again; flip_p
+    (`evaluation.sign_flip`) takes source videos as independent, and decides.
     """
     (a, b), _ = common(a, b)
     key = ["seed", "fold"]
-    tests = [
-        evaluation.mcnemar(runs.predictions(row), runs.predictions(other))
+    pairs = [
+        (runs.predictions(row), runs.predictions(other))
         for (_, row), (_, other) in zip(
             a.sort_values(key).iterrows(), b.sort_values(key).iterrows(), strict=True
         )
     ]
-    mine, other = sum(test.only_a for test in tests), sum(test.only_b for test in tests)
-    p = float(stats.binomtest(mine, mine + other).pvalue) if mine + other else 1.0 if tests else np.nan
-    return {"only_this": mine, "only_other": other, "mcnemar_p": p}
+    if not pairs:
+        return {"only_this": 0, "only_other": 0, "mcnemar_p": np.nan, "flip_p": np.nan}
+    found = evaluation.sign_flip(*pairs)
+    mine, other = found.only_a, found.only_b
+    p = float(stats.binomtest(mine, mine + other).pvalue) if mine + other else 1.0
+    return {"only_this": mine, "only_other": other, "mcnemar_p": p, "flip_p": found.p}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -244,8 +277,13 @@ TABLE2 = (BASELINE, NO_POOL, OURS)  # in the order of the paper's Table 2
 ORDERS = "context_lstm_bn_relu"  # the paper compares it in words only (section 4.4)
 
 INTERVALS = (
-    "Intervals are 95 %; the column `interval` says what they rest on: t over seeds, or groups of the test clips. Seeds "
-    "draw splits of the same clips, and official splits do not change with the seed: the t-intervals are somewhat narrow."
+    "Intervals are 95 %; the column `interval` says what they rest on: t over seeds, corrected where seeds split the same "
+    "clips anew, or groups of the test clips. Official splits do not change with the seed: their t-intervals hold no doubt "
+    "about the test clips."
+)
+PAIRED = (
+    "Differences are paired over common seeds; p and the interval are t, corrected where seeds split the same clips anew. "
+    "`detectable` is the true difference that so many seeds find in four of five studies."
 )
 LATE = "`late` is the mean over the last third of the epochs: one epoch of a training is worth little."
 BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ctxlstm import models
+from ctxlstm import evaluation, models
 from ctxlstm.evaluation import calibration, confusion
-from ctxlstm.evaluation import overfitting as overfit
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 from ctxlstm.report.table import Interval, Table
@@ -109,8 +107,8 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
     """The ablation: every reading of Context-LSTM beside the default one, and the paper's other models (Table 2).
 
     Columns reading, model, variant, parameters, late, last, chosen (each with low and high), difference (last epoch, to
-    the default reading over common seeds; with low and high), p (paired t-test), p_holm (corrected over all rows
-    that are compared), compared_seeds, seeds, folds, interval, note.
+    the default reading; with low and high), p and detectable (`studies.paired`), p_holm (corrected over all rows that are
+    compared), compared_seeds, seeds, folds, interval, note.
     """
     studies.usual(records)  # the check, and that there is a main run
     rows = studies.usual_size(records)
@@ -126,7 +124,13 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
         line = {"reading": reading, "model": first["model"], "variant": first["variant"]}
         line |= {"parameters": int(first["parameters"])} | studies.scores(part)
         if reading == "default":
-            line |= {"difference": Interval(np.nan), "p": np.nan, "compared_seeds": 0, "note": ""}
+            line |= {
+                "difference": Interval(np.nan),
+                "p": np.nan,
+                "detectable": np.nan,
+                "compared_seeds": 0,
+                "note": "",
+            }
         else:
             line |= studies.paired(part, default)
         lines.append(line)
@@ -144,13 +148,14 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
         "difference",
         "p",
         "p_holm",
+        "detectable",
     ]
     columns += ["compared_seeds", "seeds", "folds", "interval", "note"]
     return Table.of(
         lines,
         f"{studies.study(rows)}, protocol {protocol}. {studies.INTERVALS} {studies.LATE}",
-        "Differences are of the last epoch, to the default reading, paired over common seeds; p_holm is corrected for "
-        f"the {np.isfinite(p).sum()} comparisons of this table.",
+        f"Differences are of the last epoch, to the default reading. {studies.PAIRED} p_holm is corrected for the "
+        f"{np.isfinite(p).sum()} comparisons of this table.",
         columns=columns,
     )
 
@@ -197,7 +202,9 @@ def per_class(records: pd.DataFrame, model: str = studies.OURS, protocol: str = 
             {
                 "class": name,
                 "clips": int(total.sum()),
-                "top1": studies.mean_interval([row[k] / row.sum() for row in tested.values()]),
+                "top1": studies.mean_interval(
+                    [row[k] / row.sum() for row in tested.values()], overlap=studies.overlap(own)
+                ),
                 "seeds": len(tested),
                 "absent": "all" if not tested else f"seed {absent}" if absent else "",
                 "most_confused_with": classes[wrong.argmax()] if wrong.any() else "",
@@ -206,7 +213,8 @@ def per_class(records: pd.DataFrame, model: str = studies.OURS, protocol: str = 
     more = int(max(every["classes"])) - len(classes) if "classes" in every else 0
     return Table.of(
         lines,
-        f"{studies.study(rows)}, {model}, protocol {protocol}, last epoch; intervals: t over seeds.",
+        f"{studies.study(rows)}, {model}, protocol {protocol}, last epoch; intervals: t over seeds, corrected where seeds "
+        "split the same clips anew.",
         f"{more} more classes of the data set were neither tested nor predicted in any run."
         if more > 0
         else "",
@@ -247,7 +255,7 @@ def selection_bonus(records: pd.DataFrame) -> Table:
         bonus = studies.by_seed(own, "top1_best") - studies.by_seed(own, "top1_validation_chosen")
         if bonus.isna().any():
             continue
-        found, mean = studies.scores(own), studies.mean_interval(bonus)
+        found, mean = studies.scores(own), studies.mean_interval(bonus, overlap=studies.overlap(own))
         line = {"model": model, "protocol": protocol, "difference": mean, "interval": mean.kind}
         means = {name: found[name].mean for name in ("best", "chosen")}
         lines.append(line | means | {name: found[name] for name in ("seeds", "folds")})
@@ -271,16 +279,21 @@ def overfitting(records: pd.DataFrame) -> Table:
         own = studies.whole(own)
         after = 2 * int(own["epochs"].iloc[0]) // 3
         histories = [runs.history(row) for _, row in own.iterrows()]
-        found = pd.DataFrame([vars(overfit(history, after)) for history in histories], index=own.index)
+        found = pd.DataFrame(
+            [vars(evaluation.overfitting(history, after)) for history in histories], index=own.index
+        )
         late = pd.DataFrame(
             [h.loc[h["epoch"] > after, ["train_top1", "test_top1"]].mean() for h in histories]
         )
         errors = [calibration(runs.predictions(row))[0] for _, row in own.iterrows()]
         slopes = found["slope"].groupby(own["seed"]).mean()
-        mean, n = slopes.mean(), len(slopes)
-        half = stats.t.ppf(0.975, n - 1) * slopes.sem() if n > 1 else np.nan
+        n = len(slopes)
+        slope = Interval(slopes.mean())
+        if n > 1:
+            over = evaluation.over_seeds(slopes, overlap=studies.overlap(own))
+            slope = Interval(over.mean, over.low, over.high)
         line = {"model": model, "protocol": protocol, "loss_ratio": found["loss_ratio"].median()}
-        line |= late.mean().to_dict() | {"slope": Interval(mean, mean - half, mean + half)}
+        line |= late.mean().to_dict() | {"slope": slope}
         line |= {"nll": own["nll"].mean(), "calibration_error": float(np.mean(errors))}
         lines.append(line | {"seeds": n, "folds": studies.folds(own)})
     columns = ["model", "protocol", "loss_ratio", "train_top1", "test_top1", "slope", "nll"]
