@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ctxlstm.ucf101 import parse
+from ctxlstm.ucf101 import full_index, parse
 
 if TYPE_CHECKING:  # whoever reads records needs no PyTorch
     import torch
@@ -76,6 +76,34 @@ def predictions(
     if groups is not None:
         table.insert(2, "group", list(groups))
     return table
+
+
+def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The predictions table of scores that others have published: clip name -> 101 scores, logits or log-probabilities.
+
+    Scores are in the order of UCF101's classInd.txt, which is alphabetical whatever the case. Names may lack the `v_` at
+    their start. Clips must be UCF101's own.
+
+    Raises:
+        ValueError: a name that UCF101 does not have, a clip that is named twice, or not 101 finite scores of a clip.
+    """
+    whole = full_index()
+    classes = sorted(whole["label"].unique(), key=str.lower)
+    known = dict(zip(whole["name"].str.lower(), zip(whole["name"], whole["label"], strict=True), strict=True))
+    full = {name: name if name.lower().startswith("v_") else f"v_{name}" for name in scores}
+    if strange := [name for name in scores if full[name].lower() not in known]:
+        raise ValueError(
+            f"UCF101 has no clip {strange[0]!r} (and {len(strange) - 1} more such names): give scores of its clips, "
+            "named like v_PushUps_g01_c02, without extension"
+        )
+    wrong = [name for name, given in scores.items() if np.shape(given) != (len(classes),)]
+    if wrong:
+        raise ValueError(
+            f"the clip {wrong[0]!r} has scores of shape {np.shape(scores[wrong[0]])}: give {len(classes)}, one for each class"
+        )
+    names, labels = zip(*(known[full[name].lower()] for name in scores), strict=True)
+    y = [classes.index(label) for label in labels]
+    return _checked(predictions(np.stack(list(scores.values())), y, names, classes))
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

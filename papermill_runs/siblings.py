@@ -61,7 +61,6 @@ print(f"{len(points)} clips of {len(video.unique())} source videos")
 # siblings as shall be left; `same clips` only those with three or more, so that its four numbers are of the same clips.
 
 # %%
-import numpy as np
 import pandas as pd
 
 
