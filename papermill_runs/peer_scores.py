@@ -42,6 +42,7 @@ class OnlyArrays(pickle.Unpickler):
     """Reads dictionaries of NumPy arrays."""
 
     def find_class(self, module, name):
+        module = module.replace("numpy._core", "numpy.core")  # its name since NumPy 2
         if (module, name) not in ARRAYS:
             raise pickle.UnpicklingError(
                 f"the file asks for {module}.{name}: only arrays of numbers are read"
