@@ -145,10 +145,9 @@ parts = pd.concat(parts)
 text.readable(Table.of(parts)).style.hide(axis="index")
 
 # %% [markdown]
-# Negative: without the pool, or with BatchNorm before ReLU, the head does worse. Look at the intervals: most
-# contain zero, one just does not; Step 6 says what to make of one such row among six. The rows for the pool do
-# not even agree on the sign. So on these synthetic clips, at this size, the paper's direction is neither
-# confirmed nor refuted.
+# Negative: without the pool, or with BatchNorm before ReLU, the head does worse. Look at the intervals: all of them
+# contain zero. The rows for the pool do not even agree on the sign. So on these synthetic clips, at this size, the
+# paper's direction is neither confirmed nor refuted.
 #
 # What does the order change at all? Try it on random numbers.
 
@@ -242,8 +241,10 @@ report.figures.readings(real, "paper")
 
 # %%
 def detectable(sd, n, level=0.05):
-    """Mean paired difference that just reaches p = level with n seeds whose differences have deviation sd."""
-    return stats.t.ppf(1 - level / 2, n - 1) * sd / np.sqrt(n)
+    """Mean paired difference that just reaches p = level with n seeds of a random split, differences of deviation sd."""
+    return (
+        stats.t.ppf(1 - level / 2, n - 1) * sd * np.sqrt(1 / n + 0.37)
+    )  # 0.37: test clips / training clips here
 
 
 for seeds in (2, 3, 5, 10, 30):
@@ -251,8 +252,8 @@ for seeds in (2, 3, 5, 10, 30):
     print(f"{seeds:2d} seeds: t > {t:5.2f}; at an sd of 2 points: an effect of {detectable(2, seeds):5.2f}")
 
 # %% [markdown]
-# From two seeds to five the smallest effect that can be seen shrinks by a factor of seven. That is why a table
-# with three seeds beats one with a single run, and why five would have been better than three.
+# From two seeds to five the smallest effect that can be seen shrinks by a factor of about six; from ten on, more seeds hardly
+# help, because they split the same clips ([Chapter 10](10_results.ipynb), Step 6): then only more clips do.
 #
 # ## Step 6: many tests at once
 #

@@ -222,8 +222,8 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def _draw_heads(axes: Axes, table: pd.DataFrame) -> None:
-    """The dots, links, intervals and numbers of `heads_by_protocol`."""
+def draw_heads(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the dots, links, intervals and numbers of `heads_by_protocol`, for pictures with other panels beside it."""
     if missing := [column for column in ("model", "protocol", "top1") if column not in table.columns]:
         raise ValueError(
             f"The table of heads lacks the columns {missing}: it needs model, protocol and top1."
@@ -271,7 +271,7 @@ def heads_by_protocol(table: pd.DataFrame) -> Figure:
     interval), all fractions; one row a head and protocol. Raises ValueError otherwise.
     """
     with new_figure(9, 1.5 + 0.44 * len(set(table.get("model", ())))) as figure:
-        _draw_heads(figure.subplots(), table)
+        draw_heads(figure.subplots(), table)
     return figure
 
 
