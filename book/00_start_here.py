@@ -243,7 +243,7 @@ for station, share in zip(("decoding", "CNN", "Context-LSTM"), seconds / seconds
 
 # %% [markdown]
 # How good was your guess? The frozen CNN takes most of the time, about nine tenths where this page was made. The classifier,
-# which the paper is about, takes most of the rest, although its arithmetic is far less: its steps wait for each other. Keep
+# which the paper is about, takes its share although its arithmetic is far less: its steps wait for each other. Keep
 # that in mind for [Chapter 12](12_cost.ipynb). It also explains how this book can run on your machine: the CNN never
 # changes, so its features are computed once and kept.
 #

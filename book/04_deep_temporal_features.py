@@ -225,7 +225,8 @@ torch.testing.assert_close(sum(steps), (X - levels[0]).square().sum(), rtol=1e-4
 variance.round(0).rename("share of the variance (%)").to_frame().T
 
 # %% [markdown]
-# The source video has about half of it, the class a tenth. That is why the lookup of Chapter 3 found siblings: two
+# The source video has about half of it, the class a tenth at most (the mean of twelve source videos keeps a twelfth of their
+# differences, so about two thirds of that are the class's own). That is why the lookup of Chapter 3 found siblings: two
 # clips are alike first because they were filmed in the same place.
 #
 # A picture says it too. **PCA** finds the two directions in which the vectors differ most. Each clip becomes a
@@ -413,6 +414,8 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 # half. For the walkers no head does well, and those without order do no worse. They were *made* to need order; that
 # a head finds it in 12 feature vectors is another matter. (A walker crosses the scene; the mean over all places
 # throws away much of just that.)
+# (`single_frame` reads frame 7 of 12, a little past the middle, where who sits down is lower than who stands up: a head start
+# without any order.)
 #
 # **A puzzle.** `single_frame` is right about seven walkers in ten. How can one frame know? Ask first how many
 # independent answers are behind the number: clips of one source video look alike and get the same answer.
@@ -520,7 +523,7 @@ print("the mean does not see order, an LSTM does")
 #
 # - Frames by a rule, a frozen CNN, the mean over its feature maps: a clip becomes $x$ of shape $(T, D)$. The first
 #   28 frames cover about a sixth of a median UCF101 clip.
-# - In the features of our generated clips the source video has about half of the variance and the class a tenth;
+# - In the features of our generated clips the source video has about half of the variance and the class a tenth at most;
 #   movement is the trajectory that is left when the clip's mean is taken away.
 # - An average cannot know order. SitDown / StandUp need it, and a trained head follows it even backwards; OpenArms
 #   / CloseArms and PickUp / PutDown need it too; for the walkers no head here uses it; the four real classes hardly

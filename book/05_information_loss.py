@@ -158,7 +158,7 @@ print(f"numbers in: {x[0].numel():,}   numbers out: {conv[0].numel():,}")
 
 # %% [markdown]
 # A matrix that kept all 27 directions could be inverted, and nothing would be lost. This one drops a few. What that
-# costs depends on how much real pictures use those directions, and that can be measured.
+# costs depends on how much pictures use those directions, and that can be measured (here on drawn ones).
 #
 # To compare convolution, ReLU and pooling, every stage must answer the same question: can you compute a window of 5 x 5
 # pixels (75 numbers) from what the stage holds about it? That is 2 x 2 positions of the convolution (128 numbers), or

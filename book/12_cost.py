@@ -336,7 +336,7 @@ print(f"paper:  {55 / 93:.2f} times")
 # | files still lay in the 32 GB of RAM in a later run | 55 h | some 6 GB of JPEG (our guess) fit | order of runs not stated |
 # | another program on the GPU in one run | both | `nvidia-smi` counts every process | not stated |
 # | reserves of the allocator or cuDNN | 5.5 GB | `nvidia-smi` counts them | 3 GB is much |
-# | a larger backbone (the code base: ResNet-152) | some hours | the code base | adds about 0.14 GB only |
+# | a larger backbone (the code base: ResNet-152) | some 100 h | the code base | adds about 0.14 GB only |
 # | other batch or image size, backbone not frozen | both | - | "the same" settings (4.4) |
 # | temporal information used better | neither | the paper supposes it | a step costs the same, whatever the numbers mean |
 #

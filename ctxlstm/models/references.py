@@ -45,7 +45,7 @@ class MeanLinear(nn.Module):
 
 
 class SingleFrame(MeanLinear):
-    """One Linear on the middle frame, T // 2: no time at all."""
+    """One Linear on the middle frame, T // 2 from 0 (of 12 frames the seventh): no order, but a moment of the movement."""
 
     def summary(self, x: Tensor) -> Tensor:
         """The middle frame, (B, T, D) -> (B, D)."""

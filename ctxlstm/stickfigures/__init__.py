@@ -4,9 +4,9 @@ Where no UCF101 is at hand, this station makes the videos. A *group* fixes the l
 as the clips of one UCF101 group share a source video; a *clip* varies timing, speed, place and facing. The two
 classes of a reversed pair are one motion: a clip of the second is drawn as one of the first, with its own random
 choices, and played backwards. So their frames are of the same kind in opposite order, and neither the average of all
-frames nor one frame without its time tells the classes apart; the order does, and so does the *first* frame of what
-is done once. The walkers face either way at random: half of them walk backwards. The figures are synthetic, and so is
-every result on them. How they look is in stickdrawing.py.
+frames nor one frame drawn at random tells the classes apart; the order does, and so does a frame of what is done once
+whose place in the clip is known, above all the first. The walkers face either way at random: half of them walk
+backwards. The figures are synthetic, and so is every result on them. How they look is in drawing.py.
 """
 
 import io
