@@ -373,7 +373,8 @@ def over_seeds(
         n - 1, 0.2, edge
     )  # in standard errors: Student's t passes the edge in four of five studies
     p = 2 * stats.t.sf(abs(mean) / error, n - 1)
-    return OverSeeds(n, mean, mean - edge * error, mean + edge * error, float(p), float(size * error))
+    half = float(edge) * error
+    return OverSeeds(n, mean, mean - half, mean + half, float(p), float(size) * error)
 
 
 def paired_over_seeds(
