@@ -126,7 +126,8 @@ def shown(name: str, folder: Path) -> list[list[str]]:
 
 
 def test_the_main_figures_are_those_that_were_published(tmp_path):
-    """expected_tables.txt has the report's main tables as they were before the records were packed (commit c10f1ac).
+    """expected_tables.txt has the report's main tables: means as before the records were packed (commit c10f1ac), intervals
+    as corrected for splitting the same clips again.
 
     A figure that changes on purpose is changed there too, by hand.
     """
