@@ -18,6 +18,7 @@ from ctxlstm import classroom, stickfigures
 from ctxlstm.support import files
 
 torch.set_num_threads(1)  # small tensors: more threads would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for kernels and programs that tests start
 
 # Real clips and weights are for research use and never enter the repository. They are looked for beside
 # the checkout, or where CTXLSTM_SHARED says.
