@@ -11,9 +11,9 @@ from ctxlstm.report import claims, rules
 
 CLAIMS = {claim.id: claim for claim in claims.CLAIMS}
 NOTHING = pd.DataFrame()
-NOISE = (0.001, -0.001, 0.0005, -0.0005)  # of the seeds, a fraction
+NOISE = (0.001, -0.001, 0.0005, -0.0005, 0.0)  # of the seeds, a fraction
 HOLDS, FAILS, OPEN = "holds", "fails", "cannot be told yet"
-BY_PAPER = {"stable_after_150": FAILS, "no_overfitting": FAILS, "state_of_the_art": FAILS}
+BY_PAPER = {"stable_after_150": FAILS, "no_overfitting": FAILS}
 # claim: the other side of the comparison, whether its measure is read from the history
 PAIRED = {
     "accuracy_above_baseline": ("cnn_lstm", ""),
@@ -38,6 +38,7 @@ def run(model="context_lstm", seed=0, best=0.92, variant="", **changes) -> dict:
         "rule": "first", "model": model, "options": {}, "variant": variant, "hidden_size": 512,
         "embedding": [1024, 768, 512], "protocol": "paper", "fold": 1, "seed": seed, "epochs": 300, "batch_size": 80,
         "learning_rate": 0.001, "validation": 0.0, "groups": 25, "top1_last": best - 0.01, "top1_best": best,
+        "top1_late": best - 0.01,
         "top1_validation_chosen": None, "seconds_per_epoch": 2.0, "train_clips": 9990, "validation_clips": 0,
         "test_clips": 3330, "classes": 101, "features_digest": "a" * 64,
     }  # fmt: skip
@@ -48,7 +49,7 @@ def run(model="context_lstm", seed=0, best=0.92, variant="", **changes) -> dict:
     return {"run": f"{name}-{row['features_digest'][:4]}-{row['batch_norm']}-{row['hidden_size']}"} | row
 
 
-def runs(sides: dict[tuple[str, str], float], seeds=3, noise=NOISE, **changes) -> pd.DataFrame:
+def runs(sides: dict[tuple[str, str], float], seeds=5, noise=NOISE, **changes) -> pd.DataFrame:
     """Runs of several sides (model, variant) with a mean best top-1 each; the noise is the first side's alone."""
     rows = [
         run(
@@ -109,7 +110,7 @@ def test_every_claim_is_complete():
             assert getattr(claim, name).strip(), f"{claim.id} has no {name}"
         for outcome in ("holds", "fails", "cannot be told"):
             assert outcome in claim.rule.lower(), f"the rule of {claim.id} does not say when it {outcome}"
-        assert claim.from_paper or claim.from_runs or claim.from_costs
+        assert claim.from_paper or claim.from_runs or claim.from_costs or claim.from_stills
         if claim.id != "whole_validation_set":
             assert claim.command.startswith("papermill papermill_runs/")
     assert "handover=none" in models.READINGS
@@ -135,7 +136,7 @@ def test_no_records_decide_only_what_the_paper_prints():
         (0.015, NOISE, HOLDS),
         (-0.015, NOISE, FAILS),
         (0.0, NOISE, FAILS),  # no difference as large as a point: not better
-        (0.002, (0.03, -0.03, 0.01, -0.01), OPEN),  # the interval is too wide
+        (0.002, (0.03, -0.03, 0.01, -0.01, 0.0), OPEN),  # the interval is too wide
     ],
 )
 def test_paired_claims(claim, difference, noise, status):
@@ -143,13 +144,13 @@ def test_paired_claims(claim, difference, noise, status):
     row = judged(claim, table)
     assert row["status"] == status
     assert sorted(row["records"]) == sorted(table["run"])
-    assert f"difference {100 * difference + 100 * np.mean(noise[:3]):+.2f}" in row["evidence"]
-    assert "3 seeds" in row["evidence"]
+    assert f"difference {100 * difference + 100 * np.mean(noise):+.2f}" in row["evidence"]
+    assert "5 seeds" in row["evidence"]
     assert (row["would_settle"] == "") == (status != OPEN)
 
 
 @pytest.mark.parametrize("claim", PAIRED)
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [1, 4])
 def test_too_few_seeds_decide_nothing(claim, seeds):
     row = judged(claim, runs({("context_lstm", ""): 0.95, PAIRED[claim]: 0.80}, seeds=seeds))
     assert row["status"] == OPEN
@@ -157,12 +158,12 @@ def test_too_few_seeds_decide_nothing(claim, seeds):
 
 
 def test_a_missing_seed_is_named_and_only_common_ones_compared():
-    table = runs({("context_lstm", ""): 0.95, ("cnn_lstm", ""): 0.90}, seeds=4)
+    table = runs({("context_lstm", ""): 0.95, ("cnn_lstm", ""): 0.90}, seeds=6)
     table = table[~((table["model"] == "cnn_lstm") & (table["seed"] == 2))]
     row = judged("accuracy_above_baseline", table)
     assert row["status"] == HOLDS
     assert "seed 2 of cnn_lstm is missing" in row["evidence"]
-    assert len(row["records"]) == 6
+    assert len(row["records"]) == 10
     assert not any("-2-80" in name for name in row["records"])
 
 
@@ -205,7 +206,7 @@ def test_another_setting_never_decides(change):
 
 @pytest.mark.parametrize(("best", "status"), [(0.922, HOLDS), (0.96, HOLDS), (0.89, FAILS), (0.912, OPEN)])
 def test_best(best, status):
-    row = judged("best_92_2", runs({("context_lstm", ""): best - 0.002}))
+    row = judged("best_92_2", runs({("context_lstm", ""): best - 0.004}))
     assert row["status"] == status
     assert judged("best_92_2", runs({("context_lstm", ""): best}, seeds=2))["status"] == OPEN
 
@@ -213,10 +214,10 @@ def test_best(best, status):
 @pytest.mark.parametrize(
     ("late", "status"),
     [
-        ((0.92, 0.92, 0.92), HOLDS),
-        ((0.90, 0.90, 0.90), FAILS),
-        ((0.92, 0.90, 0.92), OPEN),
-        ((0.92, 0.92), OPEN),
+        ((0.92,) * 5, HOLDS),
+        ((0.90,) * 5, FAILS),
+        ((0.92, 0.90, 0.92, 0.92, 0.92), OPEN),
+        ((0.92,) * 4, OPEN),
     ],
 )
 def test_stable_after_200(tmp_path, late, status):
@@ -292,7 +293,12 @@ def paper_log_between(log=paper.training_log()) -> pd.DataFrame:  # noqa: B008  
 
 @pytest.mark.parametrize(
     ("slopes", "status"),
-    [((0.1, 0.0, -0.1), HOLDS), ((-3.0, -3.1, -2.9), FAILS), ((-3.0, 0.0, 2.0), OPEN), ((0.1, 0.1), OPEN)],
+    [
+        ((0.1, 0.0, -0.1, 0.1, 0.0), HOLDS),
+        ((-3.0, -3.1, -2.9, -3.0, -3.1), FAILS),
+        ((-3.0, 0.0, 2.0, 0.0, 1.0), OPEN),
+        ((0.1, 0.0, 0.1, 0.0), OPEN),
+    ],
 )
 def test_no_late_decline(tmp_path, slopes, status):
     table = runs({("context_lstm", ""): 0.93}, seeds=len(slopes))
@@ -316,7 +322,7 @@ def test_rises_faster(tmp_path, ours, baseline, status):
     table = histories(
         tmp_path,
         table,
-        lambda row, epochs: {"test_top1": np.where(epochs == 30, side[row["model"]][row["seed"]], 0.92)},
+        lambda row, epochs: {"test_top1": np.where(epochs == 30, side[row["model"]][row["seed"] % 3], 0.92)},
     )
     assert judged("rises_faster", table)["status"] == status
 
@@ -336,7 +342,9 @@ def test_steadier(tmp_path, ours, baseline, status):
     table = histories(
         tmp_path,
         table,
-        lambda row, epochs: {"test_top1": 0.9 + 0.01 * side[row["model"]][row["seed"]] * (-1.0) ** epochs},
+        lambda row, epochs: {
+            "test_top1": 0.9 + 0.01 * side[row["model"]][row["seed"] % 3] * (-1.0) ** epochs
+        },
     )
     assert judged("steadier", table)["status"] == status
 
@@ -345,11 +353,14 @@ def test_steadier(tmp_path, ours, baseline, status):
 def test_larger_batch(slope, status):
     sizes = (20, 40, 80, 160)
     table = pd.concat(
-        [runs({("context_lstm", ""): 0.9 + slope * i}, batch_size=b) for i, b in enumerate(sizes)]
+        [
+            runs({("context_lstm", ""): 0.9 + slope * i}, noise=[i * n for n in NOISE], batch_size=b)
+            for i, b in enumerate(sizes)
+        ]
     )
     row = judged("larger_batch", table)
     assert row["status"] == status
-    assert f"from batch 20 to 160: {300 * slope:+.2f} points" in row["evidence"]
+    assert f"from batch 20 to 160: {300 * slope:+.2f} points" in row["evidence"].replace(": -0.00", ": +0.00")
     assert judged("larger_batch", table[table["batch_size"] > 40])["status"] == OPEN
     lacking = judged("larger_batch", table[~((table["batch_size"] == 20) & (table["seed"] == 1))])
     assert lacking["status"] == OPEN
@@ -360,7 +371,7 @@ def test_larger_batch_with_a_wide_interval():
     sizes = (20, 80, 160)
     rows = [
         run(seed=seed, best=0.9 + 0.02 * (seed - 1) * i, batch_size=size)
-        for seed in range(3)
+        for seed in range(5)
         for i, size in enumerate(sizes)
     ]
     assert judged("larger_batch", pd.DataFrame(rows))["status"] == OPEN
@@ -500,10 +511,57 @@ def test_smaller_studies_indicate_and_are_named():
     assert judged("best_92_2", table)["seen_here"] == ""  # a level on other data says nothing
 
 
-@pytest.mark.parametrize(("highest", "status"), [(98.0, FAILS), (92.2, OPEN), (92.5, OPEN), (90.0, HOLDS)])
-def test_state_of_the_art(monkeypatch, highest, status):
-    monkeypatch.setattr(rules, "EARLIER", (("another system", highest, "arXiv 1"),))
-    assert judged("state_of_the_art")["status"] == status
+def test_the_state_of_the_art_is_not_comparable():
+    row = judged("state_of_the_art", runs({("context_lstm", ""): 0.99}))
+    assert row["status"] == OPEN
+    assert "Not comparable: the paper's 92.2 %" in row["evidence"]
+
+
+STILLS = {"frames": 1, "hidden_size": 64, "embedding": [128], "epochs": 30}
+LOOK_UP, LINEAR = ("nearest_neighbour", ""), ("mean_linear", "")
+
+
+@pytest.mark.parametrize(
+    ("look_up", "linear", "status"),
+    [(0.96, 0.90, FAILS), (0.80, 0.96, FAILS), (0.90, 0.91, HOLDS), (0.90, 0.932, OPEN), (0.80, 0.925, OPEN)],
+)
+def test_needs_time(look_up, linear, status):
+    """What counts is `late`, which in these runs is a point below the best epoch, and grows a little with the seed."""
+    table = runs({LOOK_UP: look_up, LINEAR: linear}, **STILLS)
+    assert judged("needs_time", table)["status"] == status
+    assert judged("needs_time", table[table["seed"] < 4])["status"] == OPEN
+    for change in ({"frames": 2}, {"classes": 100}, {"test_clips": 3329}, {"dataset": "films"}):
+        row = judged("needs_time", table.assign(**change))
+        assert (row["status"], row["records"]) == (OPEN, [])
+
+
+@pytest.mark.parametrize(("grouped", "status"), [(0.60, FAILS), (0.94, HOLDS), (0.90, OPEN), (0.97, HOLDS)])
+def test_split_measures_actions(grouped, status):
+    sides = (
+        runs({LOOK_UP: 0.95}, **STILLS),
+        runs({LOOK_UP: grouped}, protocol="grouped", noise=(0,), **STILLS),
+    )
+    table = pd.concat(sides, ignore_index=True)
+    row = judged("split_measures_actions", table)
+    assert row["status"] == status
+    assert sorted(row["records"]) == sorted(table["run"])
+    assert judged("split_measures_actions", sides[0])["status"] == OPEN
+    one = table[table["seed"] < 1]
+    assert "No two seeds" in judged("split_measures_actions", one)["evidence"]
+
+
+def test_equal_differences_tell_nothing():
+    """Zero spread is no certainty: three equal seeds at the ceiling once failed a claim."""
+    sides = {("context_lstm", ""): 0.95, ("cnn_lstm", ""): 0.90}
+    row = judged("accuracy_above_baseline", runs(sides, noise=(0,)))
+    assert row["status"] == OPEN
+    assert "no interval: 5 seeds with the same value" in row["evidence"]
+
+
+def test_one_frame_per_clip_is_never_the_papers_setting():
+    sides = {("context_lstm", ""): 0.99, ("cnn_lstm", ""): 0.5}
+    row = judged("accuracy_above_baseline", runs(sides, **STILLS))
+    assert (row["status"], row["records"]) == (OPEN, [])
 
 
 @pytest.mark.parametrize(("frames", "status"), [("all", HOLDS), (28, FAILS)])
@@ -519,7 +577,7 @@ def test_bad_records_are_refused():
     with pytest.raises(ValueError, match="run records lack classes"):
         claims.judge(table.drop(columns="classes"), NOTHING)
     with pytest.raises(ValueError, match=r"-1-80-.* lacks classes: remove it"):
-        claims.judge(table.assign(classes=[101, None, 101]), NOTHING)
+        claims.judge(table.assign(classes=[101, None, 101, 101, 101]), NOTHING)
     with pytest.raises(ValueError, match="cost records lack way, step_seconds"):
         claims.judge(NOTHING, cost({"context_lstm": 1.0}).drop(columns=["way", "step_seconds"]))
     twice = pd.concat([table, table.assign(run=table["run"] + "-other", top1_best=0.5)])

@@ -20,7 +20,15 @@ def test_siblings_are_hidden_and_counted_and_equal_files_named(tmp_path):
     )
     one = ucf101.index(root)["path"].iloc[0]
     shutil.copy(one, one.replace("_c01", "_c09"))
-    small = {"dataset": "ucf101", "root": root, "size": 32, "frames": 2, "batch_size": 4, "validation": 0, "cpu": True}
+    small = {
+        "dataset": "ucf101",
+        "root": root,
+        "size": 32,
+        "frames": 2,
+        "batch_size": 4,
+        "validation": 0,
+        "cpu": True,
+    }
     small |= {"cache": tmp_path / "cache", "results": tmp_path / "out"}
     done = papermill("siblings", tmp_path, **small, backbone="efficientnet_lite0")
     assert done.returncode == 0, done.stderr[-3000:]
