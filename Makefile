@@ -31,12 +31,12 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 ifeq ($(TORCH),default)
-	$(BIN)/python -m uv pip install --quiet --python .venv -r requirements.lock
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python .venv -r requirements.lock
 else
 	@grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > .venv/requirements.txt
-	$(BIN)/python -m uv pip install --quiet --python .venv --torch-backend $(TORCH) -r .venv/requirements.txt
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python .venv --torch-backend $(TORCH) -r .venv/requirements.txt
 endif
-	$(BIN)/python -m uv pip install --quiet --python .venv --no-deps --editable .
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python .venv --no-deps --editable .
 	@rm -f .venv/ready-* && touch $@
 
 reproduce: $(READY)  ## the main job on generated videos: features, four models, two splits, a table

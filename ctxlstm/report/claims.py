@@ -291,7 +291,7 @@ def _check(kind: str, table: pd.DataFrame, needed: list[str]) -> None:
 def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
     """The paper's own numbers first, then runs or costs; several studies must agree."""
     if claim.from_stills:
-        found = [claim.from_stills(study) for study in sets if study.stills]
+        found = [claim.from_stills(study) for study in _of_stills(sets)]
         signs = {finding.sign for finding in found}
         text = "; ".join(finding.text for finding in found) or "no run on one frame of every clip of UCF101"
         used = sorted({run for finding in found for run in finding.records})
@@ -318,6 +318,13 @@ def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
         text = f"{printed.text}; {runs.text}" if full else printed.text
         return Finding(printed.sign, text, printed.records)
     return Finding(runs.sign, f"{printed.text}; {runs.text}", (*printed.records, *runs.records))
+
+
+def _of_stills(sets: list[Study]) -> list[Study]:
+    """The sets of runs on one frame per clip, by their features: heads that are not trained have another number of epochs."""
+    rows = [study.rows for study in sets if study.stills]
+    groups = pd.concat(rows).groupby("features_digest") if rows else ()
+    return [Study("one frame of every clip of UCF101", False, own) for _, own in groups]
 
 
 def _indication(claim: Claim, small: list[Study]) -> str:
