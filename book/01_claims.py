@@ -106,24 +106,26 @@ show_claim(by_id["accuracy_above_baseline"])
 # 100 repetitions. With $[a, b]$ the interval of "A minus B" in **points** (from 90 % to 91 % is one point), and $\tau$ a
 # difference too small to matter (0.6, half of the smallest gain in accuracy that the paper claims for a part, 91.0 to 92.2):
 #
-# $$\text{A is better:}\quad \begin{cases}\text{holds} & a > 0\\ \text{fails} & b < 0 \ \text{ or }\ -\tau \le a,\ b \le \tau\\
+# $$\text{A is better:}\quad \begin{cases}\text{holds} & a > \tau\\
+# \text{fails} & b < -\tau \ \text{ or }\ -\tau \le a,\ b \le \tau\\
 # \text{cannot be told} & \text{else}\end{cases}$$
 #
-# The second part of "fails" says: where we know that there is practically no difference, "better" is wrong too.
+# The margin is the same on both sides: swap A and B, and "holds" becomes "fails". The second part of "fails" says:
+# where we know that there is practically no difference, "better" is wrong too.
 
 
 # %%
 def verdict(low, high, tie=0.6):
     """1: holds, -1: fails, 0: cannot be told; low and high are the ends of the interval in points."""
-    if low > 0:
+    if low > tie:
         return 1
-    if high < 0 or (low >= -tie and high <= tie):
+    if high < -tie or (low >= -tie and high <= tie):
         return -1
     return 0
 
 
 # %%
-examples = [(0.4, 2.6), (-2.4, -0.3), (-0.4, 0.5), (-1.2, 2.2)]
+examples = [(0.9, 2.6), (-2.4, -0.8), (-0.4, 0.5), (-1.2, 2.2)]
 colours = {1: "#0072B2", -1: "#D55E00", 0: figures.GREY}
 figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
 axes.axvspan(-0.6, 0.6, color="#EEEEEE", label="no difference that matters")
@@ -331,6 +333,8 @@ guesses = {
     "handover": "",
     "larger_batch": "",
     "state_of_the_art": "",
+    "needs_time": "",
+    "split_measures_actions": "",
     "whole_validation_set": "",
 }
 
@@ -385,7 +389,7 @@ print("our rule and our formula agree with the package and with SciPy")
 #   the best of 300 looks adds about a point to a model that stands still.
 # - Your guesses are written down.
 #
-# Where we differ from the paper: it gives single numbers; the ledger asks for at least three seeds and an interval.
+# Where we differ from the paper: it gives single numbers; the ledger asks for at least five seeds and an interval.
 #
 # **Next:** [Chapter 2](02_related_work.ipynb) asks which published numbers 92.2 % may be compared with.
 

@@ -37,6 +37,7 @@ from IPython.display import display
 from ctxlstm import cost, report
 from ctxlstm.experiments import packed, runs
 from ctxlstm.report import claims, figures, paper_tables, studies, study_tables
+from ctxlstm.report.table import Table
 
 results_folder = Path(results).expanduser() if results else runs.default_folder().parent / "results"
 if not results_folder.is_dir():
@@ -50,6 +51,10 @@ if packed.there(results_folder) or any(results_folder.glob("*/params.yaml")):
     )
 page = report.page.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
 KINDS = {"stickfigures": "synthetic", "ucf101": "real"}
+SIBLINGS = ("by_sibling: the share of test clips whose nearest training clip is a sibling. same_clips_top1: only test clips with "
+            "three siblings or more, so that its rows are of the same clips.")  # fmt: skip
+PEER = ("low, high: 95 %, by source video. Differences are to the spatial stream; mcnemar_p takes clips as independent, flip_p "
+        "(a sign flip by source video) decides. fused: the sum of both streams' scores.")  # fmt: skip
 
 # %% [markdown]
 # ## What there is
@@ -113,6 +118,42 @@ for name, records in found.items():
         reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
                    "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
         display(page.figure(figures.leak(records), f"{name}-leak", f"{name}. {reading}"))
+
+# %% [markdown]
+# What the nearest training clip owes to siblings, where `siblings.ipynb` has looked: test top-1 with all of a test clip's
+# siblings in the training set, and with none to three of them.
+
+# %%
+if (results_folder / "siblings.csv").is_file():
+    siblings = pd.read_csv(results_folder / "siblings.csv", dtype={"left": str})
+    first, seeds = siblings.iloc[0], siblings["seed"].nunique()
+    about = f"{first['dataset']}, {first['frames']} frame(s) per clip, mean over {seeds} seeds"
+    by_left = (
+        siblings.groupby("left", sort=False)[["clips", "top1", "by_sibling", "same_clips_top1"]]
+        .mean()
+        .reset_index()
+    )
+    title = f"nearest_neighbour on the random split by siblings left in training ({about})"
+    display(page.table(Table.of(by_left, SIBLINGS), "siblings", title))
+    same = pd.read_csv(results_folder / "identical_clips.csv")
+    display(page.table(same, "identical-clips", "Clips that are byte for byte another one"))
+if "ucf101_midframes" in found and (results_folder / "siblings.csv").is_file():
+    picture = figures.full_size_leak(found["ucf101_midframes"], siblings)
+    reading = "One real frame per clip, all of UCF101: both heads without time pass the paper's number on its split."
+    display(page.figure(picture, "full-size-leak", reading))
+
+# %% [markdown]
+# ## A peer's published scores
+#
+# The scores of each test clip of official split 1 from a two-stream network, through the same functions as our own runs.
+
+# %%
+page.heading("A peer's published scores")
+if (results_folder / "peer_scores.csv").is_file():
+    peer = pd.read_csv(results_folder / "peer_scores.csv").drop(columns="commit")
+    display(page.table(Table.of(peer, PEER), "peer-scores", "Two-stream ResNet-101, official split 1"))
+else:
+    page.text("There is no table of them: run papermill_runs/peer_scores.ipynb.")
 
 # %% [markdown]
 # ## Table 1: accuracy over the epochs

@@ -46,7 +46,8 @@ P_VALUE = Unit("", lambda value: f"{value:.3f}" if value >= 0.001 else "<0.001")
 HOURS = Unit("", lambda value: f"{value:.1f}" if value >= 1 else _plain(value))
 
 UNITS = {
-    **dict.fromkeys(("top1", "late", "last", "best", "chosen", "paper_best", "siblings", "train_top1", "test_top1"), SHARE),
+    **dict.fromkeys(("top1", "late", "last", "best", "chosen", "paper_best", "siblings", "train_top1", "test_top1",
+                     "by_sibling", "same_clips_top1"), SHARE),
     **dict.fromkeys(("difference", "drop", "detectable"), POINTS),
     **dict.fromkeys(("p", "p_holm", "mcnemar_p", "flip_p"), P_VALUE),
     **dict.fromkeys(("paper_hours", "hours_cached", "hours_online"), HOURS),
