@@ -346,7 +346,7 @@ by_left.agg(["min", "max"]).mul(100).round(1)
 # So 92.2 % on the random split does not need a temporal model, and a high number there does not show that actions are
 # recognised. That holds for every network that is tested so, whatever it could do.
 #
-# One more thing turned up: 20 of the pictures are byte for byte those of another clip, and in half of these pairs the two clips
+# One more thing turned up: 20 of the pictures are byte for byte those of another clip, and in nine of these pairs the two clips
 # have different group numbers. So a few clips leak through the official lists as well.
 
 # %%
