@@ -49,7 +49,7 @@ from ctxlstm.features import align
 
 clips = steps.clips(study)
 features = steps.features(jobs[0], clips, steps.split(jobs[0], clips))
-points = F.normalize(features.x[:].float().mean(dim=1), dim=1)  # (N, D)
+points = F.normalize(features.x[torch.arange(len(features.clips))].float().mean(dim=1), dim=1)  # (N, D)
 video = features.clips.groupby(["label", "group"]).ngroup()
 video = torch.as_tensor(video.to_numpy())  # (N,), the source video of each clip
 print(f"{len(points)} clips of {len(video.unique())} source videos")
