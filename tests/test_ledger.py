@@ -113,6 +113,10 @@ def test_every_claim_is_complete():
         assert claim.from_paper or claim.from_runs or claim.from_costs or claim.from_stills
         if claim.id != "whole_validation_set":
             assert claim.command.startswith("papermill papermill_runs/")
+    for name in PAIRED:  # what the code does is what the rule says
+        assert (
+            f"above +{rules.TIE} points; fails if it lies below -{rules.TIE}, or inside" in CLAIMS[name].rule
+        )
     assert "handover=none" in models.READINGS
     assert {other for other, _ in PAIRED.values()} <= set(models.NAMES)
 

@@ -47,7 +47,7 @@ CONTEXT, BASELINE = ("context_lstm", ""), ("cnn_lstm", "")
 
 _PAIRED = (
     "On the paper's split of the whole UCF101, paired over at least {seeds} common seeds: holds if the 95 % interval of "
-    "{what} lies above 0; fails if it lies below 0, or holds 0 and is inside +-{tie} points; else cannot be told."
+    "{what} lies above +{tie} points; fails if it lies below -{tie}, or inside +-{tie}; else cannot be told."
 )
 _COST = (
     "At hidden 512, 28 frames, batch 80: holds if {b} takes over {percent:.0f} % more than {a}, fails if {a} takes over "
@@ -367,6 +367,7 @@ def _study(rows: pd.DataFrame) -> Study:
         data = "a subset of UCF101 (real"
     else:
         data = "the whole UCF101 in another setting (real"
-    setting = f"{first['batch_norm']} BatchNorm, {first['frames']} frames, hidden {first['hidden_size']}"
+    frames = "1 frame" if first["frames"] == 1 else f"{first['frames']} frames"
+    setting = f"{first['batch_norm']} BatchNorm, {frames}, hidden {first['hidden_size']}"
     size = f"{first['classes']} classes, {first['clips']:,} clips, {first['epochs']} epochs"
     return Study(f"{data}, {size}, {first['backbone']}, {setting})", full, rows)

@@ -173,15 +173,19 @@ def direction(low: float, high: float, tie: float) -> int:
     return -1 if high < -tie or (low >= -tie and high <= tie) else 0
 
 
-def _interval(values: list[float], overlap: float) -> tuple[float, float, str]:
-    """Low and high of the mean over seeds, and both in words with what so many seeds would find; without an interval NaN."""
+def _interval(values: list[float], overlap: float, *, difference: bool = True) -> tuple[float, float, str]:
+    """Low and high of the mean over seeds, and both in words; without an interval NaN.
+
+    Of a difference the words say, too, how large a true one so many seeds would find.
+    """
     if len(values) < 2:
         return np.nan, np.nan, f"no interval with {len(values)} seed{'' if len(values) == 1 else 's'}"
     found = evaluation.over_seeds(values, overlap=overlap)
     if np.isnan(found.low):
         return np.nan, np.nan, f"no interval: {found.seeds} seeds with the same value"
     text = f"95 % interval {found.low:+.2f} to {found.high:+.2f} over {found.seeds} seeds"
-    return found.low, found.high, f"{text}; a true {found.detectable:.2f} would be found"
+    power = f", which would find a true difference of {found.detectable:.2f}" if difference else ""
+    return found.low, found.high, text + power
 
 
 def compare(
@@ -215,7 +219,7 @@ def above_threshold(study: Study, side: Side, measure: Measure, what: str, thres
     values = _measured(rows, measure)
     if not values:
         return Finding(0, f"no run of {side[0]}")
-    low, high, words = _interval(list(values.values()), studies.overlap(rows))
+    low, high, words = _interval(list(values.values()), studies.overlap(rows), difference=False)
     sign = (low > threshold) - (high < threshold) if len(values) >= SEEDS else 0
     text = f"{what}: {side[0]} mean {np.mean(list(values.values())):.2f} ({words.replace('+', '')})"
     return Finding(int(sign), text, tuple(rows.loc[list(values), "run"]))

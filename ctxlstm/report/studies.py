@@ -305,4 +305,5 @@ def study(rows: pd.DataFrame) -> str:
     row = rows.iloc[0]
     trained = rows.loc[rows["parameters"] > 0, "epochs"]
     length = f", {int(trained.iloc[0])} epochs" if len(trained) else ""
-    return f"{row['dataset']}, {row['backbone']}, {row['frames']} frames, hidden {row['hidden_size']}{length}"
+    frames = "1 frame" if row["frames"] == 1 else f"{row['frames']} frames"
+    return f"{row['dataset']}, {row['backbone']}, {frames}, hidden {row['hidden_size']}{length}"
