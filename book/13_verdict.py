@@ -208,7 +208,7 @@ assert sizes["context_lstm, blocks: 2"] > sizes["cnn_lstm, two-way"]
 # the baseline (Step 5).
 
 # %% [markdown]
-# Every rule, as it was written before the records that it judges:
+# Every rule. Two say of themselves that they were written late: when the figures of a trial were known.
 
 # %%
 for claim, row in judged.iterrows():
@@ -451,7 +451,7 @@ assert set(judged["status"]) <= set(claims.STATUSES.values())
 # - A fair sentence names data, split and what is open.
 #
 # Where we differ from the paper: it concludes from single runs on one random split; the ledger asks for seeds, intervals
-# and rules written before, and leaves open what was not measured.
+# and rules written beforehand (but two), and leaves open what was not measured.
 #
 # **Next:** this is the last chapter. [Chapter 0](00_start_here.ipynb) has the map, should you want to go back.
 

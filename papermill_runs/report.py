@@ -86,7 +86,8 @@ page.table(overview, "records", "Run records by study")
 # %% [markdown]
 # ## The verdicts in short
 #
-# Every claim of the paper is judged by a rule that was written before the runs: holds, fails, or cannot be told yet.
+# Every claim of the paper is judged by a rule, written before the runs unless it says otherwise: holds, fails, or cannot be
+# told yet.
 # Rules, numbers and the command that would settle an open claim stand in the ledger at the end.
 
 # %%
@@ -365,7 +366,7 @@ page.table(paper_tables.related_work(), "related-work", "Top-1 on UCF101 as publ
 # %% [markdown]
 # ## The ledger
 #
-# Every claim of the paper, the rule that decides it (written before the runs), and what became of it, computed from
+# Every claim of the paper, the rule that decides it, and what became of it, computed from
 # the records above: holds, fails, or cannot be told yet, and then the command that would tell.
 
 # %%

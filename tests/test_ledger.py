@@ -533,6 +533,10 @@ def test_needs_time(look_up, linear, status):
     """What counts is `late`, which in these runs is a point below the best epoch, and grows a little with the seed."""
     table = pd.concat([runs({LOOK_UP: look_up}, **STILLS | {"epochs": 1}), runs({LINEAR: linear}, **STILLS)])
     assert judged("needs_time", table)["status"] == status
+    longer = runs(
+        {LINEAR: linear}, **STILLS | {"epochs": 300}
+    )  # another study of the same pictures and the same look-ups
+    assert judged("needs_time", pd.concat([table, longer]))["status"] == status
     assert judged("needs_time", table[table["seed"] < 4])["status"] == OPEN
     for change in ({"frames": 2}, {"classes": 100}, {"test_clips": 3329}, {"dataset": "films"}):
         row = judged("needs_time", table.assign(**change))
@@ -550,6 +554,10 @@ def test_split_measures_actions(grouped, status):
     assert row["status"] == status
     assert sorted(row["records"]) == sorted(table["run"])
     assert judged("split_measures_actions", sides[0])["status"] == OPEN
+    lacking = judged(
+        "split_measures_actions", table[~((table["protocol"] == "grouped") & (table["seed"] == 2))]
+    )
+    assert (lacking["status"], "without seeds that one split lacks: 2" in lacking["evidence"]) == (OPEN, True)
     one = table[table["seed"] < 1]
     assert "No two seeds" in judged("split_measures_actions", one)["evidence"]
 
@@ -565,7 +573,7 @@ def test_equal_differences_tell_nothing():
 def test_one_frame_per_clip_is_never_the_papers_setting():
     sides = {("context_lstm", ""): 0.99, ("cnn_lstm", ""): 0.5}
     row = judged("accuracy_above_baseline", runs(sides, **STILLS))
-    assert (row["status"], row["records"]) == (OPEN, [])
+    assert (row["status"], row["records"], row["seen_here"]) == (OPEN, [], ""), "one frame has no order"
 
 
 @pytest.mark.parametrize(("frames", "status"), [("all", HOLDS), (28, FAILS)])
