@@ -211,8 +211,7 @@ assert sizes["context_lstm, blocks: 2"] > sizes["cnn_lstm, two-way"]
 # Every rule. Two say of themselves that they were written late: when the figures of a trial were known.
 
 # %%
-for claim, row in judged.iterrows():
-    print(textwrap.fill(f"{claim}: {row['rule']}", 104, subsequent_indent="    "))
+judged[["rule"]].reset_index().style.hide(axis="index").set_table_styles(styles)
 
 # %% [markdown]
 # ## Step 4: claims that cannot be told yet
@@ -224,7 +223,7 @@ for claim, row in judged.iterrows():
 still_open = judged[judged["status"] == "cannot be told yet"]
 for command, rows in still_open.groupby("would_settle", sort=False):
     print(textwrap.fill(", ".join(rows.index), 100))
-    print("    " + command.replace(" -p ", " \\\n        -p "), end="\n\n")
+    print("    " + command.replace(" -p r", " \\\n        -p r"), end="\n\n")
 
 # %% [markdown]
 # A cost run on a GPU would also test the cost verdicts again: a GPU record counts before a CPU record.
