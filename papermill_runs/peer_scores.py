@@ -50,6 +50,7 @@ class OnlyArrays(pickle.Unpickler):
         return ARRAYS[module, name]
 
 
+# %%
 def read(path):
     """The scores in a file, clip name -> (101,)."""
     with open(path, "rb") as file:

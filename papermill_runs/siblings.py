@@ -70,6 +70,7 @@ def looked_up(cosine, hidden, train, test):
     return (features.y[nearest] == features.y[test]).numpy(), (video[nearest] == video[test]).numpy()
 
 
+# %%
 def of_split(run):
     """Rows of the table: top-1 on one split, by the number of siblings that a test clip keeps."""
     split = align(steps.split(run, clips), clips, features)
@@ -92,6 +93,7 @@ def of_split(run):
     return pd.DataFrame(rows).assign(seed=run.seed)
 
 
+# %%
 table = pd.concat([of_split(run) for run in jobs], ignore_index=True)
 table.groupby("left", sort=False)[["top1", "by_sibling", "same_clips_top1"]].mean().mul(100).round(1)
 
