@@ -378,7 +378,7 @@ plt.show()
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
 # | `make book` | every chapter, exercise solution and stub run | 13 minutes |
 # | `make test` | lint, and the tests that are quick | 10 minutes at most |
-# | `make test-all` | all tests, those of `make book` too | 33 minutes |
+# | `make test-all` | all tests, those of `make book` too | 22 minutes |
 # | the paper's own setting on UCF101 (papermill_runs/README.md) | 300 epochs, ResNet-50, several seeds | needs data and a GPU |
 #
 # The times are of a machine with 2 cores and no GPU. The last row has not been run here at full size; which claims wait
