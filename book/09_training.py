@@ -61,7 +61,7 @@ from torch.nn import BatchNorm2d
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from ctxlstm import classroom, evaluation, figures, models, training, ucf101, video, widgets
+from ctxlstm import classroom, evaluation, figures, inference, models, training, ucf101, video, widgets
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
@@ -554,7 +554,7 @@ table = history.predictions  # one row a test clip, after the last epoch
 assert np.isclose(evaluation.top1(table), (table["label"] == table["predicted"]).mean())
 assert np.isclose(evaluation.top1(table), history.table["test_top1"].iloc[-1])
 assert np.isclose(evaluation.nll(table), history.table["test_loss"].iloc[-1], rtol=1e-5)
-low, high = evaluation.interval(table)
+low, high = inference.interval(table)
 print(f"top-1 {100 * evaluation.top1(table):.0f} %")
 print(f"95 % interval over source videos: {100 * low:.0f} to {100 * high:.0f} %")
 

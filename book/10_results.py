@@ -56,7 +56,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from ctxlstm import evaluation, figures, paper, report
+from ctxlstm import evaluation, figures, inference, paper, report
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies, study_tables, text
 from ctxlstm.report.table import Table
@@ -248,7 +248,7 @@ by_group = spread(per["sum"].to_numpy(), per["size"].to_numpy())  # clips of a v
 for name, found in (("clips", by_clip), ("source videos", by_group)):
     low, high = np.quantile(found, [0.025, 0.975])
     print(f"drawing {name:13s}: {100 * low:.1f} to {100 * high:.1f} %, se {100 * found.std():.2f} points")
-print(f"evaluation.interval:   {' to '.join(f'{100 * x:.1f}' for x in evaluation.interval(rows))} %")
+print(f"inference.interval:   {' to '.join(f'{100 * x:.1f}' for x in inference.interval(rows))} %")
 print(f"sqrt(p(1-p)/N):        {100 * np.sqrt(p * (1 - p) / len(rows)):.2f} points")
 fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 bins = np.linspace(100 * by_group.min(), 100 * by_group.max(), 20)
@@ -473,10 +473,10 @@ found = studies.mean_interval(last, overlap=overlap)
 torch.testing.assert_close([found.mean, found.low], [float(last.mean()), float(last.mean() - half)])
 paired = studies.paired(pair["context_lstm"], pair["cnn_lstm"])
 torch.testing.assert_close([paired["difference"].mean, paired["p"]], [float(d.mean()), float(p_seed)])
-mcnemar = evaluation.mcnemar(*(table.reset_index() for table in first.values()))
+mcnemar = inference.mcnemar(tuple(table.reset_index() for table in first.values()))
 assert (mcnemar.only_a, mcnemar.only_b, mcnemar.p) == (only_context, only_cnn, p_clip)
 torch.testing.assert_close(evaluation.calibration(rows)[0], ece)
-low, high = evaluation.interval(rows)  # quantiles corrected for bias and skew ("BCa"): near, not equal
+low, high = inference.interval(rows)  # quantiles corrected for bias and skew ("BCa"): near, not equal
 assert abs(low - np.quantile(by_group, 0.025)) < 0.02
 assert abs(high - np.quantile(by_group, 0.975)) < 0.02
 print("interval over seeds, paired test, McNemar and calibration: equal; cluster bootstrap: within 2 points")

@@ -12,7 +12,8 @@ records a table, tables a verdict. A student opens these:
     models         Context-LSTM, CNN-LSTM and what they are compared with (3.4, 3.5, 4.4)
     features       frames to feature sequences, kept on disk (3.2)
     training       the loop (4.2)
-    evaluation     metrics, intervals, tests (4.3)
+    evaluation     metrics (4.3)
+    inference      how sure of them one may be: intervals, paired tests (4.3)
     figures        pictures of one run (Figs. 3 to 6)
 
 and these stand behind the notebooks:
@@ -25,9 +26,8 @@ and these stand behind the notebooks:
     widgets        things to move and watch
     support        files that stay whole, threads, a Dask client
 
-Imports point one way: support, paper, gates < ucf101, video < datasets < evaluation, backbone, stickfigures < models,
-figures
-< features < training < experiments < cost < report < classroom < widgets (`make lint` checks it).
+Imports point one way: support, paper, gates < ucf101, video < datasets < evaluation, backbone, stickfigures
+< inference < models, figures < features < training < experiments < cost < report < classroom < widgets (`make lint` checks it).
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.
 """
@@ -47,7 +47,7 @@ _FACE = {
     "extract_features": ("ctxlstm.features", "extract"),
     "fit": ("ctxlstm.training", "fit"),
     "index": ("ctxlstm.ucf101", "index"),
-    "interval": ("ctxlstm.evaluation", "interval"),
+    "interval": ("ctxlstm.inference", "interval"),
     "leakage": ("ctxlstm.ucf101", "leakage"),
     "load_features": ("ctxlstm.features", "load"),
     "lstm_step": ("ctxlstm.gates", "lstm_step"),
@@ -58,7 +58,6 @@ _FACE = {
 __all__ = sorted(_FACE)
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
-    from ctxlstm.evaluation import interval as interval
     from ctxlstm.evaluation import top1 as top1
     from ctxlstm.features import extract as extract_features  # noqa: F401
     from ctxlstm.features import load as load_features  # noqa: F401

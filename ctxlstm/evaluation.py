@@ -1,12 +1,11 @@
-"""From predictions to metrics (paper section 4.3): how good a run is, and how sure of that one may be.
+"""From predictions to metrics (paper section 4.3): how good a run is.
 
-Everything starts from the predictions table of a run, one row a test clip: `name` (v_<Class>_gNN_cNN),
+Everything starts from the predictions table of a run, one row per test clip: `name` (v_<Class>_gNN_cNN),
 `label` and `predicted` (class names), `probability` (softmax probability of the predicted class) and `nll`
 (negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1. Where a clip's group does not stand in its
 name, as in `datasets.folder`, a column `group` says it; "" is a group that nobody knows.
 
-Clips of one UCF101 group are cut from one long video, so they are right or wrong together; intervals here
-count groups, not clips, as the independent observations.
+How sure one may be of these numbers is the next station, `inference`.
 
 SciPy and scikit-learn take seconds to import, and most of a run needs neither: the functions that do import them.
 """
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ctxlstm.ucf101 import full_index, parse
+from ctxlstm.ucf101 import full_index
 
 if TYPE_CHECKING:  # whoever reads records needs no PyTorch
     import torch
@@ -85,8 +84,10 @@ def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
     their start. Clips must be UCF101's own.
 
     Raises:
-        ValueError: a name that UCF101 does not have, a clip that is named twice, or not 101 finite scores of a clip.
+        ValueError: no scores, a name that UCF101 does not have, a clip that is named twice, or not 101 finite scores of a clip.
     """
+    if not scores:
+        raise ValueError("there are no scores: give at least those of one clip")
     whole = full_index()
     classes = sorted(whole["label"].unique(), key=str.lower)
     known = dict(zip(whole["name"].str.lower(), zip(whole["name"], whole["label"], strict=True), strict=True))
@@ -103,11 +104,11 @@ def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
         )
     names, labels = zip(*(known[full[name].lower()] for name in scores), strict=True)
     y = [classes.index(label) for label in labels]
-    return _checked(predictions(np.stack(list(scores.values())), y, names, classes))
+    return checked(predictions(np.stack(list(scores.values())), y, names, classes))
 
 
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
-    """The table itself, once it is known to be a non-empty predictions table with one row a clip."""
+def checked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table itself, once it is known to be a non-empty predictions table with one row per clip; else a ValueError."""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise ValueError(f"The predictions table lacks the columns {missing}; it needs {COLUMNS}.")
@@ -123,13 +124,13 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
 
 def top1(table: pd.DataFrame) -> float:
     """Share of test clips whose most probable class is the true one (the paper's accuracy, section 4.2)."""
-    _checked(table)
+    checked(table)
     return float((table["label"] == table["predicted"]).mean())
 
 
 def nll(table: pd.DataFrame) -> float:
     """Mean negative log-likelihood of the true class in nats: the test loss of the paper's Fig. 4."""
-    return float(_checked(table)["nll"].mean())
+    return float(checked(table)["nll"].mean())
 
 
 def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.DataFrame:
@@ -141,7 +142,7 @@ def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.D
     """
     from sklearn.metrics import confusion_matrix
 
-    _checked(table)
+    checked(table)
     seen = set(table["label"]) | set(table["predicted"])
     classes = sorted(seen) if classes is None else list(classes)
     if unknown := sorted(seen - set(classes)):
@@ -180,7 +181,7 @@ def calibration(table: pd.DataFrame, bins: int = 15) -> tuple[float, pd.DataFram
     """
     if bins < 1:
         raise ValueError(f"A reliability diagram needs at least one bin, not {bins}.")
-    _checked(table)
+    checked(table)
     edges = np.linspace(0, 1, bins + 1)
     # Closed on the right, so that a probability of exactly 1 falls in the last bin.
     number = np.clip(np.searchsorted(edges, table["probability"]) - 1, 0, bins - 1)  # (B,)
@@ -195,211 +196,6 @@ def calibration(table: pd.DataFrame, bins: int = 15) -> tuple[float, pd.DataFram
     diagram.insert(1, "high", edges[1:])
     gaps = (diagram["top1"] - diagram["probability"]).abs() * diagram["clips"]
     return float(gaps.sum() / len(table)), diagram
-
-
-def groups_known(table: pd.DataFrame) -> bool:
-    """Whether it is known which of these clips go together."""
-    return "group" not in table or bool((table["group"] != "").all())
-
-
-def _sources(table: pd.DataFrame) -> list:
-    """The source video of each clip; where nobody knows it, each clip is its own."""
-    if "group" in table:
-        return (table["group"] if groups_known(table) else table["name"]).to_list()
-    return [parse(name)[:2] for name in table["name"]]  # (label, group)
-
-
-def interval(
-    table: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Confidence interval of top-1 that respects groups: (low, high).
-
-    A bootstrap (BCa) over the source videos of the test set: its (class, group) pairs by the clips' names, or the column
-    `group`; single clips where groups are not known (`groups_known`). A source enters with all its clips.
-    Where it has no spread, as when every clip is right, the exact binomial interval with one observation a
-    source stands in, so that a perfect score does not look certain. With few sources the interval is
-    somewhat too narrow. Raises ValueError with fewer than two sources.
-    """
-    from scipy import stats
-
-    _checked(table)
-    right = (table["label"] == table["predicted"]).to_numpy()
-    counts = (
-        pd.DataFrame({"source": _sources(table), "right": right})
-        .groupby("source")["right"]
-        .agg(["sum", "size"])
-    )
-    if len(counts) < 2:
-        raise ValueError(
-            f"All {len(table)} test clips are of one group, and an interval needs at least two: "
-            "evaluate on more groups."
-        )
-    correct, clips = counts["sum"].to_numpy(), counts["size"].to_numpy()
-    share = correct.sum() / clips.sum()
-    if np.allclose(correct, share * clips):
-        exact = stats.binomtest(round(share * len(counts)), len(counts)).proportion_ci(level)
-        return float(exact.low), float(exact.high)
-    result = stats.bootstrap(
-        (correct, clips),
-        lambda correct, clips, axis: correct.sum(axis) / clips.sum(axis),
-        paired=True,
-        vectorized=True,
-        confidence_level=level,
-        n_resamples=resamples,
-        batch=100,  # bounds the memory: BCa leaves out every source once
-        random_state=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two models on the same clips: clips right in both, in only one, in neither; top-1 of a minus b; p.
-
-    `sources` are the source videos that favour one of the two: what a sign flip rests on (McNemar: the clips).
-    """
-
-    both: int
-    only_a: int
-    only_b: int
-    neither: int
-    difference: float
-    p: float
-    sources: int
-
-
-def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> Paired:
-    """McNemar's exact test on the same clips: do the clips that only one gets right split evenly?
-
-    The test takes clips as independent; where clips of a group go together, p is too small: `sign_flip` decides.
-    Raises ValueError when the tables do not hold the same clips with the same labels.
-    """
-    from scipy import stats
-
-    counts, _ = _compared(a, b)
-    only_a, only_b = counts["only_a"], counts["only_b"]
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return Paired(**counts, difference=(only_a - only_b) / len(a), p=p, sources=only_a + only_b)
-
-
-def sign_flip(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
-    """The same question by source video: would as large a difference come up if every source favoured either by chance?
-
-    What a source adds to the difference of right clips is taken with both signs, all its clips together, and the share
-    of all choices of signs that give at least the observed difference is p (exact, two-sided). Several pairs of tables,
-    such as those of several seeds, are one test in which a source that comes again is still one source.
-    Raises ValueError where the tables of a pair do not hold the same clips with the same labels.
-    """
-    found = [_compared(a, b) for a, b in pairs]
-    counts = pd.DataFrame([counts for counts, _ in found]).sum()
-    net = (
-        pd.concat([net for _, net in found]).groupby(level=0).sum()
-    )  # of each source: clips that only a has right, less b's
-    net = net[net != 0].abs().to_numpy()
-    ways = np.ones(1)  # the distribution of the sum over all signs, from -sum(net) to sum(net)
-    for size in net:
-        ways = (np.pad(ways, (0, 2 * size)) + np.pad(ways, (2 * size, 0))) / 2
-    sums = np.arange(-net.sum(), net.sum() + 1)
-    observed = counts["only_a"] - counts["only_b"]
-    p = float(ways[abs(sums) >= abs(observed)].sum())
-    return Paired(
-        **counts.astype(int), difference=float(observed / counts.sum()), p=min(1.0, p), sources=len(net)
-    )
-
-
-def _compared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[dict[str, int], pd.Series]:
-    """Clips by who is right, and for each source the clips that only a has right, less those that only b has."""
-    a, b = _checked(a).set_index("name", drop=False), _checked(b).set_index("name")
-    if different := sorted(set(a.index) ^ set(b.index)):
-        raise ValueError(
-            f"The two runs were tested on different clips ({len(different)} are in one only, such as "
-            f"{different[0]}): compare runs of one protocol, fold and seed of the split."
-        )
-    b = b.loc[a.index]
-    if not (a["label"] == b["label"]).all():
-        clip = a.index[a["label"] != b["label"]][0]
-        raise ValueError(f"The two runs give clip {clip} different true classes: they are of different data.")
-    right_a, right_b = a["label"] == a["predicted"], b["label"] == b["predicted"]
-    each = {
-        "both": right_a & right_b, "only_a": right_a & ~right_b, "only_b": right_b & ~right_a, "neither": ~right_a & ~right_b,
-    }  # fmt: skip
-    sources = pd.Series(_sources(a)).map(str).to_numpy()
-    net = (right_a.astype(int) - right_b.astype(int)).groupby(sources).sum()
-    return {name: int(clips.sum()) for name, clips in each.items()}, net
-
-
-@dataclass(frozen=True)
-class OverSeeds:
-    """Mean of one value a seed, its t interval, p of "it is 0", and the smallest true value that so many seeds would find.
-
-    `detectable` is found in four of five such studies (power 0.8). All but seeds and mean are NaN where the seeds give no
-    spread: from equal values nothing can be told.
-    """
-
-    seeds: int
-    mean: float
-    low: float
-    high: float
-    p: float
-    detectable: float
-
-
-def over_seeds(
-    values: "Sequence[float] | np.ndarray | pd.Series", *, overlap: float = 0.0, level: float = 0.95
-) -> OverSeeds:
-    """Mean and interval of one value a seed, with the correction for seeds that split one pool of clips anew.
-
-    Such splits share clips, so their values vary less than the mean is uncertain: the t interval takes the variance
-    (1/n + overlap) s^2 with `overlap` = test clips / training clips (Nadeau and Bengio, Machine Learning 52, 2003). With 0,
-    where every seed has the same split, it is the plain t interval. Raises ValueError with fewer than two values, and
-    for a NaN.
-    """
-    from scipy import special, stats
-
-    found = np.asarray(values, dtype=float)  # (seeds,)
-    n = len(found)
-    if n < 2:
-        raise ValueError(
-            f"An interval over seeds needs at least two seeds, and there {'is' if n == 1 else 'are'} {n}."
-        )
-    if np.isnan(found).any():
-        raise ValueError("A value of a seed is NaN: leave that seed out.")
-    mean, spread = float(found.mean()), float(found.std(ddof=1))
-    if spread < 1e-12:
-        return OverSeeds(n, mean, *[math.nan] * 4)
-    error = spread * math.sqrt(1 / n + overlap)
-    edge = stats.t.ppf((1 + level) / 2, n - 1)
-    size = special.nctdtrinc(
-        n - 1, 0.2, edge
-    )  # in standard errors: Student's t passes the edge in four of five studies
-    p = 2 * stats.t.sf(abs(mean) / error, n - 1)
-    half = float(edge) * error
-    return OverSeeds(n, mean, mean - half, mean + half, float(p), float(size) * error)
-
-
-def paired_over_seeds(
-    a: Mapping[int, float], b: Mapping[int, float], *, overlap: float = 0.0, level: float = 0.95
-) -> OverSeeds:
-    """Compare two heads trained with the same seeds: `a` and `b` map a seed to a top-1 (or another metric).
-
-    `over_seeds` of the differences a minus b, so that what a seed does to both heads (the split above all) cancels.
-    Raises ValueError when a seed is missing from one side, when there are fewer than two, and for a NaN.
-    """
-    a, b = dict(a), dict(b)
-    for side, mine, other in (("first", set(a), set(b)), ("second", set(b), set(a))):
-        if missing := sorted(other - mine):
-            raise ValueError(
-                f"The {side} head has no run with seed {missing}: train it, or leave that seed out."
-            )
-    seeds = sorted(a)
-    if len(seeds) < 2:
-        raise ValueError(f"A difference over seeds needs at least two seeds, and there are {len(seeds)}.")
-    differences = np.array([a[seed] - b[seed] for seed in seeds])
-    if np.isnan(differences).any():
-        raise ValueError(
-            f"The value of seed {seeds[int(np.isnan(differences).argmax())]} is NaN in one of the heads."
-        )
-    return over_seeds(differences, overlap=overlap, level=level)
 
 
 def chosen_epoch(history: pd.DataFrame) -> int | None:

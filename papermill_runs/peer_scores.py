@@ -29,11 +29,14 @@ results: str = ""  # folder that gets the table (default: papermill_runs/out)
 
 # %%
 import pickle
+from pathlib import Path
 
 import numpy as np
 
-from ctxlstm import evaluation
+from ctxlstm import evaluation, inference
+from ctxlstm.experiments import runs
 
+folder = runs.prepare(results)
 ARRAYS = {("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce__()[0],
           ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}  # fmt: skip
 
@@ -53,6 +56,8 @@ class OnlyArrays(pickle.Unpickler):
 # %%
 def read(path):
     """The scores in a file, clip name -> (101,)."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path!r}: give the peer's files as spatial and motion")
     with open(path, "rb") as file:
         return OnlyArrays(file).load()
 
@@ -64,12 +69,15 @@ for name, clips in scores.items():
 # %% [markdown]
 # ## Late fusion
 #
-# The two streams are trained apart. Their scores are sums over frames, so the mean of the two is the usual late fusion.
+# The two streams are trained apart. Their scores are sums over frames, and the sum of the two is the usual late fusion.
 
 # %%
-both = sorted(scores["spatial"].keys() & scores["motion"].keys())
-scores["fused"] = {name: scores["spatial"][name] + scores["motion"][name] for name in both}
-tables = {name: evaluation.published({clip: clips[clip] for clip in both}) for name, clips in scores.items()}
+if apart := sorted(scores["spatial"].keys() ^ scores["motion"].keys()):
+    raise ValueError(
+        f"{len(apart)} clips, such as {apart[0]}, are in one file only: give two files of the same clips"
+    )
+scores["fused"] = {name: clip + scores["motion"][name] for name, clip in scores["spatial"].items()}
+tables = {name: evaluation.published(clips) for name, clips in scores.items()}
 
 # %% [markdown]
 # ## Intervals, calibration, paired comparison
@@ -82,12 +90,12 @@ import pandas as pd
 
 rows = []
 for name, table in tables.items():
-    low, high = evaluation.interval(table)
+    low, high = inference.interval(table)
     row = {"scores": name, "clips": len(table), "top1": evaluation.top1(table), "low": low, "high": high}
     row |= {"nll": evaluation.nll(table), "calibration_error": evaluation.calibration(table)[0]}
     if name != "spatial":
-        flip = evaluation.sign_flip((table, tables["spatial"]))
-        mcnemar = evaluation.mcnemar(table, tables["spatial"])
+        flip = inference.sign_flip((table, tables["spatial"]))
+        mcnemar = inference.mcnemar((table, tables["spatial"]))
         row |= {"difference": flip.difference, "only_this": flip.only_a, "only_spatial": flip.only_b}
         row |= {"mcnemar_p": mcnemar.p, "flip_p": flip.p, "sources": flip.sources}
     rows.append(row)
@@ -95,10 +103,8 @@ summary = pd.DataFrame(rows)
 summary.style.hide(axis="index").format(precision=3, na_rep="")
 
 # %%
-from ctxlstm.experiments import runs
 from ctxlstm.support.files import written
 
-folder = runs.prepare(results)
 with written(folder / "peer_scores.csv") as part:
     summary.assign(commit=runs.commit()).to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
 print("peer_scores.csv")

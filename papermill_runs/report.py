@@ -137,7 +137,7 @@ if (results_folder / "siblings.csv").is_file():
     )
     title = f"nearest_neighbour on the random split by siblings left in training ({about})"
     display(page.table(Table.of(by_left, SIBLINGS), "siblings", title))
-    same = pd.read_csv(results_folder / "identical_clips.csv")
+    same = pd.read_csv(results_folder / "identical_clips.csv", dtype=str, keep_default_na=False)
     display(page.table(same, "identical-clips", "Clips that are byte for byte another one"))
 if "ucf101_midframes" in found and (results_folder / "siblings.csv").is_file():
     picture = figures.full_size_leak(found["ucf101_midframes"], siblings)

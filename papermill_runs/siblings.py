@@ -29,9 +29,11 @@ results: str = ""  # folder that gets the two tables (default: papermill_runs/ou
 cpu: bool = False  # do not use a GPU
 
 # %%
+from ctxlstm.experiments import runs
 from ctxlstm.experiments.settings import Study
 
 study = Study.from_notebook(globals()).replace(protocols=("paper",), models=("nearest_neighbour",))
+folder = runs.prepare(study.results)
 jobs = study.runs()
 print(f"random splits of seeds {', '.join(str(run.seed) for run in jobs)}")
 
@@ -44,10 +46,15 @@ print(f"random splits of seeds {', '.join(str(run.seed) for run in jobs)}")
 import torch
 from torch.nn import functional as F
 
+from ctxlstm import datasets
 from ctxlstm.experiments import steps
 from ctxlstm.features import align
 
 clips = steps.clips(study)
+if not datasets.count_groups(clips):
+    raise ValueError(
+        "nobody says which clips go together: give group_pattern or group_table, as for protocol grouped"
+    )
 features = steps.features(jobs[0], clips, steps.split(jobs[0], clips))
 points = F.normalize(features.x[torch.arange(len(features.clips))].float().mean(dim=1), dim=1)  # (N, D)
 video = features.clips.groupby(["label", "group"]).ngroup()
@@ -134,10 +141,8 @@ print(f"{len(same)} clips are byte for byte another one")
 same.style.hide(axis="index")
 
 # %%
-from ctxlstm.experiments import runs
 from ctxlstm.support.files import written
 
-folder = runs.prepare(study.results)
 about = {"dataset": study.dataset, "backbone": study.backbone, "frames": study.frames, "commit": runs.commit(),
          "features": features.digest[:16]}  # fmt: skip
 for name, rows in {"siblings.csv": table.assign(**about), "identical_clips.csv": same}.items():

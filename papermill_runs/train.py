@@ -38,7 +38,7 @@ run = Run.from_notebook(globals())
 # %%
 from IPython.display import display
 
-from ctxlstm import datasets, evaluation, figures, models
+from ctxlstm import datasets, evaluation, figures, inference, models
 from ctxlstm.experiments import runs, steps
 from ctxlstm.features import align
 
@@ -85,12 +85,12 @@ record = runs.read(folder)
 
 # %%
 history, predictions = runs.history(folder), runs.predictions(folder)
-low, high = evaluation.interval(predictions)
+low, high = inference.interval(predictions)
 names = {"last": "top1_last", "best": "top1_best", "chosen": "top1_validation_chosen"}
 scores = {name: record[key] for name, key in names.items() if record[key] is not None}
 error, _ = evaluation.calibration(predictions)
 print({name: round(100 * value, 1) for name, value in scores.items()})
-counted = "groups" if evaluation.groups_known(predictions) else "single clips: too narrow if some go together"
+counted = "groups" if inference.groups_known(predictions) else "single clips: too narrow if some go together"
 print(f"95 % interval of the last: {100 * low:.0f} to {100 * high:.0f} ({counted})")
 print(f"mean negative log-likelihood {record['nll']:.3f} nats, expected calibration error {error:.3f}")
 

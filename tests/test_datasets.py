@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctxlstm import datasets, evaluation, report, ucf101
+from ctxlstm import datasets, evaluation, inference, report, ucf101
 from ctxlstm.experiments import runs, steps
 from ctxlstm.experiments.settings import Run
 from ctxlstm.report import claims, studies, study_tables
@@ -345,7 +345,7 @@ def test_without_groups_records_and_report_say_that_they_cannot_be_told(filmed, 
     predictions = runs.predictions(folder)
     assert set(predictions["group"]) == {""}
     clips = predictions.assign(group=predictions["name"])
-    assert evaluation.interval(predictions) == evaluation.interval(clips), "single clips are counted"
+    assert inference.interval(predictions) == inference.interval(clips), "single clips are counted"
     runs.pack(tmp_path / "results", remove=True)
     table = study_tables.leak(runs.load(tmp_path / "results"))
     assert table.frame["siblings"].isna().all()

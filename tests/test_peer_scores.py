@@ -46,6 +46,8 @@ def test_scores_of_other_clips_or_classes_are_refused():
         evaluation.published(good | {"Haircut_g01_c03": row[:100]})
     with pytest.raises(ValueError, match="Clip v_Haircut_g01_c02 is in the predictions table more than once"):
         evaluation.published(good | {"v_Haircut_g01_c02": row})
+    with pytest.raises(ValueError, match="there are no scores"):
+        evaluation.published({})
     with pytest.raises(ValueError, match="NaN or infinite"):
         evaluation.published(good | {"Haircut_g01_c03": row * np.nan})
 
@@ -56,7 +58,7 @@ class Program:
 
 
 @pytest.mark.slow
-def test_a_pickle_that_holds_a_program_is_refused(tmp_path):
+def test_a_file_of_other_clips_or_with_a_program_is_refused(tmp_path):
     names = [f"{label}_g{group:02}_c01" for label in CLASSES[:3] for group in (1, 2, 3)]
     files = {"spatial": scores(names), "motion": scores(names, wrong=names[:2])}
     for name, content in files.items():
@@ -66,6 +68,12 @@ def test_a_pickle_that_holds_a_program_is_refused(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     table = pd.read_csv(tmp_path / "out" / "peer_scores.csv").set_index("scores")
     assert table["top1"].to_dict() == pytest.approx({"spatial": 1, "motion": 7 / 9, "fused": 1})
+    less = {name: files["motion"][name] for name in names[1:]}
+    given["motion"].write_bytes(pickle.dumps(less, protocol=3))
+    done = papermill("peer_scores", tmp_path, results=tmp_path / "out", **given)
+    assert (
+        f"1 clips, such as {names[0]}, are in one file only: give two files of the same clips" in done.stderr
+    )
     given["motion"].write_bytes(pickle.dumps(files["motion"] | {"x": Program()}, protocol=3))
     done = papermill("peer_scores", tmp_path, results=tmp_path / "out", **given)
     assert "the file asks for posix.mkdir: only arrays of numbers are read" in done.stderr

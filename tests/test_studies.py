@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from synthetic import run, study
 
-from ctxlstm import evaluation
+from ctxlstm import inference
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies
 
@@ -75,7 +75,7 @@ def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
     rows = studies.of(studies.usual(records), "cnn_lstm", "grouped")
     one_run = rows[rows["seed"] == 0]
     found = studies.scores(one_run)
-    assert found["last"][1:3] == evaluation.interval(runs.predictions(one_run.iloc[0]))
+    assert found["last"][1:3] == inference.interval(runs.predictions(one_run.iloc[0]))
     assert found["interval"] == "groups, one seed"
     assert np.isnan(found["best"].low)  # predictions are of the last epoch
     equal = studies.scores(rows.assign(top1_last=rows["top1_last"].iloc[0]))

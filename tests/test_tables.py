@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from synthetic import run, study
 
-from ctxlstm import evaluation, paper, report
+from ctxlstm import inference, paper, report
 from ctxlstm.experiments import runs
 from ctxlstm.report import paper_tables, studies, study_tables
 from ctxlstm.report.table import Interval, Table
@@ -123,7 +123,7 @@ def test_a_seed_missing_from_one_head_is_named_and_the_others_are_compared(recor
     }
     rows = studies.of(studies.usual(less), "cnn_lstm", "paper")
     overlap = rows["test_clips"].iloc[0] / rows["train_clips"].iloc[0]  # seeds split the same clips anew
-    expected = evaluation.paired_over_seeds(paired["context_lstm"], paired["cnn_lstm"], overlap=overlap)
+    expected = inference.paired_over_seeds(paired["context_lstm"], paired["cnn_lstm"], overlap=overlap)
     assert (row["difference"], row["p"]) == (pytest.approx(expected.mean), pytest.approx(expected.p))
     assert row["detectable"] == pytest.approx(expected.detectable)
     missing = study_tables.seeds_missing(less).frame
@@ -140,12 +140,12 @@ def test_the_clips_of_all_seeds_are_one_test(records):
         for name in ("context_lstm", "cnn_lstm")
     )
     tests = [
-        evaluation.mcnemar(runs.predictions(a.loc[key]), runs.predictions(b.loc[key])) for key in a.index
+        inference.mcnemar((runs.predictions(a.loc[key]), runs.predictions(b.loc[key]))) for key in a.index
     ]
     assert row["only_this"] == sum(test.only_a for test in tests)
     assert row["only_other"] == sum(test.only_b for test in tests)
     pairs = [(runs.predictions(a.loc[key]), runs.predictions(b.loc[key])) for key in a.index]
-    assert row["flip_p"] == evaluation.sign_flip(*pairs).p
+    assert row["flip_p"] == inference.sign_flip(*pairs).p
 
 
 def test_log_has_the_papers_lines_and_the_last_epochs_of_ours(records):

@@ -1,11 +1,11 @@
 """The ledger: every claim of the paper, the rule that decides it, and what the records say (sections 3 and 4).
 
 The rules stand in `CLAIMS` and were written before any run of the whole UCF101, but those of `needs_time` and
-`split_measures_actions`, which say so. `judge` applies them. A claim is
-decided by the paper's own printed numbers where these contradict it, else by runs of the whole UCF101 in the paper's
-setting (two claims: on one frame of each of its clips) or by a cost record at the paper's sizes; without those it "cannot
-be told yet". Other studies (stick figures, four real classes, own clips) are shown as an indication and never decide.
-Where several sets of runs or several machines could decide, they must not contradict each other.
+`split_measures_actions`, which say so. `judge` applies them. A claim is decided by the paper's own printed numbers where
+these contradict it, else by runs of the whole UCF101 in the paper's setting (two claims: on one frame of each of its
+clips) or by a cost record at the paper's sizes; without those it "cannot be told yet". Other studies (stick figures, four
+real classes, own clips) are shown as an indication and never decide. Where several sets of runs or several machines could
+decide, they must not contradict each other.
 """
 
 from collections.abc import Callable
@@ -296,10 +296,8 @@ def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
     """The paper's own numbers first, then runs or costs; several studies must agree."""
     if claim.from_stills:
         found = [claim.from_stills(study) for study in _of_stills(sets)]
-        signs = {finding.sign for finding in found}
         text = "; ".join(finding.text for finding in found) or "no run on one frame of every clip of UCF101"
-        used = sorted({run for finding in found for run in finding.records})
-        return Finding(signs.pop() if len(signs) == 1 else 0, text, tuple(used))
+        return _agreed(found, text)
     full = [study for study in sets if study.full]
     printed = claim.from_paper() if claim.from_paper else None
     if claim.from_costs:
@@ -308,12 +306,10 @@ def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
         return printed
     if full:
         found = [claim.from_runs(study) for study in full]
-        signs = {finding.sign for finding in found if finding.records}  # a study without the runs has no say
         texts = [f"{study.name}: {finding.text}" for study, finding in zip(full, found, strict=True)]
         if len(full) > 1:
             texts.insert(0, f"{len(full)} sets of runs with unlike features or settings, judged apart")
-        used = sorted({run for finding in found for run in finding.records})
-        runs = Finding(signs.pop() if len(signs) == 1 else 0, "; ".join(texts), tuple(used))
+        runs = _agreed(found, "; ".join(texts))
     else:
         runs = Finding(0, "there is no run of the whole UCF101 in the paper's setting")
     if printed is None:
@@ -322,6 +318,13 @@ def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
         text = f"{printed.text}; {runs.text}" if full else printed.text
         return Finding(printed.sign, text, printed.records)
     return Finding(runs.sign, f"{printed.text}; {runs.text}", (*printed.records, *runs.records))
+
+
+def _agreed(found: list[Finding], text: str) -> Finding:
+    """What several findings agree on, else that nothing can be told; one that rests on no run has no say."""
+    signs = {finding.sign for finding in found if finding.records}
+    used = sorted({run for finding in found for run in finding.records})
+    return Finding(signs.pop() if len(signs) == 1 else 0, text, tuple(used))
 
 
 def _of_stills(sets: list[Study]) -> list[Study]:

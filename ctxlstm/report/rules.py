@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ctxlstm import evaluation, paper
+from ctxlstm import evaluation, inference, paper
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
@@ -180,7 +180,7 @@ def _interval(values: list[float], overlap: float, *, difference: bool = True) -
     """
     if len(values) < 2:
         return np.nan, np.nan, f"no interval with {len(values)} seed{'' if len(values) == 1 else 's'}"
-    found = evaluation.over_seeds(values, overlap=overlap)
+    found = inference.over_seeds(values, overlap=overlap)
     if np.isnan(found.low):
         return np.nan, np.nan, f"no interval: {found.seeds} seeds with the same value"
     text = f"95 % interval {found.low:+.2f} to {found.high:+.2f} over {found.seeds} seeds"

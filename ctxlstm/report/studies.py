@@ -12,9 +12,8 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ctxlstm import evaluation
+from ctxlstm import inference
 from ctxlstm.experiments import runs
 from ctxlstm.report.table import Interval
 
@@ -109,17 +108,17 @@ def mean_interval(
     overlap: float = 0.0,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of one value a seed, with its interval over seeds (`evaluation.over_seeds`), cut to 0..1.
+    """Mean of one value a seed, with its interval over seeds (`inference.over_seeds`), cut to 0..1.
 
     With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
-    the doubt: then the interval is that of `evaluation.interval`, clustered by group, of what `predictions` reads
+    the doubt: then the interval is that of `inference.interval`, clustered by group, of what `predictions` reads
     (the test clips of one seed), and without it there is none. Where groups are not known it counts clips.
     """
     values = np.asarray(values, dtype=float)
     if not len(values) or np.isnan(values).any():
         return Interval(np.nan)
     mean, n = float(values.mean()), len(values)
-    if n > 1 and not np.isnan((found := evaluation.over_seeds(values, overlap=overlap, level=level)).low):
+    if n > 1 and not np.isnan((found := inference.over_seeds(values, overlap=overlap, level=level)).low):
         kind = f"{'corrected t' if overlap else 't'}, {n} seeds"
         return Interval(mean, max(0.0, found.low), min(1.0, found.high), kind)
     why = "one seed" if n == 1 else f"{n} seeds equal"
@@ -127,8 +126,8 @@ def mean_interval(
         return Interval(mean, kind=f"none, {why}")
     clips = predictions()
     try:
-        counted = "groups" if evaluation.groups_known(clips) else "clips"
-        return Interval(mean, *evaluation.interval(clips, level), f"{counted}, {why}")
+        counted = "groups" if inference.groups_known(clips) else "clips"
+        return Interval(mean, *inference.interval(clips, level), f"{counted}, {why}")
     except ValueError:  # one group only
         return Interval(mean, kind=f"none, {why}, one group")
 
@@ -211,7 +210,7 @@ def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.Dat
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
-    """Difference a minus b of two heads under one protocol over their common seeds (`evaluation.paired_over_seeds`).
+    """Difference a minus b of two heads under one protocol over their common seeds (`inference.paired_over_seeds`).
 
     Keys difference (an `Interval`), p, detectable, compared_seeds, note. The note names seeds that one head lacks.
     Interval, p and detectable are NaN with fewer than two common seeds, and where every seed gives the same difference:
@@ -227,7 +226,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
     if len(mine) < 2 or mine.isna().any() or other.isna().any():
         why = f"{len(mine) or 'no'} common seed{'s' * (len(mine) > 1)}: no test"
     else:
-        test = evaluation.paired_over_seeds(mine.to_dict(), other.to_dict(), overlap=overlap(a))
+        test = inference.paired_over_seeds(mine.to_dict(), other.to_dict(), overlap=overlap(a))
         difference, p, detectable = Interval(difference.mean, test.low, test.high), test.p, test.detectable
         why = "all differences equal: no test" if np.isnan(p) else ""
     note = "; ".join(filter(None, (note, why)))
@@ -244,7 +243,7 @@ def by_clip(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     """Two heads under one protocol on the test clips of all common seeds: only_this, only_other, mcnemar_p, flip_p.
 
     mcnemar_p takes clips as independent, though groups go together and seeds test the same clips again; flip_p
-    (`evaluation.sign_flip`) takes source videos as independent, and decides.
+    (`inference.sign_flip`) takes source videos as independent, and decides.
     """
     (a, b), _ = common(a, b)
     key = ["seed", "fold"]
@@ -256,10 +255,8 @@ def by_clip(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     ]
     if not pairs:
         return {"only_this": 0, "only_other": 0, "mcnemar_p": np.nan, "flip_p": np.nan}
-    found = evaluation.sign_flip(*pairs)
-    mine, other = found.only_a, found.only_b
-    p = float(stats.binomtest(mine, mine + other).pvalue) if mine + other else 1.0
-    return {"only_this": mine, "only_other": other, "mcnemar_p": p, "flip_p": found.p}
+    flip, mcnemar = inference.sign_flip(*pairs), inference.mcnemar(*pairs)
+    return {"only_this": flip.only_a, "only_other": flip.only_b, "mcnemar_p": mcnemar.p, "flip_p": flip.p}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

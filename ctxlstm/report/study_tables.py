@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ctxlstm import evaluation, models
+from ctxlstm import evaluation, inference, models
 from ctxlstm.evaluation import calibration, confusion
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
@@ -290,7 +290,7 @@ def overfitting(records: pd.DataFrame) -> Table:
         n = len(slopes)
         slope = Interval(slopes.mean())
         if n > 1:
-            over = evaluation.over_seeds(slopes, overlap=studies.overlap(own))
+            over = inference.over_seeds(slopes, overlap=studies.overlap(own))
             slope = Interval(over.mean, over.low, over.high)
         line = {"model": model, "protocol": protocol, "loss_ratio": found["loss_ratio"].median()}
         line |= late.mean().to_dict() | {"slope": slope}
