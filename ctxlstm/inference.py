@@ -36,7 +36,7 @@ def _sources(table: pd.DataFrame) -> list:
 def interval(
     table: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Confidence interval of top-1 that respects groups: (low, high).
+    """Confidence interval of top-1 that respects groups: (low, high), fractions from 0 to 1.
 
     A bootstrap (BCa) over the source videos of the test set: its (class, group) pairs by the clips' names, or the column
     `group`; single clips where groups are not known (`groups_known`). A source enters with all its clips.
