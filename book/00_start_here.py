@@ -374,7 +374,7 @@ plt.show()
 # |---|---|---|
 # | `make lab` | opens JupyterLab at this page | half a minute, later seconds |
 # | `make html` | the book as web pages, to read without running | 1 minute |
-# | `make reproduce` | four heads on two splits, from videos to a table | 6 minutes, later half a minute |
+# | `make reproduce` | four heads on two splits, from videos to a table | 6 to 8 minutes, later half a minute |
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
 # | `make book` | every chapter, exercise solution and stub run | 13 minutes |
 # | `make test` | lint, and the tests that are quick | 10 minutes at most |

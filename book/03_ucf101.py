@@ -209,7 +209,8 @@ plt.show()
 # ## 5 The official lists are a rule on group numbers
 #
 # UCF101 comes with three train/test lists. You do not need the files: list 1 tests groups 1-7, list 2 groups 8-14,
-# list 3 groups 15-21; groups 22-25 always train. Whole source videos move, so nothing can leak.
+# list 3 groups 15-21; groups 22-25 always train. Whole source videos move, so nothing leaks where the group numbers are
+# right (section 7 has looked).
 
 # %%
 for fold in (1, 2, 3):
@@ -457,7 +458,7 @@ print("the same answers as ctxlstm.models.NearestNeighbour")
 # - A clip's name gives class, group and clip. A group is one source video; (class, group) names it, and four to
 #   seven clips share it.
 # - A random 3:1 split leaves 99.4 % of UCF101's test clips with a sibling in training; $(1/4)^{n-1}$ explains it.
-# - The official lists are a rule on group numbers and leak nothing; `grouped` draws whole source videos.
+# - The official lists are a rule on group numbers and leak next to nothing; `grouped` draws whole source videos.
 #   One-nearest-neighbour, which only looks up the most similar picture, passes the paper's 92.2 % on the random split of all
 #   101 classes and loses more than 35 points without the leak.
 # - Where we differ from the paper: it reports the random split only. Every result in this book stands beside one

@@ -109,6 +109,31 @@ page.table(
 
 # %%
 page.heading("The leak: what the split does")
+
+# %% [markdown]
+# What the nearest training clip owes to siblings, where `siblings.ipynb` has looked: test top-1 with all of a test clip's
+# siblings in the training set, and with none to three of them.
+
+# %%
+if (results_folder / "siblings.csv").is_file():
+    siblings = pd.read_csv(results_folder / "siblings.csv", dtype={"left": str})
+    first, seeds = siblings.iloc[0], siblings["seed"].nunique()
+    about = f"{first['dataset']}, {first['frames']} frame(s) per clip, mean over {seeds} seeds"
+    if "ucf101_midframes" in found:
+        picture = figures.full_size_leak(found["ucf101_midframes"], siblings)
+        reading = "One real frame per clip, all of UCF101: both heads without time pass the paper's number on its split."
+        display(page.figure(picture, "full-size-leak", reading))
+    by_left = (
+        siblings.groupby("left", sort=False)[["clips", "top1", "by_sibling", "same_clips_top1"]]
+        .mean()
+        .reset_index()
+    )
+    title = f"nearest_neighbour on the random split by siblings left in training ({about})"
+    display(page.table(Table.of(by_left, SIBLINGS), "siblings", title))
+    same = pd.read_csv(results_folder / "identical_clips.csv", dtype=str, keep_default_na=False)
+    display(page.table(same, "identical-clips", "Clips that are byte for byte another one"))
+
+# %%
 for name, records in found.items():
     with page.partial(name):
         title = f"{name}: every head under every split"
@@ -120,29 +145,6 @@ for name, records in found.items():
         reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
                    "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
         display(page.figure(figures.leak(records), f"{name}-leak", f"{name}. {reading}"))
-
-# %% [markdown]
-# What the nearest training clip owes to siblings, where `siblings.ipynb` has looked: test top-1 with all of a test clip's
-# siblings in the training set, and with none to three of them.
-
-# %%
-if (results_folder / "siblings.csv").is_file():
-    siblings = pd.read_csv(results_folder / "siblings.csv", dtype={"left": str})
-    first, seeds = siblings.iloc[0], siblings["seed"].nunique()
-    about = f"{first['dataset']}, {first['frames']} frame(s) per clip, mean over {seeds} seeds"
-    by_left = (
-        siblings.groupby("left", sort=False)[["clips", "top1", "by_sibling", "same_clips_top1"]]
-        .mean()
-        .reset_index()
-    )
-    title = f"nearest_neighbour on the random split by siblings left in training ({about})"
-    display(page.table(Table.of(by_left, SIBLINGS), "siblings", title))
-    same = pd.read_csv(results_folder / "identical_clips.csv", dtype=str, keep_default_na=False)
-    display(page.table(same, "identical-clips", "Clips that are byte for byte another one"))
-if "ucf101_midframes" in found and (results_folder / "siblings.csv").is_file():
-    picture = figures.full_size_leak(found["ucf101_midframes"], siblings)
-    reading = "One real frame per clip, all of UCF101: both heads without time pass the paper's number on its split."
-    display(page.figure(picture, "full-size-leak", reading))
 
 # %% [markdown]
 # A study of one frame per clip tells about the split and not about time: what follows leaves it out.
