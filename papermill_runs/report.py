@@ -88,8 +88,9 @@ page.table(overview, "records", "Run records by study")
 # ## The verdicts in short
 #
 # Every claim of the paper is judged by a rule, written before the runs unless it says otherwise: holds, fails, or cannot be
-# told yet.
-# Rules, numbers and the command that would settle an open claim stand in the ledger at the end.
+# told yet. `printed` says whether the paper's own numbers fit the claim, `reproduced` what all studies here show together,
+# whether they may decide or not. Rules, numbers and the command that would settle an open claim stand in the ledger at the
+# end.
 
 # %%
 every = pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame()
@@ -97,7 +98,11 @@ judged = claims.judge(every, costs)
 judged["records"] = judged["records"].map("; ".join)
 page.heading("The verdicts in short")
 page.table(
-    judged[["status", "says", "section", "claim"]].sort_values("status", kind="stable"), "verdicts", "Claims"
+    judged[["status", "printed", "reproduced", "says", "section", "claim"]].sort_values(
+        "status", kind="stable"
+    ),
+    "verdicts",
+    "Claims",
 )
 
 # %% [markdown]
@@ -382,8 +387,8 @@ page.table(paper_tables.related_work(), "related-work", "Top-1 on UCF101 as publ
 
 # %%
 page.heading("The ledger of claims")
-details = ["claim", "status", "says", "section", "test", "rule", "evidence", "seen_here", "records",
-           "would_settle"]  # fmt: skip
+details = ["claim", "status", "printed", "reproduced", "says", "section", "test", "rule", "evidence", "seen_here",
+           "records", "would_settle"]  # fmt: skip
 page.table(judged[details], "ledger", "Every claim of the paper")
 print(judged["status"].value_counts().to_string())
 

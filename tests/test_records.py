@@ -115,7 +115,7 @@ def shown(name: str, folder: Path) -> list[list[str]]:
     if name == "verdicts":
         every = pd.concat([load(study) for study in STUDIES], ignore_index=True)
         judged = claims.judge(every, costs())
-        table: Any = judged[["claim", "status"]]
+        table: Any = judged[["claim", "status", "printed", "reproduced"]]
     else:
         study, kind = name.split(" ", 1)
         make = {

@@ -1,11 +1,12 @@
 """The ledger: every claim of the paper, the rule that decides it, and what the records say (sections 3 and 4).
 
 The rules stand in `CLAIMS` and were written before any run of the whole UCF101, but those of `needs_time` and
-`split_measures_actions`, which say so. `judge` applies them. A claim is decided by the paper's own printed numbers where
-these contradict it, else by runs of the whole UCF101 in the paper's setting (two claims: on one frame of each of its
-clips) or by a cost record at the paper's sizes; without those it "cannot be told yet". Other studies (stick figures, four
-real classes, own clips) are shown as an indication and never decide. Where several sets of runs or several machines could
-decide, they must not contradict each other.
+`split_measures_actions`, which say so. `judge` applies them, and answers two questions apart: do the paper's own printed
+numbers fit the claim, and was it reproduced here, by any study? The verdict on a claim follows from the paper's numbers
+where these contradict it, else from runs of the whole UCF101 in the paper's setting (two claims: on one frame of each of
+its clips) or from cost records at the paper's sizes; without those it "cannot be told yet". Other studies (stick figures,
+real classes, own clips) are shown and never decide. Where several sets of runs or several machines could decide, they
+must not contradict each other. A claim of cost is two: was it observed, and can the head be the cause?
 """
 
 from collections.abc import Callable
@@ -15,12 +16,15 @@ from functools import partial
 import pandas as pd
 
 from ctxlstm import paper
-from ctxlstm.report import rules, studies
+from ctxlstm.report import printed, rules, studies
 from ctxlstm.report.rules import Finding, Study
 
 STATUSES = {1: "holds", -1: "fails", 0: "cannot be told yet"}
+PRINTED = {1: "consistent", -1: "contradicted", 0: "not printed"}  # what the paper's own numbers say
+REPRODUCED = ("yes", "no", "partly", "cannot be told", "not run")  # partly: studies that decide do not agree
 COLUMNS = [
-    "claim", "section", "says", "test", "rule", "status", "evidence", "seen_here", "records", "would_settle",
+    "claim", "section", "says", "test", "rule", "status", "printed", "reproduced", "evidence", "seen_here", "records",
+    "would_settle",
 ]  # fmt: skip
 # A study's runs share these, and their features (by digest where one cache serves all splits).
 # What tells studies apart: as for the tables, but features and groups, which follow from these or are asked below.
@@ -50,13 +54,16 @@ _PAIRED = (
     "On the paper's split of the whole UCF101, paired over at least {seeds} common seeds: holds if the 95 % interval of "
     "{what} lies above +{tie} points; fails if it lies below -{tie}, or inside +-{tie}; else cannot be told."
 )
-_COST = (
-    "At hidden 512, 28 frames, batch 80: holds if {b} takes over {percent:.0f} % more than {a}, fails if {a} takes over "
-    "{percent:.0f} % more than {b}, else cannot be told. First counts the paper's own way, online on a GPU; where that is "
-    "not measured, or within the margin, the head by itself (cached), which is all that differs between the models: on a "
-    "GPU where there is one, and on a CPU only if the {count} show the same sign."
+_OBSERVED = (
+    "Training online on a GPU, frames through the CNN, at hidden 512, 28 frames, batch 80: holds if {b} takes over "
+    "{percent:.0f} % more than {a}, fails if {a} takes over {percent:.0f} % more than {b}, else cannot be told."
 )
-BEST = "best top-1 of all epochs, %"
+_CAUSE = (
+    "The head alone, trained on cached features, at hidden 512, 28 frames, batch 80: holds if {b} takes over {percent:.0f} % "
+    "more than {a}, fails if {a} takes over {percent:.0f} % more than {b}, else cannot be told. On a GPU where there is a "
+    "record, else on a CPU, if the {count} show the same sign."
+)
+BEST, LATE = "best top-1 of all epochs, %", "top-1, mean over the last third of the epochs, %"
 
 
 @dataclass(frozen=True)
@@ -69,36 +76,55 @@ class Claim:
     test: str
     rule: str
     command: str
-    from_paper: Callable[[], Finding] | None = None
+    from_paper: Callable[[], Finding] | None = None  # the paper's own numbers, where they decide
+    printed: Callable[[], Finding] | None = None  # the same where they fit or do not, and never decide
     from_runs: Callable[[Study], Finding] | None = None
     from_costs: Callable[[pd.DataFrame], Finding] | None = None
     from_stills: Callable[[Study], Finding] | None = None  # one frame of every clip of UCF101
-    indication: Callable[[Study], Finding] | None = None  # what smaller studies show; never decides
+    indication: Callable[[Study], Finding] | None = None  # what other studies show; never decides
+    yardstick: Callable[[Study], Finding] | None = None  # what one frame of every clip shows; never decides
 
 
-def _compared(id_, section, says, what, a, b, measure, command, *, gain=1, tie=rules.TIE) -> Claim:
+def _compared(
+    id_, section, says, what, a, b, measure, command, *, gain=1, tie=rules.TIE, printed=None
+) -> Claim:
     """A claim that one side is better than another in a measure of its runs."""
     names = [" ".join(part for part in side if part) for side in (a, b)]
     compare = partial(rules.compare, a=a, b=b, measure=measure, what=what, gain=gain, tie=tie)
     difference = f"{names[0]} minus {names[1]}" if gain == 1 else f"{names[1]} minus {names[0]}"
     rule = _PAIRED.format(seeds=rules.SEEDS, what=difference, tie=tie)
     test = f"{what}: {names[0]} against {names[1]}, same seeds and splits"
-    return Claim(id_, section, says, test, rule, command, from_runs=compare, indication=compare)
+    return Claim(
+        id_, section, says, test, rule, command, printed=printed, from_runs=compare, indication=compare
+    )
 
 
-def _cheaper(id_, section, says, what, column, a, b) -> Claim:
-    """A claim that model a costs less than model b."""
+def _observed(id_, section, says, what, column, a, b) -> Claim:
+    """A claim that training model a costs less than model b, as the paper trains."""
     memory = column == "measured_bytes"
     margin = rules.MEMORY_MARGIN if memory else rules.TIME_MARGIN
-    count = "predicted bytes of the head" if memory else "counted FLOPs"
-    rule = _COST.format(a=a, b=b, percent=100 * margin, count=count)
     test = f"{what} of {a} and {b} on one machine; the direction is judged, the paper's hours and GB are its machine's"
-    printed = paper.table2().set_index("model")["memory_gb" if memory else "hours"]
-    costs = partial(rules.cheaper, a=a, b=b, column=column, what=what, margin=margin)
-    if b in printed:
-        costs.keywords["printed"] = printed[a] / printed[b]
+    costs = partial(rules.observed, a=a, b=b, column=column, what=what, margin=margin)
+    fits, kind = None, "memory_gb" if memory else "hours"
+    table = paper.table2().set_index("model")[kind]
+    if b in table:
+        costs.keywords["printed"] = table[a] / table[b]
+        fits = partial(printed.table_2, kind, a, b, -1)
     seen = None if memory else partial(rules.seconds_ratio, a=a, b=b)
-    return Claim(id_, section, says, test, rule, COST, from_costs=costs, indication=seen)
+    rule = _OBSERVED.format(a=a, b=b, percent=100 * margin)
+    return Claim(id_, section, says, test, rule, COST, printed=fits, from_costs=costs, indication=seen)
+
+
+def _cause(id_, section, says, what, column, a, b) -> Claim:
+    """A claim that head a by itself costs less than head b, so that the head can be why training does."""
+    memory = column == "measured_bytes"
+    margin = rules.MEMORY_MARGIN if memory else rules.TIME_MARGIN
+    rule = _CAUSE.format(
+        a=a, b=b, percent=100 * margin, count="predicted bytes of the head" if memory else "counted FLOPs"
+    )
+    test = f"{what} of the heads of {a} and {b} alone, which is all that differs between the models"
+    costs = partial(rules.can_be_the_cause, a=a, b=b, column=column, what=what, margin=margin)
+    return Claim(id_, section, says, test, rule, COST, from_costs=costs)
 
 
 def _stays(id_, section, says, after) -> Claim:
@@ -108,11 +134,11 @@ def _stays(id_, section, says, after) -> Claim:
         f"the epochs {after + 1} to 300, fails if no seed is, else cannot be told."
     )
     test = f"Table 1 after epoch {after}; then test top-1 of context_lstm, every epoch, whole UCF101, the paper's split"
-    table, runs = (
-        partial(rules.table1_allows, 91.0, after),
-        partial(rules.stays_above, level=91.0, after=after),
-    )
-    return Claim(id_, section, says, test, rule, SWEEP, from_paper=table, from_runs=runs)
+    return Claim(
+        id_, section, says, test, rule, SWEEP,
+        from_paper=partial(printed.table_1_allows, 91.0, after), printed=partial(printed.fits_table_1, 91.0, after),
+        from_runs=partial(rules.stays_above, level=91.0, after=after),
+    )  # fmt: skip
 
 
 _LEVEL = paper.RESULTS["best_top1"].value - rules.LEVEL_SLACK
@@ -127,7 +153,8 @@ _DECLINE = partial(
 CLAIMS = (
     _compared(
         "accuracy_above_baseline", "4.3 a, Table 1", "Context-LSTM classifies better than ResNet-50 with a plain LSTM.",
-        BEST, CONTEXT, BASELINE, rules.best, SWEEP,
+        LATE, CONTEXT, BASELINE, rules.late, SWEEP,
+        printed=partial(printed.table_2, "top1", "context_lstm", "cnn_lstm", 1),
     ),
     Claim(
         "best_92_2", "4.3, Tables 1 and 2", "The highest test accuracy of 300 epochs is 92.2 %.",
@@ -135,7 +162,7 @@ CLAIMS = (
         f"With at least {rules.SEEDS} seeds: holds if the 95 % interval of the mean lies above {_LEVEL:.1f} % (the printed "
         f"value less {rules.LEVEL_SLACK:.0f} point, two binomial standard errors of one run), fails if it lies below, else "
         "cannot be told.",
-        SWEEP,
+        SWEEP, printed=printed.best_of_table_1,
         from_runs=partial(rules.above_threshold, side=CONTEXT, measure=rules.best, what=BEST, threshold=_LEVEL),
     ),
     _stays("stable_after_200", "4.3, Fig. 5", "After epoch 200 the accuracy stays above 91 %.", 200),
@@ -148,64 +175,85 @@ CLAIMS = (
         f"training top-1 more than {rules.TOP1_GAP:.0f} points above the test top-1; holds if neither; cannot be told if one. "
         f"The paper's log decides where it can, else at least {rules.SEEDS} seeds that agree. The log was in print, and "
         "known, when these limits were set.",
-        SWEEP, from_paper=rules.log_overfits, from_runs=rules.no_overfitting, indication=rules.no_overfitting,
+        SWEEP, from_paper=printed.log_overfits, from_runs=rules.no_overfitting, indication=rules.no_overfitting,
     ),
     Claim(
         "no_late_decline", "4.3 d", "Many more epochs do not harm the test accuracy.",
         "slope of the test top-1 of context_lstm over epochs 201 to 300, whole UCF101, the paper's split",
         f"With at least {rules.SEEDS} seeds: holds if the 95 % interval of the mean slope lies above {rules.DECLINE} points "
         "per 100 epochs (about one binomial standard error), fails if it lies below, else cannot be told.",
-        SWEEP, from_runs=_DECLINE,
+        SWEEP, printed=printed.late_trend, from_runs=_DECLINE,
     ),
     _compared(
         "rises_faster", "3.2, Fig. 6", "The accuracy rises faster than the baseline's.",
         "test top-1 after a tenth of the epochs (at full size epoch 30), %", CONTEXT, BASELINE,
-        partial(rules.at_share, share=0.1), SWEEP,
+        partial(rules.at_share, share=0.1), SWEEP, printed=printed.starts_higher,
     ),
     _compared(
         "steadier", "4.3, Fig. 6", "The accuracy jitters less than the baseline's.",
         "standard deviation of the test top-1 over the last third of the epochs, points", CONTEXT, BASELINE,
-        rules.late_spread, SWEEP, gain=-1, tie=rules.SPREAD_TIE,
+        rules.late_spread, SWEEP, gain=-1, tie=rules.SPREAD_TIE, printed=printed.late_jitter,
     ),
-    _cheaper(
+    _observed(
         "training_time", "4.3 b, Table 2", "Training takes less time than the baseline (55 instead of 93 hours).",
         "time of an epoch", "epoch_seconds", "context_lstm", "cnn_lstm",
     ),
-    _cheaper(
+    _cause(
+        "training_time_cause", "4.3 b", "The head alone takes less time than the baseline's: it can be why training does.",
+        "time of an epoch", "epoch_seconds", "context_lstm", "cnn_lstm",
+    ),
+    _observed(
         "memory", "4.3 c, Table 2", "Training takes less GPU memory than the baseline (3.6 instead of 5.5 GB).",
         "memory grown by training", "measured_bytes", "context_lstm", "cnn_lstm",
     ),
-    _cheaper(
+    _cause(
+        "memory_cause", "4.3 c", "The head alone takes less memory than the baseline's: it can be why training does.",
+        "memory grown by training", "measured_bytes", "context_lstm", "cnn_lstm",
+    ),
+    _observed(
         "more_layers_yet_faster", "4.3", "There are more LSTM layers, and still each iteration is faster.",
         "time of a training step", "step_seconds", "context_lstm", "cnn_lstm",
     ),
     _compared(
         "max_pool_accuracy", "4.4, Table 2", "MaxPool is crucial: it raises the accuracy (91.0 to 92.2 %).",
-        BEST, CONTEXT, ("context_lstm_no_pool", ""), rules.best, ABLATION,
+        LATE, CONTEXT, ("context_lstm_no_pool", ""), rules.late, ABLATION,
+        printed=partial(printed.table_2, "top1", "context_lstm", "context_lstm_no_pool", 1),
     ),
-    _cheaper(
+    _observed(
         "max_pool_time", "4.4, Table 2", "MaxPool shortens the training (70 to 55 hours).",
         "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_no_pool",
     ),
-    _cheaper(
+    _cause(
+        "max_pool_time_cause", "4.4", "The head alone takes less time with MaxPool: it can be why training does.",
+        "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_no_pool",
+    ),
+    _observed(
         "max_pool_memory", "4.4, Table 2", "MaxPool saves GPU memory (4.5 to 3.6 GB).",
+        "memory grown by training", "measured_bytes", "context_lstm", "context_lstm_no_pool",
+    ),
+    _cause(
+        "max_pool_memory_cause", "4.4", "The head alone takes less memory with MaxPool: it can be why training does.",
         "memory grown by training", "measured_bytes", "context_lstm", "context_lstm_no_pool",
     ),
     _compared(
         "relu_bn_accuracy", "4.4", "ReLU before BatchNorm is more accurate than after it.",
-        BEST, CONTEXT, ("context_lstm_bn_relu", ""), rules.best, ABLATION,
+        LATE, CONTEXT, ("context_lstm_bn_relu", ""), rules.late, ABLATION,
     ),
-    _cheaper(
+    _observed(
         "relu_bn_time", "4.4", "ReLU before BatchNorm trains faster than after it.",
+        "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_bn_relu",
+    ),
+    _cause(
+        "relu_bn_time_cause", "4.4", "The head alone takes less time with ReLU first: it can be why training does.",
         "time of an epoch", "epoch_seconds", "context_lstm", "context_lstm_bn_relu",
     ),
     _compared(
         "handover", "3.3, 3.4", "Handing the states (h, c) from block to block helps.",
-        BEST, CONTEXT, ("context_lstm", "handover=none"), rules.best, ABLATION,
+        LATE, CONTEXT, ("context_lstm", "handover=none"), rules.late, ABLATION,
     ),
     Claim(
         "larger_batch", "4.2", "A larger batch raises the test accuracy.",
-        "best-of-epochs top-1 of context_lstm at three or more batch sizes, a straight line over log2(batch) for every seed",
+        "top-1 of context_lstm (mean over the last third of the epochs) at three or more batch sizes, a line over log2(batch)",
         _PAIRED.format(
             seeds=rules.SEEDS, what="the fitted change from the smallest to the largest batch", tie=rules.TIE
         ),
@@ -216,7 +264,7 @@ CLAIMS = (
         "the printed 92.2 % and earlier publications, if they are of one protocol",
         "Cannot be told while the paper's number is of a random split and the others are of the official ones: numbers of two "
         "protocols are not comparable. It neither holds nor fails by them.",
-        OFFICIAL, from_paper=rules.beside_earlier,
+        OFFICIAL, from_paper=printed.beside_earlier, yardstick=rules.look_up_level,
     ),
     Claim(
         "needs_time", "4.3", "92.2 % on the random split needs a model that reads time (our words for it).",
@@ -239,7 +287,7 @@ CLAIMS = (
         "what the paper prints about test clips and frames of a clip",
         "Holds if it prints that all test clips and all their frames are read, fails if it prints fewer of either, cannot be "
         "told where one is not stated.",
-        "no run can: the authors' number of frames a clip would", from_paper=rules.whole_clips,
+        "no run can: the authors' number of frames a clip would", from_paper=printed.whole_clips,
     ),
 )  # fmt: skip
 
@@ -252,8 +300,10 @@ def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
         costs: cost records as `cost.records.load` gives them; empty: none.
 
     Returns:
-        Columns claim, section, says, test, rule, status (holds, fails, cannot be told yet), evidence, seen_here (what
-        smaller studies indicate), records (what the verdict rests on), would_settle (a command; empty if decided).
+        Columns claim, section, says, test, rule, status (holds, fails, cannot be told yet), printed (do the paper's own
+        numbers fit: `PRINTED`), reproduced (by the studies here: `REPRODUCED`), evidence, seen_here (every study that does
+        not decide, its setting, and what it shows), records (what the verdict rests on), would_settle (a command; empty if
+        decided).
 
     Raises:
         ValueError: a column is missing, or two different records claim to be the same run.
@@ -263,15 +313,20 @@ def judge(records: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     sets = _studies(records)
     rows = []
     for claim in CLAIMS:
-        finding = _decide(claim, sets, costs)
+        finding, measured = _decide(claim, sets, costs)
         # One frame has no order to read: that study decides its own claims and indicates nothing on the others.
         small = [study for study in sets if not study.full and (study.rows["frames"] > 1).all()]
-        seen = _indication(claim, small)
+        seen = _shown(claim.indication, small)
+        asked = claim.printed or claim.from_paper
+        says = asked() if asked else Finding(0, "")
+        evidence = finding.text if says.text in finding.text else f"{finding.text}; {says.text}"
         verdict = {
             "claim": claim.id,
             "status": STATUSES[finding.sign],
-            "evidence": f"{finding.text[0].upper()}{finding.text[1:]}.",
-            "seen_here": seen,
+            "printed": says.word or PRINTED[says.sign],
+            "reproduced": _reproduced([*measured, *(found for _, found in seen)]),
+            "evidence": f"{evidence[0].upper()}{evidence[1:]}.",
+            "seen_here": _indication(seen, _shown(claim.yardstick, _of_stills(sets))),
             "records": list(finding.records),
             "would_settle": "" if finding.sign else claim.command,
         }
@@ -292,32 +347,39 @@ def _check(kind: str, table: pd.DataFrame, needed: list[str]) -> None:
         raise ValueError(f"the run record {table['run'].iloc[row]} lacks {names}: remove it and run again")
 
 
-def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> Finding:
-    """The paper's own numbers first, then runs or costs; several studies must agree."""
+def _decide(claim: Claim, sets: list[Study], costs: pd.DataFrame) -> tuple[Finding, list[Finding]]:
+    """The verdict, by the paper's own numbers first, then by runs or costs, and what was measured for it."""
+    if claim.from_costs:
+        found = claim.from_costs(costs)
+        return found, [found]
     if claim.from_stills:
         found = [claim.from_stills(study) for study in _of_stills(sets)]
         text = "; ".join(finding.text for finding in found) or "no run on one frame of every clip of UCF101"
-        return _agreed(found, text)
-    full = [study for study in sets if study.full]
-    printed = claim.from_paper() if claim.from_paper else None
-    if claim.from_costs:
-        return claim.from_costs(costs)
+        return _agreed(found, text), found
+    paper_says = claim.from_paper() if claim.from_paper else None
     if not claim.from_runs:
-        return printed
-    if full:
-        found = [claim.from_runs(study) for study in full]
-        texts = [f"{study.name}: {finding.text}" for study, finding in zip(full, found, strict=True)]
-        if len(full) > 1:
-            texts.insert(0, f"{len(full)} sets of runs with unlike features or settings, judged apart")
-        runs = _agreed(found, "; ".join(texts))
-    else:
-        runs = Finding(0, "there is no run of the whole UCF101 in the paper's setting")
-    if printed is None:
-        return runs
-    if printed.sign:
-        text = f"{printed.text}; {runs.text}" if full else printed.text
-        return Finding(printed.sign, text, printed.records)
-    return Finding(runs.sign, f"{printed.text}; {runs.text}", (*printed.records, *runs.records))
+        assert paper_says is not None
+        return paper_says, []
+    full = [study for study in sets if study.full]
+    found = [claim.from_runs(study) for study in full]
+    texts = [f"{study.name}: {finding.text}" for study, finding in zip(full, found, strict=True)]
+    if len(full) > 1:
+        texts.insert(0, f"{len(full)} sets of runs with unlike features or settings, judged apart")
+    runs = _agreed(found, "; ".join(texts) or "there is no run of the whole UCF101 in the paper's setting")
+    if paper_says is None:
+        return runs, found
+    if paper_says.sign:
+        text = f"{paper_says.text}; {runs.text}" if full else paper_says.text
+        return Finding(paper_says.sign, text, paper_says.records), found
+    return Finding(runs.sign, f"{paper_says.text}; {runs.text}", (*paper_says.records, *runs.records)), found
+
+
+def _reproduced(found: list[Finding]) -> str:
+    """One word of `REPRODUCED` for all findings that rest on a record."""
+    signs = {finding.sign for finding in found if finding.records}
+    if not signs:
+        return "not run"
+    return {(): "cannot be told", (1,): "yes", (-1,): "no", (-1, 1): "partly"}[tuple(sorted(signs - {0}))]
 
 
 def _agreed(found: list[Finding], text: str) -> Finding:
@@ -344,12 +406,17 @@ def _digest(study: Study) -> str:
     return str(study.rows["features_digest"].iloc[0])
 
 
-def _indication(claim: Claim, small: list[Study]) -> str:
-    if claim.indication is None:
-        return ""
-    found = [(study, claim.indication(study)) for study in small]
-    texts = [f"{study.name}: {finding.text}" for study, finding in found if finding.records]
-    return f"An indication only: {'; '.join(texts)}." if texts else ""
+def _shown(ask: Callable[[Study], Finding] | None, sets: list[Study]) -> list[tuple[Study, Finding]]:
+    """What studies that never decide show, where they have the runs that are asked about."""
+    found = [(study, ask(study)) for study in sets] if ask else []
+    return [(study, finding) for study, finding in found if finding.records]
+
+
+def _indication(seen: list[tuple[Study, Finding]], yardsticks: list[tuple[Study, Finding]]) -> str:
+    words = {1: "yes", -1: "no", 0: "cannot be told"}
+    texts = [f"{study.name}: {words[finding.sign]}, {finding.text}" for study, finding in seen]
+    texts += [f"{study.name}: {finding.text}" for study, finding in yardsticks]
+    return f"Not the paper's setting, an indication only: {'; '.join(texts)}." if texts else ""
 
 
 def _studies(records: pd.DataFrame) -> list[Study]:
