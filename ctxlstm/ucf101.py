@@ -80,11 +80,20 @@ class Scan:
     unused: pd.DataFrame
 
     def remarks(self) -> list[str]:
-        """One sentence for each reason why something was not used: how many, one example, the reason."""
-        return [
+        """One sentence for each reason why something was not used, and one if UCF101 has more clips of these classes."""
+        told = [
             f"{len(rows)} not used, for example {rows['path'].iloc[0]!r}: {reason}"
             for reason, rows in self.unused.groupby("reason", sort=False)
         ]
+        whole = full_index()
+        whole = whole[whole["label"].isin(self.clips["label"])]
+        missing = whole.loc[~whole["name"].isin(self.clips["name"]), "name"]
+        if len(missing):
+            told.append(
+                f"{len(missing)} of the {len(whole):,} clips that UCF101 has of these classes are not there, for example "
+                f"{missing.iloc[0]}"
+            )
+        return told
 
 
 def parse(name: str) -> tuple[str, int, int]:

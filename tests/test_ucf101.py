@@ -261,7 +261,7 @@ def test_a_copy_is_told_and_a_clip_of_another_content_refused(tmp_path, frames):
     assert scan.clips["path"].tolist() == [str(clip)]
     assert scan.unused["path"].tolist() == [path.relative_to(tmp_path).as_posix() for path in (copy, spelled)]
     assert re.fullmatch(
-        "2 not used, for example 'train/A/.*': it is, byte for byte, a copy .*", *scan.remarks()
+        "2 not used, for example 'train/A/.*': it is, byte for byte, a copy .*", scan.remarks()[0]
     )
     (copy / file).write_bytes(b"other")
     both = f"{re.escape(str(clip))} and {re.escape(str(copy))}"
@@ -314,7 +314,25 @@ def test_what_looks_like_a_video_and_is_not_used_is_told(tmp_path):
         assert reason in told[path]
     remarks = "\n".join(scan.remarks())
     assert "3 not used, for example 'Waving/my1.mp4': the name is not v_<Class>_gNN_cNN" in remarks
-    assert len(scan.remarks()) == 4
+    assert len(scan.remarks()) == 5
+
+
+@pytest.mark.parametrize("kind", ["frames", "video"])
+def test_a_clip_that_ucf101_has_and_the_folder_has_not_is_told(tmp_path, full, kind):
+    """A set with a hole is usable, but no longer the whole class: whoever reads its record should know."""
+    names = full.loc[full["label"].isin(["PushUps", "YoYo"]), "name"].tolist()
+    for name in names:
+        touch(tmp_path / name[2:-8] / (f"{name}/1.jpg" if kind == "frames" else f"{name}.avi"))
+    assert ucf101.scan(tmp_path).remarks() == []
+    gone = tmp_path / names[7][2:-8] / (f"{names[7]}/1.jpg" if kind == "frames" else f"{names[7]}.avi")
+    gone.unlink()
+    if kind == "frames":
+        gone.parent.rmdir()
+    scan = ucf101.scan(tmp_path)
+    assert len(scan.clips) == len(names) - 1
+    assert scan.remarks() == [
+        f"1 of the {len(names)} clips that UCF101 has of these classes are not there, for example {names[7]}"
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs pipes, and names of any bytes")
