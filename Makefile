@@ -6,11 +6,13 @@
 #                       remembered until another TORCH=... is given
 #   ARGS="-p epochs 5"  parameters for the notebook of `make reproduce`
 #   TOPICS="decoding"   benchmarks of `make bench` (python -m benchmarks --help lists them); default: all
+#   LAB_CONFIG=         JupyterLab with nbgrader's panels and every file in the list, for teachers
 #   SHEETS="06_lstm_gates"  exercise sheets of `make grade-demo`; empty: all
 
 PYTHON ?= python3
 TORCH ?= $(or $(patsubst .venv/ready-%,%,$(wildcard .venv/ready-*)),default)
 ARGS ?=
+LAB_CONFIG ?= $(CURDIR)/book/jupyter
 SHEETS ?= 03_ucf101 06_lstm_gates 10_results
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready-$(TORCH)
@@ -18,7 +20,7 @@ OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 CHAPTERS := $(wildcard book/[0-9]*.py)
 NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce report pack bench smoke test test-all lab book html exercises grade-demo render lint format lock clean
+.PHONY: help setup reproduce report pack bench smoke test test-all lab book slides html exercises grade-demo render lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -70,10 +72,13 @@ test-all: lint  ## every test: all chapters and exercises, web pages, killed pro
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m alone
 
 lab: $(READY)  ## open JupyterLab at the book's start page
-	$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/book/00_start_here.ipynb
+	JUPYTER_CONFIG_PATH="$(LAB_CONFIG)" $(BIN)/python -m jupyter lab
 
 book: $(READY)  ## run every chapter, every solution and every stub
 	$(BIN)/python -m pytest -n auto tests/test_book.py tests/test_exercises.py
+
+slides: $(READY)  ## one deck of slides per part of the book, from its figures
+	$(BIN)/python -m book.tools.slides
 
 html: $(READY)  ## the book as web pages, from the committed outputs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html book book/_build/html

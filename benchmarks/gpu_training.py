@@ -85,7 +85,7 @@ def build(name: str, size: Size) -> torch.nn.Module:
 
 
 def fit(name: str, size: Size, features: Features, split: ucf101.Split, **changes) -> training.History:
-    """`training.fit` of a new model without a validation part, as the paper has it."""
+    """`training.fit` of a new model without a validation set, as the paper has it."""
     given = {
         "epochs": size.epochs,
         "batch_size": size.batch_size,

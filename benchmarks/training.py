@@ -131,7 +131,7 @@ def data(case: Case, trained: int, tested: int) -> tuple[Features, Split]:
 
 
 class Bare:
-    """What one would write by hand for one machine: a forward pass over the layers, Adam, and the test part."""
+    """What one would write by hand for one machine: a forward pass over the layers, Adam, and the test set."""
 
     def __init__(self, case: Case, features: Features, split: Split):
         self.model, self.batch_size = case.build(), case.batch_size
@@ -144,7 +144,7 @@ class Bare:
         }[case.model]
 
     def epoch(self, threads: int) -> None:
-        """Every training clip once, then the test part, with so many threads."""
+        """Every training clip once, then the test set, with so many threads."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         self.model.train()

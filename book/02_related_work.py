@@ -9,41 +9,35 @@
 # %% [markdown]
 # # 2 Related work
 #
-# Paper, section 2 and the comparisons of section 4.3 · 25 minutes to read and run · downloads: none
+# Paper, section 2 and the comparisons of section 4.3 · 20 minutes to read and run · downloads: none
+#
+# **The question.** Which published numbers may be compared with 92.2 %?
 
 # %% [markdown]
 # **After this chapter you can**
 #
-# - say what belongs to a number on UCF101 besides the number: its protocol,
-# - decide which published numbers may be compared, and with which of them the paper's 92.2 %,
+# - say what belongs to a number on UCF101: its protocol,
+# - decide which published numbers may be compared with 92.2 %,
 # - read "10 clips" and "mean over three splits" as their authors mean them.
 #
-# Before this: [Chapter 1](01_claims.ipynb), the claims and how large chance is.
-
-# %% [markdown]
-# ## The question
+# Before this: [Chapter 1](01_claims.ipynb). [Chapter 14](14_related_systems.ipynb) tries out the ideas of section 2.
 #
-# **Which published numbers may be compared with 92.2 %?**
-#
-# **Guess first.** Somebody takes public code of the paper's kind (a ResNet, then an LSTM), which its author reports with
-# 91 % on a random split of UCF101. They run it on UCF101's official split, where no source video is on both sides. What
-# do they get?
+# **Guess first.** The author of a public code base of the paper's kind (a ResNet, then an LSTM) reports 91 % on a random
+# split. Others run it on the official split, where no source video is on both sides. What do they get?
 #
 # about ______ %
 
 # %% [markdown]
 # ## What the paper says
 #
-# Section 2 names work on LSTMs and on action recognition. Section 4.3 compares: 92.2 % against about 87 % that other
-# systems reach "on 10 clips" (after its reference 14), against 89.8 % of a 3D ResNeXt-101 with 10 clips (also 14), and
-# against 74.6 % of SMART on all clips (13). It adds that others report a mean value and test on some clips only, and
-# concludes that 92.2 % may be the state of the art on the entire validation set.
+# Section 4.3 compares 92.2 % with 89.8 % of a 3D ResNeXt-101 and about 87 % of other systems "on 10 clips" (reference 14), and
+# with 74.6 % of SMART on all clips (13). It adds that others report a mean value and test on some clips only, and concludes
+# that 92.2 % may be the state of the art on the entire validation set.
 #
 # ## What it does not say
 #
-# > **Not stated in the paper.** Whether its own split keeps the clips of a source video together (it is called random),
-# > the seed, how often the result was repeated, and which frames of a clip are read. We read "random" as it is written:
-# > by clip. The alternative, a random split by source video, would be stricter.
+# > **Not stated in the paper.** Whether its random split keeps the clips of a source video together, the seed, how often the
+# > result was repeated, which frames are read. We read "random" as by clip; by source video would be stricter.
 
 # %%
 import matplotlib.pyplot as plt
@@ -58,8 +52,7 @@ plt.rcParams.update(figures.style())
 # %% [markdown]
 # ## Step 1: the numbers, with their sources
 #
-# The package has a table of published top-1 accuracies on UCF101. Each row was seen in the public source that it names;
-# numbers that we only remembered were left out.
+# Published top-1 accuracies on UCF101. Each was seen in the public source that its row names.
 
 # %%
 work = pd.read_csv(paper_tables.RELATED_WORK, keep_default_na=False)  # top1 in per cent
@@ -68,28 +61,27 @@ left = [{"selector": "th, td", "props": "text-align: left"}]
 highest.style.hide(axis="index").format(precision=1).set_table_styles(left)
 
 # %% [markdown]
-# Sorted like this, the table invites a wrong conclusion: that the first row is the best system, and Context-LSTM the
-# sixth or so. Two columns were left out: the *protocol*, and what *extra* data a system was given.
+# Sorted like this, the table suggests that the first row is the best system and Context-LSTM the fifth. It leaves out the
+# *protocol* and the *extra* data.
 
 # %% [markdown]
 # ## Step 2: what belongs to a number
 #
-# - **The split.** Random by clip: clips of one source video land on both sides. Official: UCF101's own three lists of
-#   training and test clips, which keep source videos whole. "3 splits", or "3-fold", is the mean of three top-1
-#   accuracies, one a list.
-# - **The epoch.** The last one, one chosen on a validation part, or the best on the test part itself.
-# - **The view.** How many frames or windows of a test video are read, and averaged, before the class is decided.
-# - **The extra.** Training on other videos first (Kinetics, Sports-1M: large collections of labelled web videos), and
-#   optical flow, which says for every pixel where it moves to in the next frame. A "two-stream" system reads pictures
-#   and flow with a network each. Nearly all systems start from ImageNet, the paper's too.
+# | part | what may differ |
+# |---|---|
+# | split | random by clip, or the official lists, which keep source videos whole |
+# | number of splits | "3 splits" or "3-fold": the mean of three top-1 accuracies, one per official list |
+# | epoch | the last, one chosen on a validation set, or the best on the test set itself |
+# | view | how many frames or windows of a test video are read and averaged |
+# | other videos | training on collections of labelled web videos first, such as Kinetics and Sports-1M |
+# | optical flow | where every pixel moves to in the next frame; a "two-stream" system has a network for pictures and one for it |
+#
+# The last two are called *extra* here. Nearly all systems, the paper's too, start from ImageNet.
 
 # %%
 work.groupby("protocol")["top1"].agg(["count", "min", "max"])
 
-# %% [markdown]
-# The same numbers once more, grouped. The colour is the split's colour through the whole book.
-
-# %%
+# %% tags=["hide-input"]
 order = ["random split", "official, split not named", "official, split 1", "official, 3 splits"]
 colour = dict.fromkeys(order, figures.PROTOCOL_COLOURS["official"])
 colour["random split"] = figures.PROTOCOL_COLOURS["paper"]
@@ -97,7 +89,7 @@ rows = work.assign(group=work["protocol"].map(order.index)).sort_values(["group"
 rows["place"] = rows.index + 1.3 * rows["group"]  # a gap between the groups
 
 
-# %%
+# %% tags=["hide-input"]
 def draw(axes, rows):
     """One dot a number; filled: no extra videos or flow named by the source, open: extra data."""
     for _, row in rows.iterrows():
@@ -119,15 +111,15 @@ axes.set(xlabel="top-1 on UCF101 (%)", title="Published accuracies, grouped by p
 plt.show()
 
 # %% [markdown]
-# What you see: four groups, and only dots within one group may be compared. On the random split every system reaches 84
-# to 92 %, small ResNets with an LSTM included. On official lists most filled dots lie between 60 and 87 %; above 90 % all
-# dots are open.
+# *What you see:* four groups, and only dots within one group may be compared. On random splits every system reaches 85 to 92 %.
+# On official lists most filled dots lie between 60 and 87 %; above 90 % all dots are
+# open.
 
 # %% [markdown]
 # ## Step 3: a rule for "may be compared"
 #
-# Two numbers may be compared if their protocols are the same. If their extra data differ too, the comparison says which
-# *system with its data* is better, not which *architecture*.
+# Two numbers may be compared if their protocols are the same. If their extra data differ, that compares *systems with their
+# data*, not *architectures*.
 
 
 # %%
@@ -144,15 +136,13 @@ print(answers.value_counts().to_string(), end="\n\n")
 print(work[answers != "no"].sort_values("top1")[["system", "top1", "remark"]].to_string(index=False))
 
 # %% [markdown]
-# With 92.2 % one may compare the numbers of random splits, and nothing else. Even these share less than it seems: other
-# seeds, 80/20 instead of 3:1, another ResNet, the best epoch on the test part in at least four of them. "Architectures" is
-# therefore the most that such a comparison *can* say, not what it does say.
+# With 92.2 % one may compare the numbers of random splits, and nothing else. Even these differ: other seeds, 80/20 instead of
+# 3:1, another ResNet, the best epoch on the test set in at least four of them.
 
 # %% [markdown]
 # ## Step 4: the same code on both splits
 #
-# Twice the public record holds one code base on both kinds of split: the number of its author on a random split, and
-# that of users on an official one.
+# For two code bases there are both numbers: the author's on a random split, and users' on an official one.
 
 # %%
 pairs = {
@@ -173,17 +163,15 @@ axes.legend(fontsize=9, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# What you see: lines that fall by 15 points or more. How near was your guess? These are not controlled experiments:
-# other people, perhaps other settings. But the direction is the same every time, and larger than any difference between
-# the paper's models. [Chapter 3](03_ucf101.ipynb) finds the cause, [Chapter 10](10_results.ipynb) measures it under
-# control.
+# *What you see:* two lines that fall by 15 and 25 points. How near was your guess? These are not controlled experiments, but
+# both falls are far larger than the 1.5 points between the paper's models.
 
 # %% [markdown]
 # ## Step 5: a row that anyone can recompute
 #
-# The repository MinLiAmoy/two-stream-action-recognition publishes more than an accuracy: the 101 scores of each of the
-# 3,783 test clips of official split 1, from a fine-tuned ResNet-101 for pictures ("spatial") and one for optical flow
-# ("motion"). `papermill_runs/peer_scores.ipynb` put them through our own functions. "fused" adds the scores of the two.
+# The repository MinLiAmoy/two-stream-action-recognition publishes its 101 scores for each of the 3,783 test clips of official
+# split 1, from a fine-tuned ResNet-101 for pictures ("spatial") and one for optical flow ("motion"); "fused" is their sum.
+# `papermill_runs/peer_scores.ipynb` analysed them.
 
 # %%
 peer = pd.read_csv("../papermill_runs/results/peer_scores.csv").set_index("scores")
@@ -191,29 +179,25 @@ percent = peer[["top1", "low", "high", "calibration_error", "difference"]].mul(1
 percent.join(peer[["mcnemar_p", "flip_p"]].map(lambda p: "" if pd.isna(p) else f"{p:.2g}"))
 
 # %% [markdown]
-# In per cent: top-1 with its 95 % interval by source video, calibration error, difference to the spatial stream. Is the motion
-# stream worse than the spatial one? If clips were independent, yes (McNemar's $p$ is below 0.05). They are not: clips of a
-# source video go right and wrong together, and counted by source video ($p$ of a sign flip) the difference is well within
-# chance. That the two together beat either is beyond doubt both ways. [Chapter 10](10_results.ipynb) explains the tests.
+# Per cent: top-1 with its 95 % interval by source video, calibration error, difference to the spatial stream. Is motion worse
+# than spatial? Yes, if clips were independent (McNemar's $p$ is below 0.05). A sign flip by source video, whose clips go right
+# and wrong together, leaves it within chance. Fused is better by both ([primer](15_statistics.ipynb)).
 #
-# With its flow and all its layers trained, this system reaches 88 % on an official split. What can one still picture reach
-# on a *random* split? [Chapter 3](03_ucf101.ipynb) has the answer.
+# So trained networks with flow reach 88 % on an official split, and one still frame 94.8 % on a random one
+# ([Chapter 0](00_start_here.ipynb)).
 
 # %% [markdown]
 # ## Step 6: why 92.2 % is not comparable with 3-split numbers
 #
-# Four differences, and which way each pushes.
-#
 # | difference | the paper | 3-split numbers | pushes 92.2 % |
 # |---|---|---|---|
-# | split | random by clip | source videos kept whole | up, by far the most |
-# | epoch | best of 300 on the test part | mostly the last, or not said | up, about a point ([Chapter 1](01_claims.ipynb)) |
+# | split | random by clip | source videos kept whole | up, probably the most |
+# | epoch | best of 300 on the test set | mostly the last, or not said | up ([Chapter 9](09_training.ipynb)) |
 # | number of splits | one draw | mean of three | either way |
 # | extra data | ImageNet only | often Kinetics, Sports-1M, flow | down |
 #
-# The last row is to the paper's disadvantage, and it is a reason why 92.2 % below 98 % need not mean a worse
-# architecture. Nobody can add up these four, so no correction turns 92.2 into a 3-split number. Only a run on the
-# official splits can.
+# The last row is to the paper's disadvantage: 92.2 % below 98 % need not mean a worse architecture. Only a run on the official
+# splits can give a 3-split number.
 
 # %%
 three = work[(work["protocol"] == "official, 3 splits") & (work["top1"] > paper.RESULTS["best_top1"].value)]
@@ -221,25 +205,23 @@ print("means over the three official splits, above the paper's 92.2 %, all publi
 print(three[["system", "top1", "extra", "source"]].to_string(index=False))
 
 # %% [markdown]
-# So "state of the art" is not a claim that these numbers can decide: the higher ones are of another protocol, and with other
-# data. None of this says anything against the *model*.
+# So these numbers cannot decide "state of the art": the higher ones ([Ma et al. 2017](references.md#ma-2017),
+# [Wang et al. 2016](references.md#wang-2016), [Carreira and Zisserman 2017](references.md#carreira-2017)) are of another
+# protocol, with optical flow or other videos.
 
 # %% [markdown]
 # ## Step 7: three comparisons of the paper, read again
 #
-# - **"A mean value, not the top-1 accuracy"** (4.3). The customary UCF101 number is the mean of three *top-1*
-#   accuracies, one for each official list. It is computed over all test clips of every list.
-# - **"10 clips"** (4.3, Table 1; its reference 14, arXiv:2109.02137). The abstract of that paper describes classifiers
-#   that sample same-sized *clips of a given video* and average their outputs. So "10 clips" most likely means ten windows
-#   of **every** test video, not ten test videos. A public results list (Papers with Code) has 91.2 %, 3-fold, for its
-#   3D ResNeXt-101 with confidence distillation; the paper quotes the row of 89.8.
-# - **"SMART, 74.6 %, all clips"** (Table 1; its reference 13, arXiv:2012.10671). The abstract of that paper says that its
-#   frame selection improves on the recent state of the art on UCF101, which was then above 94 % (Step 6). A value of 74.6
-#   cannot be that result; it may be of another dataset or of an internal comparison. Where it comes from **we could not
-#   find out**, so our table has no row for SMART.
+# - **"A mean value, not the top-1 accuracy"** (4.3). The customary number is the mean of three *top-1* accuracies, each over
+#   all test clips of its list.
+# - **"10 clips"** (its reference 14, [Shalmani et al. 2021](references.md#shalmani-2021)). Its abstract
+#   describes classifiers that sample same-sized *clips of a given video* and average their outputs. So "10 clips" most likely
+#   means ten windows of **every** test video. A public list (Papers with Code) gives it 91.2 %, 3-fold.
+# - **"SMART, 74.6 %, all clips"** (its reference 13, [Gowda et al. 2021](references.md#gowda-2021)). Its abstract says
+#   that its frame selection improves on the state of the art on UCF101, then above 94 % (Step 6). 74.6 cannot be that result;
+#   where it comes from **we could not find out**, so our table has no row for it.
 #
-# Each of these lets the paper's own number look better beside the others. We know of no reason to think that they are
-# more than misunderstandings.
+# Each of these makes the paper's number look better. We take them for misunderstandings.
 
 # %%
 top1 = [83.9, 83.1, 84.2]  # per cent, made up, on the three official lists
@@ -251,8 +233,8 @@ print("the paper: one top-1, from 3330 test clips")
 # %% [markdown]
 # ## Try it
 #
-# The split explorer on the names of all 13,320 clips of UCF101: choose a protocol and a seed, and look at the share of
-# test clips with a sibling in training, that is, another clip of the same source video.
+# The split explorer knows the names of all 13,320 clips. Choose a protocol and a seed: which share of the test clips has a
+# sibling in training?
 
 # %%
 widgets.split_explorer(clips)
@@ -261,12 +243,21 @@ widgets.split_explorer(clips)
 widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 
 # %% [markdown]
-# **Question.** Does another seed help? And what is the share under "official", whichever list you choose?
+# *What you see:* on a random split nearly every test clip has a sibling in training.
+#
+# **Question.** Does another seed help? And an official list?
+#
+# <details><summary>Answer</summary>
+#
+# A seed does not: the share stays near 99 %, because a source video has four to seven clips and each goes to training with
+# probability 3/4. With every official list it is zero.
+#
+# </details>
 
 # %% [markdown]
 # ## Check
 #
-# Our grouping against the package's table, and the numbers of the paper in it against those in `ctxlstm.paper`.
+# Our grouping and the paper's numbers against the package's.
 
 # %%
 package = paper_tables.related_work().frame
@@ -284,27 +275,36 @@ print("the table, its groups and the paper's numbers agree")
 #
 # 1. **Sorting by the number.** A table of UCF101 results without a column for the protocol cannot be read.
 # 2. **"Top-1" taken for a protocol.** It says what is counted, not on which clips.
-# 3. **Excusing the other way round.** That 92.2 % is not comparable does not make Context-LSTM bad. It makes its accuracy
-#    on new source videos unknown.
+# 3. **Excusing the other way round.** That 92.2 % is not comparable does not make Context-LSTM bad.
 
 # %% [markdown]
 # ## Exercises
 #
-# Basic, thinking and extend; one of them is solved with the split explorer:
+# One of them is solved with the split explorer:
 # [exercises](exercises/release/02_related_work/02_related_work.ipynb), with
 # [solutions](exercises/source/02_related_work/02_related_work.ipynb).
+
+# %% [markdown]
+# ## Limits
+#
+# - The table holds what we found, not every published number.
+# - Numbers from users are rounded, and their settings may differ.
+# - "No extra data named" does not mean that none was used.
 
 # %% [markdown]
 # ## Summary
 #
 # - To a number belong split, epoch, view and extra data.
-# - 92.2 % may be compared with other random splits only; there it is high, not highest.
+# - 92.2 % may be compared with other random splits only. Among the published ones we found it is the highest.
 # - "10 clips" are most likely ten windows of every test video; a 3-split number is a mean of top-1 accuracies.
 #
-# Where we differ from the paper: it compares across protocols; this book reports every result under several protocols,
-# each on its own.
+# Unlike the paper, this book reports each protocol on its own.
 #
-# **Next:** [Chapter 3](03_ucf101.ipynb) looks at the clips themselves, and at what a random split does to them.
+# **Next:** [Chapter 3](03_ucf101.ipynb) looks at the clips, and at what a random split does to them.
 
 # %%
+import quizzes
+from IPython.display import display
+
+display(quizzes.quiz("02"))
 print(classroom.versions())

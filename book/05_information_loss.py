@@ -9,43 +9,42 @@
 # %% [markdown]
 # # 5 Information loss
 #
-# Paper, section 3.3. About 40 minutes to read, a good minute to run on 2 CPU cores, no downloads.
+# Paper section 3.3. About 50 minutes with figures and widget, two minutes of computing, no downloads.
 #
-# After this chapter you can:
+# **The question.** What do convolution, ReLU and pooling lose, in numbers?
 #
-# - measure "information loss" in three ways, and say what each of them cannot see,
-# - say what a convolution, a ReLU and a pooling keep of a picture, and what a shortcut changes,
-# - say what max-pooling 1,024 LSTM outputs to 512 keeps, and what any other way to halve them would keep.
+# After this chapter you can
 #
-# Before this one: [Chapter 4](04_deep_temporal_features.ipynb), where a frozen CNN turns frames into vectors.
+# - measure "information loss" in three ways, and say what each cannot see;
+# - say what a convolution, a ReLU and a pooling keep of a picture, and what a shortcut changes;
+# - say what max-pooling 1,024 LSTM outputs to 512 keeps.
 #
-# ## The question
+# Before this: [Chapter 4](04_deep_temporal_features.ipynb). Terms: [glossary](glossary.md).
 #
-# **How much is lost on the way through a network, and does a shortcut keep it?**
-#
-# > **Guess first.** Write it down before you read on.
+# > **Guess first.**
 # >
-# > 1. Each kernel of a trained first convolution reads 27 numbers (3 x 3 pixels, 3 colours) and writes one. What share
-# >    of the picture can no longer be computed from what all its 32 kernels write? \_\_\_\_\_\_\_ %
-# > 2. A ReLU sets negative numbers to zero. Does the rank of its output go up or down? \_\_\_\_\_\_\_
-# > 3. Max-pooling keeps the larger of two LSTM outputs. Of how many in a hundred test clips does that change the class
-# >    that a linear classifier reads from them? \_\_\_\_\_\_\_
+# > 1. Each kernel of a trained first convolution turns 27 numbers (3 x 3 pixels, 3 colours) into one. What share of the
+# >    picture can no longer be computed from all 32 kernels? ______ %
+# > 2. A ReLU sets negative numbers to zero. Does its output spread over more or fewer directions? ______
+# > 3. Max-pooling keeps the larger of two LSTM outputs. How often does that change a linear classifier's answer?
+# >    ______ %
+#
+# <details><summary>Answers</summary>
+#
+# About 0.1 % of the pixels' variance; more; about 10 % (sections 2 and 8).
+#
+# </details>
 #
 # ## What the paper says
 #
-# Section 3.3 *assumes* that a network loses information on its way, and gives three reasons. A convolution turns as
-# many elements as its kernel has into one. Pooling turns neighbours into one, by their maximum or mean. ReLU drops
-# what is below zero. A residual shortcut, it says, is one way to lose less, because it hands the input directly to
-# a later part of the network; the branches of an Inception module do something similar. For its own LSTM it draws
-# the same conclusion from connected states and two reading directions.
+# Section 3.3 *assumes* that a network loses information: a convolution turns many elements into one, pooling turns
+# neighbours into one, ReLU drops what is below zero. A residual shortcut ([He et al. 2016](references.md#he-2016))
+# loses less, because it hands the input on directly; so do the LSTM's connected states and two reading directions. Yet
+# the paper puts a ReLU and a MaxPool behind every LSTM block (section 3.4) and reports that the MaxPool *raises*
+# accuracy (section 4.4).
 #
-# Keep in mind that the same paper puts a ReLU and a MaxPool behind every LSTM block (section 3.4) and reports that the
-# MaxPool *raises* accuracy (section 4.4).
-#
-# > **Not stated in the paper.** What "information" is, in which unit it is lost, and any measurement of it. This
-# > chapter uses three rulers: effective rank, reconstruction by a linear map, and a linear probe. Alternatives are
-# > estimates of mutual information, which need far more data, and reconstruction by a trained network, which can
-# > only find more.
+# > **Not stated in the paper.** What "information" is, and any measurement of it. **Our default**: three rulers.
+# > **Alternatives**: mutual information, which needs far more data, or reconstruction by a trained network.
 
 # %%
 from itertools import pairwise
@@ -68,13 +67,13 @@ WITH, WITHOUT = "#0072B2", "#D55E00"  # colours of this chapter: with and withou
 # %% [markdown]
 # ## 1 Three rulers
 #
-# Put vectors as rows into a matrix and centre its columns. Its singular values $\sigma_j$ say how far the rows spread
-# in each direction. Scaled to sum to 1 they form a distribution, and the *effective rank* is the exponential of its
-# entropy (O. Roy and M. Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007):
+# Put vectors as rows into a matrix and centre its columns. The singular values $\sigma_j$ say how far the rows spread
+# in each direction. The ordinary rank counts those above zero; the *effective rank* ([Roy and Vetterli
+# 2007](references.md#roy-2007)) is the exponential of their entropy:
 #
 # $$p_j = \frac{\sigma_j}{\sum_l \sigma_l}, \qquad \mathrm{erank} = \exp\Big(-\sum_j p_j \log p_j\Big).$$
 #
-# If the rows spread equally in $k$ directions and not at all in others, it is $k$.
+# If the rows spread equally in $k$ directions and in no other, it is $k$.
 
 
 # %%
@@ -96,9 +95,8 @@ fig.suptitle("Effective rank of three clouds of points")
 plt.show()
 
 # %% [markdown]
-# What you see: the ordinary rank of the cigar is 2, its effective rank lies between 1 and 2.
-#
-# Is rank information? Take numbers on a line and send them through ReLUs in two ways.
+# *What you see:* the cigar's ordinary rank is 2; its effective rank lies between 1 and 2. Is either one information?
+# Send numbers on a line through ReLUs in two ways:
 
 # %%
 t = torch.randn(1000, 1, dtype=torch.float64)  # (N, 1), a line
@@ -111,22 +109,18 @@ print(f"relu(t), relu(-t)    effective rank {effective_rank(two):.2f}, lost: not
 torch.testing.assert_close(two[:, :1] - two[:, 1:], t)
 
 # %% [markdown]
-# So rank can stay while half is lost, and rise while nothing is lost. A function of the input never holds *more*
-# information than the input (the data processing inequality); that its rank rises means that the same
-# information is spread over more directions. Hence two more rulers:
+# So effective rank can stay while half is lost, and rise while nothing is lost. A function of the input never holds
+# *more* information than the input (data processing inequality, [Cover and Thomas 2006](references.md#cover-2006)).
+# Hence two more rulers, fitted and tested on different source videos:
 #
-# - **Reconstruction error**: the share of a target's variance that the best linear map misses. 0: all of it can be
-#   computed from here. A map that is not linear may do better, so this is an upper bound of the loss.
-# - **Linear probe**: how well a linear classifier reads the class. It asks for one thing only, and for that in an
-#   easy form.
-#
-# Both are fitted and tested on different source videos (`ctxlstm.classroom.probes`), so that no ruler rewards memory.
+# - **Reconstruction error**: the share of a target's variance that the best linear map misses. A non-linear map may
+#   miss less, so this is an upper bound.
+# - **Linear probe** ([Alain and Bengio 2016](references.md#alain-2016)): how well a linear classifier reads the class.
 #
 # ## 2 The frames, and the first convolution
 #
-# One frame of each of the 288 synthetic clips goes into the trained network at hand, EfficientNet-Lite0
-# ([Chapter 4](04_deep_temporal_features.ipynb)). One frame cannot tell a movement from its reverse, so no probe in
-# this part can be right about all of the 8 classes; chance is 1 in 8.
+# Frame 6 (of 0 to 11) of each synthetic clip goes into Chapter 4's trained network. One frame can hardly tell a
+# movement from its reverse.
 
 # %%
 clips = classroom.clips()
@@ -140,9 +134,8 @@ print(f"{len(clips)} clips of {len(set(sources))} source videos")
 print(f"frames {tuple(frames.shape)} -> input {tuple(x.shape)}")
 
 # %% [markdown]
-# The paper's argument is about one output element: it is a sum over 3 x 3 x 3 = 27 inputs, and a sum does not give its
-# terms back. But a layer has many kernels. This one has 32, so at every position 27 numbers become 32 numbers, by one
-# matrix $W$ (32, 27).
+# One output element is a sum, and a sum does not give its terms back: the paper's argument. But at every position 32
+# kernels turn 27 numbers into 32, by one matrix $W$ (32, 27).
 
 # %%
 with torch.no_grad():
@@ -157,12 +150,9 @@ print(f"W {tuple(W.shape)}, singular values above 1/1000 of the largest: {strong
 print(f"numbers in: {x[0].numel():,}   numbers out: {conv[0].numel():,}")
 
 # %% [markdown]
-# A matrix that kept all 27 directions could be inverted, and nothing would be lost. This one drops a few. What that
-# costs depends on how much pictures use those directions, and that can be measured (here on drawn ones).
-#
-# To compare convolution, ReLU and pooling, every stage must answer the same question: can you compute a window of 5 x 5
-# pixels (75 numbers) from what the stage holds about it? That is 2 x 2 positions of the convolution (128 numbers), or
-# one position after a 2 x 2 pooling (32 numbers).
+# If $W$ kept all 27 directions it could be inverted. It drops a few; what that costs depends on how much these (drawn)
+# pictures use them. One question for every stage: can a window of 5 x 5 pixels (75 numbers) be computed from what it
+# holds there? That is 2 x 2 positions of the convolution (128 numbers), or one after a 2 x 2 pooling (32).
 
 # %%
 with torch.no_grad():
@@ -184,9 +174,6 @@ def cells(y):
     return F.unfold(y, 2, stride=2) if y.shape[2] == 64 else y.flatten(2)
 
 
-# %% [markdown]
-# There are 288 x 1,024 windows; 8,000 of them are plenty.
-
 # %%
 generator = torch.Generator().manual_seed(0)
 chosen = torch.randperm(288 * 1024, generator=generator)[:8000]  # some windows of all frames
@@ -202,21 +189,21 @@ for name, y in stages.items():
     print(f"{name:22s} {tuple(pick(cells(y)).shape)}")
 
 # %% [markdown]
-# A probe needs one vector a frame. It gets the averages over a 4 x 4 grid of fields of every channel.
+# A probe needs one vector per frame: the averages over a 4 x 4 grid of fields of every channel.
 
 
 # %%
 def grid(y):
-    """(B, C, H, W) -> (B, 16C)."""
+    """(B, C, rows, columns) -> (B, 16C)."""
     return F.adaptive_avg_pool2d(y, 4).flatten(1)
 
 
 def rulers(y):
-    probe = probes.linear_probe(grid(y), labels, sources)  # one accuracy a fold
+    probe = probes.linear_probe(grid(y), labels, sources)  # one accuracy per fold
     held = pick(windows) if y is x else pick(cells(y))
     error = probes.reconstruction_error(held, pick(windows), of_window)
     return {
-        "numbers a window": held.shape[1],
+        "numbers per window": held.shape[1],
         "effective rank": round(probes.effective_rank(held), 1),
         "pixels not reconstructed (%)": round(100 * error, 1),
         "probe (%)": round(100 * probe.mean()),
@@ -228,21 +215,17 @@ measured = {"picture": rulers(x)} | {name: rulers(y) for name, y in stages.items
 pd.DataFrame.from_dict(measured, orient="index")
 
 # %% [markdown]
-# What you see, column by column:
+# *What you see,* by column:
 #
-# - **Reconstruction**: the convolution, which turns 27 elements into one, loses next to nothing of the pixels'
-#   variance (your first guess). ReLU costs little more, because a pixel is seen by many kernels of which some stay
-#   above zero. Pooling loses by far the most here, since 32 numbers cannot hold 75; dropping three positions in
-#   four loses more.
-# - **Effective rank**: it *rises* at the ReLU, where information can only fall (your second guess). BatchNorm,
-#   which only scales and shifts each channel, hardly moves it.
-# - **Probe**: low everywhere, and its changes are about as large as the spread of the folds. The picture holds all
-#   that a frame tells about the class, and a linear classifier can hardly read it from averages of pixels or first
-#   features.
+# - **Reconstruction**: the convolution loses next to nothing, ReLU little more, because many kernels see each pixel.
+#   Pooling loses far more, since 32 numbers cannot hold 75; keeping one position in four loses most.
+# - **Effective rank**: it *rises* at BatchNorm, which loses nothing, and far more at the ReLU, where information can
+#   only fall.
+# - **Probe**: low everywhere; its changes are about as large as the spread of the folds.
 #
 # ## 3 The same as pictures
 #
-# The linear map from a stage to the pixels, applied to one frame. Where windows overlap, their mean is shown.
+# The linear map from a stage to the pixels, applied to one frame:
 
 
 # %%
@@ -268,17 +251,17 @@ fig.suptitle("One synthetic frame, computed back from each stage by a linear map
 plt.show()
 
 # %% [markdown]
-# What you see: after the pooling edges and texture blur; the figure itself is still there.
+# *What you see:* after the pooling edges and texture blur; the figure is still there.
 #
 # ## 4 Down the network
 #
-# Now through all 16 blocks of the trained network. Every block's output, averaged over positions, is a vector a frame.
+# All 16 blocks of the trained network. Every block's output, averaged over positions, is a vector per frame.
 
 # %%
 states = [relu]  # what each block reads; the last one is the output of block 16
 with torch.no_grad():
     for block in cnn._blocks.children():
-        states.append(block(states[-1]))  # (B, C, H, W)
+        states.append(block(states[-1]))  # (B, C, rows, columns)
     last = cnn._swish(cnn._bn1(cnn._conv_head(states[-1]))).mean(dim=(2, 3))  # (B, 1280)
 torch.testing.assert_close(last[:24], backbone(frames[:24]), atol=1e-2, rtol=1e-2)  # as in Chapter 4
 vectors = [y.mean(dim=(2, 3)) for y in states] + [last]
@@ -290,13 +273,16 @@ depth = pd.DataFrame(
     }
 )
 
-# %%
+# %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
 most = depth["channels"].clip(upper=len(x) - 1)  # centred, 288 rows span at most 287 directions
 left.plot(most, "o:", color=figures.GREY, markersize=4, label="the most it can be")
 left.plot(depth["effective rank"], "o-", color=WITH, markersize=4, label="effective rank")
 left.set(
-    title="Rank", ylabel="directions (log scale)", yscale="log", xlabel="block (0: first layer, 17: feature)"
+    title="Effective rank",
+    ylabel="directions (log scale)",
+    yscale="log",
+    xlabel="block (0: first layer, 17: feature)",
 )
 left.legend()
 means = np.array([100 * f.mean() for f in depth["folds"]])
@@ -315,17 +301,14 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# What you see: both rise with depth (the probe's last step down lies within the band), and information cannot. Part
-# of it is width: later blocks have more channels, so more directions to fill and more columns to read from. A
-# trained network throws away what its task does not need and lays out what it needs so that a linear map can read
-# it. "Less information loss" and "better features" are two things: the picture has lost nothing, and is a poor
-# feature.
+# *What you see:* both rise with depth, and information cannot. Later blocks have more channels, and training makes what
+# the task needs easy to read. "Less information loss" is not "better features": the picture has lost nothing and is a
+# poor feature.
 #
 # ## 5 With and without the shortcut: trained blocks
 #
-# Nine of the 16 blocks have a shortcut: input and output have one shape, and the block computes
-# $y = x + F(x)$. Taking the input off again gives the branch $F(x) = y - x$ alone. Then ask: how much of the block's
-# *input* can be computed, position by position, from its output with the shortcut, and from the branch alone?
+# Nine of the 16 blocks have a shortcut: they compute $y = x + F(x)$. Subtracting the input gives the branch $F(x)$
+# alone. How much of the block's *input* can be computed, position by position, from each?
 
 
 # %%
@@ -347,7 +330,7 @@ for number, (before, after) in enumerate(pairwise(states), 1):
             found.append((number, before.shape[1], way, 100 * error, 100 * probe, rank))
 trained = pd.DataFrame(found, columns=["block", "channels", "shortcut", "lost", "probe", "effective rank"])
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
 titles = {  # of a panel, and of its vertical axis
     "lost": ("Input not reconstructed", "share of the variance (%)"),
@@ -365,28 +348,21 @@ plt.show()
 trained.groupby("shortcut")[["lost", "probe", "effective rank"]].mean().round(1)
 
 # %% [markdown]
-# What you see: on the first ruler the paper's idea holds, and clearly. From the branch alone a third to some two
-# thirds of the input cannot be computed linearly; with the shortcut, about a tenth or less. The other two rulers
-# hardly move: the branch spreads over almost as many directions, and the class can be read from it about as well.
-#
-# Three cautions. This network was trained *with* its shortcuts, so no branch ever had to carry the input; one trained
-# without them might. $x + F(x)$ gives $x$ back mostly because the branch is small beside it. And the ruler looks at one
-# position at a time: what a convolution has moved to the neighbours, or bent, counts as lost.
+# *What you see:* on reconstruction the paper's idea holds clearly. From the branch alone a third to some two thirds of
+# the input cannot be computed; with the shortcut, about a tenth or less. The other rulers hardly move.
 #
 # ## 6 With and without the shortcut: random blocks in depth
 #
-# The paper's network is ResNet-50, whose bottleneck block is $y = \mathrm{ReLU}(x + F(x))$: 1 x 1 convolution to a
-# quarter of the channels, 3 x 3, 1 x 1 back. Its trained weights are not part of this book, so here are
-# torchvision's blocks with **random** weights, as a network has them on its first day. 16 in a row, with and
-# without shortcut, the same weights.
+# ResNet-50's bottleneck block is $y = \mathrm{ReLU}(x + F(x))$: a 1 x 1 convolution to a quarter of the channels, a 3 x
+# 3, a 1 x 1 back. Here are 16 of torchvision's in a row, with **random** weights.
 
 
 # %%
 def branch(block, x):
-    """F(x) of torchvision's Bottleneck: (B, C, H, W) -> the same."""
-    y = F.relu(block.bn1(block.conv1(x)))  # (B, C/4, H, W)
-    y = F.relu(block.bn2(block.conv2(y)))  # (B, C/4, H, W)
-    return block.bn3(block.conv3(y))  # (B, C, H, W)
+    """F(x) of torchvision's Bottleneck: (B, C, rows, columns) -> the same."""
+    y = F.relu(block.bn1(block.conv1(x)))  # (B, C/4, rows, columns)
+    y = F.relu(block.bn2(block.conv2(y)))  # (B, C/4, rows, columns)
+    return block.bn3(block.conv3(y))  # (B, C, rows, columns)
 
 
 start = states[11]  # (B, 112, 8, 8), from the trained network, so that it holds something
@@ -415,7 +391,7 @@ for seed in range(3):
                 found.append((way, seed, number, lost, probe, probes.effective_rank(rows)))
 random = pd.DataFrame(found, columns=["shortcut", "seed", "blocks", "lost", "probe", "effective rank"])
 
-# %%
+# %% tags=["hide-input"]
 zero = {"lost": 0, "probe": 100 * probes.linear_probe(start.mean(dim=(2, 3)), labels, sources).mean()}
 zero["effective rank"] = probes.effective_rank(target)
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
@@ -433,22 +409,17 @@ fig.suptitle("Random bottleneck blocks: lines are means, bands all of 3 seeds")
 plt.show()
 
 # %% [markdown]
-# What you see: without the shortcut almost nothing of the start can be computed linearly after two blocks; with it
-# the same takes about sixteen. (A little over 100 % is worse than answering the mean.) So the shortcut delays the
-# loss, as the paper says; with random weights it does not prevent it. Here the probe falls as well: to chance
-# without the shortcut, later and not quite as far with it. Look at the rank with the shortcut: it ends *above*
-# where it started, while less and less of the start is left.
-#
-# Random weights say what the architecture does before it has learnt anything, not what a trained ResNet-50 does.
+# *What you see:* without the shortcut almost nothing of the start can be computed after two blocks; with it that takes
+# about sixteen. (Over 100 % is worse than answering the mean.) With random weights the shortcut delays the loss and
+# does not prevent it. With it, effective rank ends *above* where it started, while less and less of the start is left.
 #
 # ## 7 What max-pooling 1,024 to 512 keeps
 #
-# Between the paper's LSTM blocks stand ReLU, BatchNorm and MaxPool. In our default reading
-# ([Chapter 7](07_context_lstm.ipynb)) the pool takes the larger of two *neighbouring features*: 2 x 512 = 1,024 numbers
-# become 512. Neighbours in a picture are alike. Neighbouring units of an LSTM have nothing in common but their number.
+# In our default reading ([Chapter 7](07_context_lstm.ipynb)) the MaxPool behind an LSTM block takes the larger of two
+# *neighbouring features*: 2 x 512 = 1,024 numbers become 512. Neighbouring pixels are alike; neighbouring LSTM units
+# need not be.
 #
-# A two-way LSTM with 512 units is trained for a few epochs on half of the source videos. All rulers are laid on the
-# other half, which it has not seen.
+# A two-way LSTM with 512 units is trained on half of the source videos and measured on the other half.
 
 # %%
 features = classroom.features()  # x (288, 12, 1280)
@@ -478,18 +449,17 @@ ways = {
     "max of frame pairs": F.max_pool1d(y.transpose(1, 2), 2).transpose(1, 2),  # (B, T/2, 2H)
 }
 for name, v in ways.items():
-    print(f"{name:24s} {tuple(v.shape)}  {v[0].numel():,} numbers a clip")
+    print(f"{name:24s} {tuple(v.shape)}  {v[0].numel():,} numbers per clip")
 
 # %% [markdown]
-# One question for all: can the outputs of two consecutive frames (2 x 1,024 numbers) be computed linearly from what
-# is kept of them? The probe reads the mean over the frames of a clip. The numerical rank counts every direction
-# that is more than rounding. (The probes' linear maps are fitted with a small penalty and tested on other source
-# videos, so even the outputs themselves do not come back to 0.0 %.)
+# Can the outputs of two consecutive frames (2 x 1,024 numbers) be computed linearly from what is kept of them? The
+# probe reads a clip's mean over frames. The *numerical rank* is the ordinary rank, with rounding counted as zero. (The
+# fit has a small penalty, so even the outputs themselves miss a little.)
 
 
 # %%
 def by_pairs(v):
-    """Six pairs of frames a clip, a row each: (B, T or T/2, W) -> (6B, ...)."""
+    """Six pairs of frames per clip, one row each: (B, T or T/2, D) -> (6B, ...)."""
     return v.unflatten(1, (6, -1)).flatten(2).flatten(0, 1)
 
 
@@ -497,7 +467,7 @@ def lstm_rulers(v):
     folds = probes.linear_probe(v.mean(dim=1), labels[unseen], sources[unseen], folds=3)
     error = probes.reconstruction_error(by_pairs(v), by_pairs(out), np.repeat(sources[unseen], 6))
     return {
-        "numbers a clip": v[0].numel(),
+        "numbers per clip": v[0].numel(),
         "effective rank": round(probes.effective_rank(v.flatten(0, 1))),
         "numerical rank": probes.numerical_rank(v.flatten(0, 1)),
         "outputs not reconstructed (%)": round(100 * error, 1),
@@ -509,7 +479,7 @@ def lstm_rulers(v):
 pooled = pd.DataFrame.from_dict({name: lstm_rulers(v) for name, v in ways.items()}, orient="index")
 pooled
 
-# %%
+# %% tags=["hide-input"]
 halves = list(ways)[2:]
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
 left.barh(halves, pooled.loc[halves, "outputs not reconstructed (%)"], color=WITHOUT)
@@ -525,19 +495,17 @@ right.set(title="Linear probe, ± sd of 3 folds", xlabel="accuracy (%)", xlim=(0
 plt.show()
 
 # %% [markdown]
-# What you see: half of the numbers keep nearly all of what is linearly there (mind the scale, it ends far below 100 %),
-# because the 1,024 outputs repeat themselves:
-# their effective rank is a fraction of their number. Of the four ways to halve them, the maximum of feature pairs
-# keeps, if anything, the least; 512 features *picked at random* keep as much as means of pairs do. The probes lie
-# a few points apart, which on 144 clips (0.7 points each) is not much to go by.
+# *What you see:* half of the numbers keep nearly all of what is linearly there (mind the scale). Almost all 1,024
+# directions of the outputs are above rounding, but most of their spread is in few: the effective rank is about an
+# eighth. The rulers disagree about the pools: by effective rank the maximum of feature pairs keeps more than the mean
+# or 512 *random* features, by reconstruction, if anything, the least. The probes differ by little for 144 clips.
 #
-# What this shows: that nothing much is lost by halving, by whichever way, on this model and data. What it does not
-# show: that the max-pool helps. It may help training without keeping more; that is a question for the ablation
-# ([Chapter 11](11_ablation.ipynb)).
+# So halving loses little here, whichever way. Whether the max-pool helps training, [Chapter 11](11_ablation.ipynb)
+# asks.
 #
 # ## 8 Which classes change
 #
-# Your third guess: how many of the unseen clips change their predicted class when 1,024 numbers become 512?
+# What share of the unseen clips changes class when 1,024 numbers become 512?
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -555,13 +523,12 @@ for name in list(said)[1:]:
     print(f"{name:24s} changes the class of {changed.mean():.0%} of {len(changed)} clips")
 
 # %% [markdown]
-# What you see: about one prediction in ten changes, and a random half changes about as many. At this size, "the
-# pool changed the result by a few clips" is what any halving does.
+# *What you see:* about one prediction in ten, and a random half changes about as many.
 #
 # ## Try it
 #
-# ReLU, BatchNorm and MaxPool on a tensor so small that you can follow every number: B = 2 clips, T = 4 frames,
-# 2H = 6 features. Change the order, the pooled axis and the axis of BatchNorm.
+# ReLU, BatchNorm and MaxPool on a tensor small enough to follow: B = 2, T = 4, 2H = 6. Change the order, the pooled
+# axis and the axis of BatchNorm.
 
 # %%
 widgets.stage_explorer()
@@ -571,12 +538,17 @@ widgets.stage_explorer_figure(order="relu-bn", pool="feature", batch_norm="featu
 
 # %% [markdown]
 # **Question.** With order `relu-bn`, which numbers can you no longer compute from the result? And with `bn-relu`?
-# Look for equal numbers after the ReLU that were different before it.
+#
+# <details><summary>Answer</summary>
+#
+# `relu-bn`: those below zero, which became equal, and the smaller of each pair. `bn-relu`: those below their channel's
+# mean instead, and the smaller of each pair.
+#
+# </details>
 #
 # ## Check
 #
-# The ruler built here against the package's and against torch's own rank; the stage of section 7 against
-# `ctxlstm.models.stage`, the module that the models use.
+# Our ruler and section 7's stage against the package's.
 
 # %%
 sample = ways["max of feature pairs"].flatten(0, 1)  # (B * T, H)
@@ -593,34 +565,36 @@ print("our effective rank, torch's rank and the package's stage agree")
 # %% [markdown]
 # ## Common mistakes
 #
-# - **Taking rank for information.** In this chapter rank rose at a ReLU and along random blocks, where information
-#   can only fall.
-# - **Fitting and testing a ruler on the same rows.** With more columns than rows a linear map reconstructs
-#   anything. Rows of one source video must stay together as well.
-# - **Taking off a shortcut from a network that was trained with it** and calling the result "a network without
-#   shortcuts".
+# - **Taking rank for information.** It rose at a ReLU and along random blocks.
+# - **Fitting and testing a ruler on the same rows.** With more columns than rows a linear map reconstructs anything.
+# - **Removing a shortcut from a network trained with it** and calling the result "a network without shortcuts".
 #
 # ## Exercises
 #
-# Four exercises, one of them on the widget above:
-# [exercises](exercises/release/05_information_loss/05_information_loss.ipynb),
-# [with solutions](exercises/source/05_information_loss/05_information_loss.ipynb).
+# [Four exercises](exercises/release/05_information_loss/05_information_loss.ipynb), one on the widget above;
+# [solutions](exercises/source/05_information_loss/05_information_loss.ipynb).
+
+# %% [markdown]
+# ## Limits
 #
+# - All pictures are drawn; the networks are one trained CNN, random blocks and one LSTM.
+# - The rulers are linear: what was bent, or in sections 5 and 6 moved to a neighbouring position, counts as lost.
+# - Section 5's network was trained *with* shortcuts, so no branch had to carry the input.
+# - Random weights (section 6) show a block before training, not a trained ResNet-50.
+
+# %% [markdown]
 # ## Summary
 #
-# - *Three rulers*: effective rank (directions, blind to what they hold), linear reconstruction (an upper bound of
-#   the loss), linear probe (one question, in an easy form). None is information, and they disagree.
-# - *Convolution, ReLU, pooling, shortcut*: a convolution of many kernels lost almost nothing of the picture, ReLU
-#   little, pooling most. With a shortcut far more of a block's input can be computed from its output, in trained
-#   and in random blocks. That alone does not decide how well the class can be read: in the trained network it rose
-#   with depth and hardly changed without the shortcut; in the random one it fell with what was lost.
-# - *1,024 to 512*: the max-pool keeps most of the LSTM's outputs, and no more of them than a random half does.
-#
-# Where this differs from the paper: it assumes a loss and argues from single elements; measured over all kernels
-# the loss of a convolution is small. Its point about the shortcut holds on the ruler that fits it. Everything here
-# is one trained network, one random one and one small LSTM, on synthetic clips.
+# - Effective rank, linear reconstruction, linear probe: none is information, and they disagree.
+# - The paper argues from single elements. Over all its kernels, a convolution lost almost nothing of the picture, ReLU
+#   little, pooling more. Its point about the shortcut holds on the ruler that fits it, reconstruction.
+# - *1,024 to 512*: the max-pool keeps most of the LSTM's outputs, but by reconstruction no more than a random half.
 #
 # Next: [Chapter 6, the LSTM's gates](06_lstm_gates.ipynb).
 
 # %%
+import quizzes
+from IPython.display import display
+
+display(quizzes.quiz("05"))
 print(classroom.versions())

@@ -9,33 +9,54 @@
 # %% [markdown]
 # # 6 The gates of an LSTM
 #
-# Paper: section 3.4, Eqs. 12-17 | 40 minutes to read and play, a minute to run | downloads: none
+# Paper: section 3.4, Eqs. 12-17 | 45 minutes to read and play, a minute to run | downloads: none
 #
 # **After this chapter you can**
 #
-# - write an LSTM cell as six lines, one for each equation, and say the shape of every symbol in them;
+# - write an LSTM cell as six lines, one per equation, and give the shape of every symbol;
 # - read a picture of gates over time: what is kept, what is taken in, what is shown;
-# - say what the gates do for the gradient, and which single number decides how far back a new LSTM remembers.
+# - derive how the gradient travels back through time, and what decides how far.
 #
-# You need PyTorch basics. [Chapter 4](04_deep_temporal_features.ipynb) explains how a video becomes the sequence of
-# vectors that we feed in here, [Chapter 5](05_information_loss.ipynb) what is lost on the way.
+# [Chapter 4](04_deep_temporal_features.ipynb) turns a video into the vectors that we feed in here. Terms:
+# [glossary](glossary.md).
 #
-# **The question.** How does an LSTM decide, unit by unit and frame by frame, what to keep, and why can it remember
-# for longer than a plain recurrent network?
+# **The question.** How does a cell remember and forget?
 #
-# **Guess first.** A network that nobody has trained yet reads 60 frames. You change the first frame a little, then
-# the last frame a little. How many times weaker is the effect of the *first* frame on the last output? Write down a
-# power of ten.
+# **Guess first.** An untrained network reads 60 frames. How many times weaker does its last output feel a small change
+# of the *first* frame than one of the last? Write down a power of ten.
 #
-# - plain recurrent network: ______
+# - plain recurrent network (RNN): ______
 # - LSTM as PyTorch makes it: ______
 # - LSTM with its forget gates pushed open: ______
+#
+# <details><summary>Answer</summary>
+#
+# More than $10^{17}$ times, some $10^{13}$ times, and less than twice (step 6).
+#
+# </details>
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.patches import Ellipse, FancyBboxPatch, Rectangle
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.testing import assert_close
+
+from ctxlstm import classroom, figures, gates, models, training, ucf101, video, widgets
+
+plt.rcParams.update(figures.style())
+torch.manual_seed(0)
+torch.set_printoptions(precision=3, sci_mode=False)
+COLOURS, GREY = figures.GATE_COLOURS, figures.GREY
+NAMES = {"f": "forget gate f", "i": "input gate i", "g": "candidate g",
+         "o": "output gate o", "c": "cell state c", "h": "hidden state h"}  # fmt: skip
 
 # %% [markdown]
 # ## What the paper says
 #
-# Section 3.4 presents the LSTM as a recurrent network (RNN) with gates added, so that gradients neither vanish nor
-# explode on long sequences. It names three gates and gives six equations:
+# Section 3.4 calls the LSTM an RNN with three gates, which solve vanishing and exploding gradients on long sequences
+# ([Hochreiter and Schmidhuber 1997](references.md#hochreiter-1997)), and gives six equations:
 #
 # $$f_t = \sigma(W_f \cdot [h_{t-1}, x_t] + b_f) \quad (12) \qquad\quad i_t = \sigma(W_i \cdot [h_{t-1}, x_t] + b_i) \quad (13)$$
 #
@@ -43,9 +64,7 @@
 #
 # $$o_t = \sigma(W_o \cdot [h_{t-1}, x_t] + b_o) \quad (16) \qquad\quad h_t = o_t * \tanh(c_t) \quad (17)$$
 #
-# These are the equations in this book's symbols and with a misprint in Eq. 15 repaired; at the end of the chapter
-# you run it as it is printed. The star multiplies element by element. The network itself uses PyTorch's LSTM
-# (section 3.4), not code of the authors' own.
+# The symbols are this book's, and a misprint in Eq. 15 is repaired (step 7). The star multiplies element by element.
 #
 # | symbol | name | shape | in the paper |
 # |---|---|---|---|
@@ -60,63 +79,104 @@
 # | $W_f, W_i, W_g, W_o$ | weights | (H, H + D) each | $W_f, W_i, W_C, W_o$ |
 # | $b_f, b_i, b_g, b_o$ | biases | (H,) each | $b_f, b_i, b_C, b_o$ |
 #
-# B clips, T frames, D features, H hidden units, in every chapter.
+# B clips, T frames (counted from 0, so $T - 1$ is the last), D features, H hidden units.
 #
 # > **Not stated in the paper.**
 # >
-# > - *Where $h_0$ and $c_0$ start.* We take zeros, as PyTorch does. In the cascade of
-# >   [Chapter 7](07_context_lstm.ipynb) they come from the block before.
-# > - *How weights and biases start.* We take PyTorch's way: uniform between $-1/\sqrt{H}$ and $1/\sqrt{H}$, with no
-# >   special value for the forget gate. A forget-gate bias of 1 or more is a common alternative; step 6 tests it.
-# > - *How many biases there are.* The paper writes one a gate. PyTorch adds two, $b_{ih}$ and $b_{hh}$, and only
-# >   their sum matters for the values.
-
-# %%
-import matplotlib.pyplot as plt
-import torch
-from matplotlib.patches import Rectangle
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.testing import assert_close
-
-from ctxlstm import classroom, figures, gates, models, training, ucf101, video, widgets
-
-plt.rcParams.update(figures.style())
-torch.manual_seed(0)
-torch.set_printoptions(precision=3, sci_mode=False)
-COLOURS = figures.GATE_COLOURS
-NAMES = {"f": "forget gate f", "i": "input gate i", "g": "candidate g",
-         "o": "output gate o", "c": "cell state c", "h": "hidden state h"}  # fmt: skip
-
-# %% [markdown]
-# ## Step 1: a gate is a dimmer
+# > - *Where $h$ and $c$ start.* We take zeros, as PyTorch does.
+# > - *How weights and biases start.* As in PyTorch: uniform between $-1/\sqrt{H}$ and $1/\sqrt{H}$. A larger bias of the
+# >   forget gate is common ([Jozefowicz et al. 2015](references.md#jozefowicz-2015)); step 6 tests it.
+# > - *How many biases there are.* The paper writes one per gate. PyTorch adds two; only their sum matters.
 #
-# A gate is a number between 0 and 1 that something is multiplied with: 0 shuts it off, 1 lets it through. It comes
-# from a **sigmoid** $\sigma(z) = 1/(1 + e^{-z})$, because that is smooth, and a network learns through slopes. What
-# is remembered may be positive or negative, so the candidate comes from a **tanh**, between -1 and 1.
+# ## The cell in one picture
 
-# %%
-z = torch.linspace(-6, 6, 200)
-marked = torch.tensor([0.0, 1.0, 3.0])
-figure, axes = plt.subplots(figsize=(7, 3.4))
-axes.plot(z, torch.sigmoid(z), color=COLOURS["f"], label="sigmoid: gates f, i, o")
-axes.plot(z, torch.tanh(z), "--", color=COLOURS["g"], label="tanh: candidate g")
-axes.plot(marked, torch.sigmoid(marked), "o", color=COLOURS["f"])
-for at, place in zip(marked, ((0.9, -0.1), (1.6, 0.3), (3.2, 0.7)), strict=True):
-    axes.annotate(f"σ({at:.0f}) = {torch.sigmoid(at):.2f}", place)
-axes.set(title="The two squashing functions", xlabel="z = W · [h, x] + b", ylabel="value")
-axes.legend(loc="upper left")
+# %% tags=["hide-input"]
+WIRES = [("c", (0.2, 4.3), (9.9, 4.3)), ("f", (2.3, 2.4), (2.3, 4.03)), ("i", (3.7, 2.4), (3.7, 3.4), (4.83, 3.4)),
+         ("g", (5.1, 2.4), (5.1, 3.13)), ("c", (5.1, 3.67), (5.1, 4.03)), ("o", (6.5, 2.4), (6.5, 2.52), (7.43, 2.52)),
+         ("c", (7.7, 4.3), (7.7, 3.7)), ("c", (7.7, 3.16), (7.7, 2.79)), ("h", (7.7, 2.25), (7.7, 1), (9.9, 1))]  # fmt: skip
+ROUND = "round,pad=0,rounding_size=0.15"
+
+
+def wire(axes, colour, *points, arrow=True):
+    axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.6, solid_joinstyle="round", zorder=1)
+    if arrow:
+        head = {"arrowstyle": "-|>,head_width=0.4,head_length=0.7", "color": colour, "linewidth": 0}
+        axes.annotate("", points[-1], points[-2], arrowprops=head | {"shrinkA": 0, "shrinkB": 0})
+
+
+def box(axes, x, gate, function, name):
+    wire(axes, GREY, (x, 1), (x, 1.8))
+    axes.add_patch(FancyBboxPatch((x - 0.5, 1.8), 1, 0.6, ROUND, color=COLOURS[gate], zorder=3))
+    axes.text(x, 2.1, function, color="white", weight="bold", size=15, ha="center", va="center", zorder=4)
+    axes.text(x + 0.13, 1.37, name, color=GREY, size=9.5, va="center")
+    axes.text(x - 0.12, 2.68, f"${gate}_t$", color=COLOURS[gate], size=18, ha="right", va="center")
+
+
+def node(axes, x, y, text, width=0.54):
+    axes.add_patch(Ellipse((x, y), width, 0.54, facecolor="white", edgecolor="#222222", lw=1.8, zorder=3))
+    axes.text(x, y - 0.02, text, size=14, ha="center", va="center", zorder=4)
+
+
+# %% tags=["hide-input"]
+PARTS = [("f", "σ", "forget\nEq. 12"), ("i", "σ", "input\nEq. 13"), ("g", "tanh", "candidate\nEq. 14"),
+         ("o", "σ", "output\nEq. 16")]  # fmt: skip
+NODES = [(2.3, 4.3, "×"), (5.1, 4.3, "+"), (5.1, 3.4, "×"), (7.7, 2.52, "×"), (7.7, 3.43, "tanh", 0.95)]
+LABELS = [(-0.3, 4.3, "$c_{t-1}$", "c"), (10.25, 4.3, "$c_t$", "c"), (-0.3, 1, "$h_{t-1}$", "h"),
+          (10.25, 1, "$h_t$", "h"), (8.55, 5.65, "$h_t$", "h"), (1.6, -0.35, "$x_t$", "x")]  # fmt: skip
+figure, axes = plt.subplots(figsize=(10, 5.6), layout="constrained")
+axes.add_patch(FancyBboxPatch((1, 0.45), 8.1, 4.5, ROUND, facecolor="#F6F6F3", edgecolor="#CCCCCC"))
+wire(axes, COLOURS["h"], (0.2, 1), (1.6, 1), arrow=False)
+wire(axes, GREY, (1.6, 0), (1.6, 1), (6.5, 1), arrow=False)
+for name, *points in WIRES:
+    wire(axes, COLOURS[name], *points)
+axes.plot([8.43, 8.67], [4.3, 4.3], color="#F6F6F3", linewidth=9, zorder=1)  # a gap where h crosses c
+wire(axes, COLOURS["h"], (8.55, 1), (8.55, 5.35))
+for n, part in enumerate(PARTS):
+    box(axes, 2.3 + 1.4 * n, *part)
+for place in NODES:
+    node(axes, *place)
+for x, y, text, name in LABELS:
+    axes.text(x, y, text, color=COLOURS.get(name, GREY), size=19, ha="center", va="center")
+axes.text(5.45, 4.5, "Eq. 15", color=GREY, size=9.5)
+axes.text(7.8, 1.95, "Eq. 17", color=GREY, size=9.5)
+axes.set(xlim=(-0.8, 10.7), ylim=(-0.6, 5.9), aspect="equal")
+axes.axis("off")
 plt.show()
 
 # %% [markdown]
-# *What you see:* with $z = 0$ a gate is half open. With $z = 3$ it is almost fully open, but never quite: keep the
-# value at 3 in mind for step 6.
+# *What you see:* the memory $c$ runs along the top; it is multiplied by the forget gate and added to, nothing else.
+# The old output $h_{t-1}$ and the new frame $x_t$ join below and feed the gates and the candidate. The output gate
+# lets a part of the memory out as $h_t$, this frame's output.
+#
+# ## Step 1: a gate is a dimmer
+#
+# A gate is a number between 0 (shut) and 1 (open) that something is multiplied by. It comes from a **sigmoid**,
+# $\sigma(z) = 1/(1 + e^{-z})$: smooth, because a network learns through slopes. A memory may be negative, so the
+# candidate comes from a **tanh**.
+
+# %% tags=["hide-input"]
+z = torch.linspace(-6, 6, 200)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+left.plot(z, torch.sigmoid(z), color="#222222")
+marked = torch.tensor([0.0, 1.0, 3.0])
+left.plot(marked, torch.sigmoid(marked), "o", color="#222222", markersize=7)
+for at, value in zip(marked, torch.sigmoid(marked), strict=True):
+    left.annotate(f"σ({at:.0f}) = {value:.2f}", (at, value), (12, -13), textcoords="offset points")
+left.set(
+    title="Sigmoid: the gates f, i and o", xlabel="z = W · [h, x] + b", ylabel="opening", ylim=(-0.05, 1.1)
+)
+left.set_yticks([0, 0.5, 1], ["0 (shut)", "0.5", "1 (open)"])
+right.plot(z, torch.tanh(z), color=COLOURS["g"])
+right.set(title="Tanh: the candidate g", xlabel="z = W · [h, x] + b", ylabel="value", yticks=(-1, 0, 1))
+plt.show()
 
 # %% [markdown]
+# *What you see:* at $z = 0$ a gate is half open, at $z = 3$ almost fully, but never quite.
+#
 # ## Step 2: six equations, six lines
 #
-# All four weight matrices look at the same thing: the output of the step before and the new frame, side by side.
-# After that there is one line an equation.
+# Three clips, five features, four units: each unit of each clip has its own gates. Then one unit by hand, with an old
+# memory of 0.5.
 
 
 # %%
@@ -132,11 +192,6 @@ def cell(x, h, c, W, b):
     return dict(f=f, i=i, g=g, o=o, c=c, h=h)
 
 
-# %% [markdown]
-# Three clips, five features, four units, random weights. Every result has the same shape (B, H): each unit of each
-# clip has its own three gates.
-
-# %%
 B, D, H = 3, 5, 4
 W = {gate: torch.randn(H, H + D) for gate in "figo"}
 b = {gate: torch.zeros(H) for gate in "figo"}
@@ -144,22 +199,14 @@ new = cell(torch.randn(B, D), torch.zeros(B, H), torch.zeros(B, H), W, b)
 for name, value in new.items():
     print(f"{NAMES[name]:15s} {tuple(value.shape)}   clip 0: {value[0, 0]:+.2f} in its first unit")
     assert value.shape == (B, H)
-
-# %% [markdown]
-# Now one unit with numbers that you can follow by hand. The old memory is 0.5. With the forget gate open and the
-# input gate shut, the memory stays. The other way round, it is replaced.
-
-# %%
-old = 0.5
 cases = {"keep": (1.0, 0.0, 0.3), "replace": (0.0, 1.0, -0.8), "a bit of both": (0.9, 0.1, 1.0)}
 for case, (f, i, g) in cases.items():
-    print(f"{case:14s} c = f*c + i*g = {f}*{old} + {i}*{g} = {f * old + i * g:.2f}")
+    print(f"{case:14s} c = f*c + i*g = {f}*0.5 + {i}*{g} = {f * 0.5 + i * g:.2f}")
 
 # %% [markdown]
 # ## Step 3: along time
 #
-# A layer is a loop: the same weights at every frame, and two states handed from frame to frame. There is no other
-# memory than $h$ and $c$.
+# A layer is a loop: the same weights at every frame, and two states handed on.
 
 
 # %%
@@ -174,17 +221,17 @@ def layer(x, W, b):
 
 
 walked = layer(torch.randn(B, 7, D), W, b)  # B = 3 clips of T = 7 frames
-print({name: tuple(value.shape) for name, value in walked.items()})
 assert all(value.shape == (B, 7, H) for value in walked.values())
 
 # %% [markdown]
 # ## Step 4: the same numbers as PyTorch
 #
-# `torch.nn.LSTM` has the same weights, packed differently:
+# `torch.nn.LSTM` packs the same weights differently:
 #
 # - one matrix for $x$, `weight_ih` (4H, D), and one for $h$, `weight_hh` (4H, H), instead of one for $[h, x]$;
-# - the rows of the four gates below each other, in the order **i, f, g, o** (not the paper's order);
-# - two biases, `bias_ih` and `bias_hh`, that are added.
+# - the four gates below each other, in the order **i, f, g, o** (not the paper's);
+# - two biases, `bias_ih` and `bias_hh`, that are added. In all, $4H(D + H + 2)$ numbers
+#   ([Chapter 7](07_context_lstm.ipynb) counts with them).
 
 
 # %%
@@ -198,26 +245,28 @@ def paper_weights(lstm, order=("i", "f", "g", "o")):
 
 
 lstm = nn.LSTM(D, H, batch_first=True).double()
-W, b = paper_weights(lstm)
-for gate in W:
-    print(gate, "W", tuple(W[gate].shape), "b", tuple(b[gate].shape))
+x = torch.randn(B, 7, D, dtype=torch.float64)  # (B, T, D)
+expected, (h_n, c_n) = lstm(x)  # (B, T, H), (1, B, H), (1, B, H)
+found = layer(x, *paper_weights(lstm))
+assert_close(found["h"], expected, atol=1e-9, rtol=0)
+assert_close(found["c"][:, -1], c_n[0], atol=1e-9, rtol=0)
+print(f"our layer and torch.nn.LSTM: largest difference {(found['h'] - expected).abs().max():.1e}")
+one = nn.LSTMCell(D, H).double()
+one.load_state_dict({name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()})
+for ours, theirs in zip((found["h"][:, 0], found["c"][:, 0]), one(x[:, 0]), strict=True):  # zero start
+    assert_close(ours, theirs, atol=1e-9, rtol=0)
+wrong = layer(x, *paper_weights(lstm, order=("f", "i", "g", "o")))
+print(f"rows read as f, i, g, o: difference {(wrong['h'] - expected).abs().max():.3f}, no error message")
 
-# %%
-ours = sum(weight.numel() for weight in [*W.values(), *b.values()])
-theirs = sum(parameter.numel() for parameter in lstm.parameters())
-assert ours == 4 * H * (H + D + 1)
-assert theirs == 4 * H * (H + D + 2)
-print(f"parameters: {ours} in the paper's notation, {theirs} in PyTorch's (its second bias)")
-
-# %%
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(8, 4.2))
 w_ih, w_hh, *_ = lstm.parameters()  # in PyTorch's order
 matrix = torch.cat([w_hh, w_ih], dim=1).detach()  # (4H, H + D)
 picture = axes.imshow(matrix, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
 figure.colorbar(picture, label="weight")
 for row, gate in enumerate("ifgo"):
-    box = (-0.46, row * H - 0.44), H + D - 0.08, H - 0.12
-    axes.add_patch(Rectangle(*box, fill=False, edgecolor=COLOURS[gate], linewidth=3))
+    edge = (-0.46, row * H - 0.44), H + D - 0.08, H - 0.12
+    axes.add_patch(Rectangle(*edge, fill=False, edgecolor=COLOURS[gate], linewidth=3))
 axes.axvline(H - 0.5, color="black", linewidth=2)
 axes.set_yticks([row * H + 1.5 for row in range(4)], [f"{NAMES[gate]}\n({H} rows)" for gate in "ifgo"])
 axes.set_xticks([1.5, 6], ["from h: weight_hh\n(H = 4 columns)", "from x: weight_ih\n(D = 5 columns)"])
@@ -226,36 +275,14 @@ axes.grid(False)
 plt.show()
 
 # %% [markdown]
-# *What you see:* four bands of H rows, one a gate. Nothing in the numbers tells the bands apart; only their place
-# does. So the order matters when you read the weights.
+# *What you see:* four bands of H rows, one per gate. Only their place tells them apart, so a wrong order gives wrong
+# numbers without an error.
 #
-# Now the test, in double precision, so that only a real difference can show: every $h_t$ and the last $c_t$ must
-# agree to $10^{-9}$.
-
-# %%
-x = torch.randn(B, 7, D, dtype=torch.float64)  # (B, T, D)
-expected, (h_n, c_n) = lstm(x)  # (B, T, H), (1, B, H), (1, B, H)
-found = layer(x, W, b)
-assert_close(found["h"], expected, atol=1e-9, rtol=0)
-assert_close(found["c"][:, -1], c_n[0], atol=1e-9, rtol=0)
-print(f"our layer and torch.nn.LSTM: largest difference {(found['h'] - expected).abs().max():.1e}")
-
-# %%
-one = nn.LSTMCell(D, H).double()
-one.load_state_dict({name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()})
-h_1, c_1 = one(x[:, 0])  # zero start
-assert_close(found["h"][:, 0], h_1, atol=1e-9, rtol=0)
-assert_close(found["c"][:, 0], c_1, atol=1e-9, rtol=0)
-print("our cell and torch.nn.LSTMCell agree after one frame")
-wrong = layer(x, *paper_weights(lstm, order=("f", "i", "g", "o")))
-print(f"rows read as f, i, g, o: difference {(wrong['h'] - expected).abs().max():.3f}, no error message")
-
-# %% [markdown]
 # ## Step 5: the gates at work on a video
 #
-# An untrained gate has nothing to say, so we train first: one layer of 32 units on our generated clips, eight
-# movements of a stick figure. Test clips come from source videos that the training has not seen
-# ([Chapter 3](03_ucf101.ipynb) says why; [Chapter 9](09_training.ipynb) explains the training).
+# We train one layer of 32 units on generated clips, eight movements of a stick figure
+# ([Chapter 9](09_training.ipynb) explains the training). Test clips come from other source videos than training clips
+# ([Chapter 3](03_ucf101.ipynb) says why).
 
 # %%
 features = classroom.features()  # x (N, T, D) = (288, 12, 1280)
@@ -266,12 +293,6 @@ config = training.Config(epochs=25, batch_size=24, validation=0, cpu=True)
 history = training.fit(model, features, split, config)
 print(f"test top-1 after 25 epochs: {100 * history.table['test_top1'].iloc[-1]:.0f} % (guessing: 12.5 %)")
 
-# %% [markdown]
-# The model first maps each frame's 1,280 features to 64 and then gives them to the LSTM. We take all test clips
-# through our own `layer` with the trained weights, and look at one of them. In this step's pictures frames and
-# units are counted from 0, as Python counts.
-
-# %%
 model.eval().requires_grad_(False)
 clips = features.clips.iloc[split.test].reset_index(drop=True)
 embedded = model.embedding(features.x[split.test].float())  # (N_test, T, 1280) -> (N_test, T, 64)
@@ -289,7 +310,7 @@ table = classroom.clips().set_index("name")
 film = video.read_frames(table.loc[clips["name"][row], "path"], classroom.FRAMES, "uniform").images
 figures.film_strip([film], [clips["name"][row]], frames=12)
 
-# %%
+# %% tags=["hide-input"]
 figure, panels = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True, layout="constrained")
 for axes, (name, value) in zip(panels.flat, shown.items(), strict=True):
     if name in "fio":
@@ -307,24 +328,21 @@ figure.supylabel("unit")
 plt.show()
 
 # %% [markdown]
-# *What you see:* each row is one of the 32 units, each column one of the 12 frames of the strip above. Most gates
-# are bright, that is open, at all frames: with $f$ and $i$ near 1, Eq. 15 is a running sum, and the cell state
-# (bottom, middle) grows far beyond 1. The hidden state is squashed again and stays within -1 and 1. A few rows of
-# the forget gate change from dark to bright or back: there a unit forgets at one moment of the movement and
-# remembers at another.
+# *What you see:* a row is a unit, a column one of the 12 frames above. Most gates are open: with $f$ and $i$ near 1,
+# Eq. 15 is a running sum, and the cell state grows beyond 1. A few rows of the forget gate turn dark or bright: there
+# a unit forgets at one moment and remembers at another.
 #
-# One unit tells the story better. SitDown and StandUp show the same poses in the opposite order. We look for a unit
-# whose last cell state tells the two apart *and* whose forget gate moves during a clip.
+# SitDown and StandUp show the same poses in opposite order. We look for a unit whose last cell state tells them apart
+# *and* whose forget gate moves.
 
-# %%
+# %% tags=["hide-input"]
 last = every["c"][:, -1]  # (N_test, H)
 down, up = (last[(clips["label"] == label).to_numpy()] for label in ("SitDown", "StandUp"))  # (N, H) each
 distance = (down.mean(0) - up.mean(0)).abs() / (down.std(0) + up.std(0))  # (H,)
 moves = (every["f"].amax(1) - every["f"].amin(1)).mean(0)  # (H,)
 unit = int((distance * moves).argmax())
-print(f"unit {unit}: its forget gate moves by {moves[unit]:.2f} in a clip (mean unit: {moves.mean():.2f})")
+print(f"unit {unit}: its forget gate moves by {moves[unit]:.2f} per clip (mean unit: {moves.mean():.2f})")
 
-# %%
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5.4), sharex=True, layout="constrained")
 styles = {"f": "-", "i": "--", "o": ":", "g": "-", "c": "-", "h": "--"}
 for axes, names, title in ((top, "fio", "gates"), (bottom, "gch", "candidate and states")):
@@ -337,42 +355,87 @@ bottom.set_xlabel("frame t")
 plt.show()
 
 # %% [markdown]
-# *What you see:* read it frame by frame with Eq. 15 in mind: the new black value is the old one times the forget gate
-# (orange), plus green times yellow. While the forget gate is low, most of the past goes and the cell state stays close
-# to the candidate. Once it is high, the contributions of the frames pile up, and black runs away from yellow.
+# *What you see:* the new black value is the old one times orange (the forget gate), plus green times yellow. While the
+# forget gate is low, the cell state stays close to the candidate. Once it is high, the frames pile up, and black runs
+# away from yellow.
 
-# %%
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(9, 3.8))
 for label, style, colour in (("SitDown", "-", "#0072B2"), ("StandUp", "--", "#D55E00")):
     lines = every["c"][(clips["label"] == label).to_numpy(), :, unit]  # (N, T)
     axes.plot(lines.T, style, color=colour, alpha=0.35, linewidth=1)
-    axes.plot(
-        lines.mean(0), style, color=colour, linewidth=3, label=f"{label}, mean of {len(lines)} test clips"
-    )
-axes.set(
-    title=f"The same poses in the opposite order: cell state of unit {unit}", xlabel="frame t", ylabel="c"
-)
+    name = f"{label}, mean of {len(lines)} test clips"
+    axes.plot(lines.mean(0), style, color=colour, linewidth=3, label=name)
+axes.set(title=f"The same poses in opposite order: cell state of unit {unit}", xlabel="frame t", ylabel="c")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# *What you see:* the two bundles of lines end in different places although the poses are the same. A mean over the
-# frames could hardly do that. The cell state can: what it keeps of a frame depends on the forget gates of all
-# *later* frames, so order counts. (We picked a unit that does it well. This is an illustration on generated clips,
-# not a test.)
-
-# %% [markdown]
+# *What you see:* the two bundles end in different places although the poses are the same: what the cell keeps of a frame
+# depends on the forget gates of all *later* frames.
+#
 # ## Step 6: the gradient's way back
 #
-# A network learns about frame $t$ only through $\partial h_T / \partial x_t$. A plain RNN is one line, $h_t =
-# \tanh(W_x x_t + W_h h_{t-1} + b)$, and its way back multiplies with $W_h$ and a slope below 1 at every step. In an
-# LSTM there is a second way, along the cell state:
+# A network learns about frame $t$ only through the gradient that gets back to it. The product rule on Eq. 15 says what a
+# small change of the states becomes in one step:
 #
-# $$\frac{\partial c_t}{\partial c_{t-1}} = f_t + \text{(what goes around through } h_{t-1}\text{)}$$
+# $$
+# \mathrm{d}c_s = \underbrace{f_s * \mathrm{d}c_{s-1}}_{\text{direct}} +
+# \underbrace{A_s\,\mathrm{d}h_{s-1}}_{\text{through } h}
+# $$
 #
-# If $f_t$ were all, a step would leave the share $f$ and 60 steps $f^{60}$. A network that was just made has $f \approx
-# \sigma(b_f)$, the values of step 1: the bias of the forget gate sets how far it can look back. PyTorch starts with
-# small random biases around 0, so below "forget bias 0" stands for the LSTM as PyTorch makes it.
+# $$
+# A_s = \operatorname{diag}\big(c_{s-1} * f_s * (1 - f_s)\big)\,U_f +
+# \operatorname{diag}\big(g_s * i_s * (1 - i_s)\big)\,U_i + \operatorname{diag}\big(i_s * (1 - g_s^2)\big)\,U_g
+# $$
+#
+# where $U_f$ (H, H) is the part of $W_f$ that reads $h$. The gates see the old memory only through $h_{s-1}$, so the
+# second term holds all that is not direct. Leave it out, and the steps multiply:
+#
+# $$
+# \left.\frac{\partial c_{T-1}}{\partial c_t}\right|_{\text{direct}} =
+# \operatorname{diag}\big(f_{T-1} * f_{T-2} * \dots * f_{t+1}\big)
+# $$
+#
+# The direct way holds forget gates only, no weight matrix and no slope of a squashing function. A plain RNN,
+# $h_s = \tanh(W_x x_s + W_h h_{s-1} + b)$, has no such way: each step multiplies by $W_h$ and slopes of at most 1.
+#
+# To check it, cut the way through $h$ with two lines. `h.detach()` has the values of `h`, but autograd takes them for
+# constants: no gradient goes back through them.
+
+
+# %%
+def slopes(x, W, b, cut):
+    """d(sum of the last c) / d(c_t) for every t, and the forget gates: (T, B, H) each."""
+    h = c = x.new_zeros(len(x), len(b["f"])).requires_grad_()  # (B, H)
+    cells, forget = [], []
+    for x_t in x.unbind(dim=1):
+        if cut:
+            h = h.detach()
+        step = cell(x_t, h, c, W, b)
+        h, c = step["h"], step["c"]
+        cells.append(c)
+        forget.append(step["f"])
+    return torch.stack(torch.autograd.grad(c.sum(), cells)), torch.stack(forget).detach()
+
+
+fresh = paper_weights(nn.LSTM(64, 32).requires_grad_(False))
+print("|d c_11 / d c_t|, mean over test clips and units")
+for name, (W, b) in {"trained": weights, "untrained": fresh}.items():
+    (whole, _), (direct, forget) = (slopes(embedded, W, b, cut) for cut in (False, True))
+    product = forget[1:].flip(0).cumprod(0).flip(0)  # f_{T-1} * ... * f_{t+1} for t = 0 ... T-2
+    assert_close(direct[:-1], product)
+    for way, value in (("all ways", whole), ("h detached", direct)):
+        sizes = "  ".join(f"t={t}: {value[t].abs().mean():.4f}" for t in (0, 4, 8, 10, 11))
+        print(f"{name:10s} {way:11s} {sizes}")
+
+# %% [markdown]
+# *What you see:* with $h$ detached, the gradient *is* the product of the forget gates (the assert). In the trained
+# network about 0.4 of it reaches frame 0 directly, and 0.65 with the way through $h$; in the untrained one about 0.05
+# either way.
+#
+# So the forget gates decide how far back a network can learn. On inputs of size about 1, an untrained one has
+# $f \approx \sigma(b_f)$, with $b_f$ near 0 in PyTorch. We try other values.
 
 
 # %%
@@ -391,9 +454,9 @@ def reach(make, networks=5, T=60, D=16):
         torch.manual_seed(seed)
         net = make().double()
         x = torch.randn(8, T, D, dtype=torch.float64, requires_grad=True)  # (B, T, D)
-        h_T = net(x)[0][:, -1]  # (B, H)
-        mix = torch.randn_like(h_T)  # a random direction, so that all units count
-        (gradient,) = torch.autograd.grad((mix * h_T).sum(), x)  # (B, T, D)
+        last = net(x)[0][:, -1]  # (B, H)
+        mix = torch.randn_like(last)  # a random direction, so that all units count
+        (gradient,) = torch.autograd.grad((mix * last).sum(), x)  # (B, T, D)
         sizes.append(gradient.norm(dim=2).mean(0).log())  # (T,)
     return torch.stack(sizes).mean(0).exp()  # (T,), the geometric mean over networks
 
@@ -408,47 +471,43 @@ def maker(D, H, bias=None):
 
 BIASES = {"plain RNN": None, "LSTM, forget bias 0": 0, "LSTM, forget bias 1": 1, "LSTM, forget bias 3": 3}
 reaches = {name: reach(maker(16, 32, bias)) for name, bias in BIASES.items()}
-print("effect of frame 1 as a share of frame 60's; factor a step (middle of the sequence); σ(bias)")
+print("effect of frame 0 as a share of frame 59's; factor per step (middle of the sequence); σ(bias)")
 for name, size in reaches.items():
     gate = "" if BIASES[name] is None else f"{torch.tensor(float(BIASES[name])).sigmoid():.2f}"
     print(f"{name:22s} {size[0] / size[-1]:.0e}    {(size[20] / size[50]) ** (1 / 30):.2f}    {gate}")
 assert reaches["plain RNN"][0] < reaches["LSTM, forget bias 1"][0] < reaches["LSTM, forget bias 3"][0]
 
-# %%
 LINES = {"plain RNN": ("#222222", ":"), "LSTM, forget bias 0": ("#D55E00", ":"),
          "LSTM, forget bias 1": ("#D55E00", "--"), "LSTM, forget bias 3": ("#D55E00", "-")}  # fmt: skip
 figure, axes = plt.subplots(figsize=(9, 4.4))
 for name, size in reaches.items():
-    axes.semilogy(range(1, 61), size, LINES[name][1], color=LINES[name][0], label=name)
-axes.set(title="How strongly the last output feels frame t", xlabel="frame t (the output is read at t = 60)")
+    axes.semilogy(size, LINES[name][1], color=LINES[name][0], label=name)
+axes.set(title="How strongly the last output feels frame t", xlabel="frame t (the output is read at t = 59)")
 axes.set_ylabel("norm of the gradient")
 axes.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# *What you see:* on this logarithmic axis a straight line is a constant factor a step. The plain RNN loses about
-# half at every step. The LSTM with bias 0 keeps a little more, which over 60 steps makes many powers of ten, and still
-# nothing usable arrives. With bias 3 the line is flat. Compare with your guess.
+# *What you see:* a straight line on this logarithmic axis is a constant factor per step. The plain RNN loses about half
+# at every step, the LSTM with bias 0 a little less, and nothing usable arrives. With bias 3 the line is flat. The
+# factors follow $\sigma(b_f)$ and lie above it, because the way through $h$ adds its part. **What keeps the gradient
+# alive is not the LSTM as such but a forget gate near 1** (a gate added by
+# [Gers et al. 2000](references.md#gers-2000)), which PyTorch's LSTM has to learn.
 #
-# The factors lie above $\sigma(b_f)$, because the way through $h_{t-1}$ adds its part, but they follow it. **It is not
-# the LSTM as such that keeps the gradient alive, it is a forget gate near 1.** PyTorch's start values do not provide
-# that: it has to be learnt. (In step 5 it was: after training the mean forget gate is far above 0.5.)
-#
-# Does it matter for learning? A test with a known answer: the first frame is +1 or -1, then come 39 frames of noise.
-# At the end, say which it was. Chance is 50 %.
+# Does it matter for learning? Frame 0 is +1 or -1, then come 39 frames of noise. At the end, say which it was.
 
 
 # %%
 def recall(make, T=40, steps=200):
     """Share of right answers in each step of training to recall the first of T frames, (steps,)."""
     torch.manual_seed(0)
-    net, head, right = make(), nn.Linear(16, 1), []
-    optimizer = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-2)
+    net, readout, right = make(), nn.Linear(16, 1), []
+    optimizer = torch.optim.Adam([*net.parameters(), *readout.parameters()], lr=1e-2)
     for _ in range(steps):
         x = torch.randn(64, T, 1)  # (B, T, D)
         x[:, 0] = x[:, 0].sign()
         answer = x[:, 0] > 0  # (B, 1)
-        logit = head(net(x)[0][:, -1])  # (B, 1)
+        logit = readout(net(x)[0][:, -1])  # (B, 1)
         loss = binary_cross_entropy_with_logits(logit, answer.float())
         optimizer.zero_grad()
         loss.backward()
@@ -457,25 +516,21 @@ def recall(make, T=40, steps=200):
     return torch.stack(right)  # (steps,)
 
 
-# %%
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for name, bias in BIASES.items():
     blocks = 100 * recall(maker(1, 16, bias)).view(-1, 20).mean(1)  # (10,), mean over 20 steps each
     axes.plot(range(20, 201, 20), blocks, LINES[name][1], color=LINES[name][0], marker="o", label=name)
-axes.axhline(50, color="#6E6E6E", linewidth=1)
+axes.axhline(50, color=GREY, linewidth=1)
 axes.set(title="Recall the first of 40 frames", xlabel="training step", ylabel="right answers (%)")
 axes.set_ylim(40, 102)
 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 plt.show()
 
 # %% [markdown]
-# *What you see:* only the LSTM whose forget gates start open learns it in 200 steps (not without a stumble). The
-# others get next to no signal from frame 1 and stay at chance. This is a made-up task with one seed, meant to show
-# the mechanism. Our clips have 12 frames and those of the public code base that a screenshot of the paper shows 28;
-# the fewer frames, the smaller the effect.
+# *What you see:* only the LSTM whose forget gates start open learns it in 200 steps. The others stay at chance (50 %).
 #
-# The paper says that gates solve gradient disappearance *and* explosion. Test the second: make the recurrent weights
-# larger.
+# The paper says that gates solve gradient disappearance *and* explosion. Test the second with larger recurrent weights.
 
 
 # %%
@@ -489,109 +544,66 @@ for kind, make in (("plain RNN", maker(16, 32)), ("LSTM", maker(16, 32, 0))):
     for factor in (1, 5, 8):
         size = reach(lambda make=make, factor=factor: enlarged(make, factor))
         share = size[0] / size[-1]
-        print(f"{kind:10s} recurrent weights x {factor}: effect of frame 1 / frame 60 = {share:.0e}")
+        print(f"{kind:10s} recurrent weights x {factor}: effect of frame 0 / frame 59 = {share:.0e}")
 
 # %% [markdown]
-# *What you see:* numbers above 1 are exploding gradients. The LSTM needs larger weights to get there than the plain
-# RNN, but it gets there: gates bound the way along $c$, not the way around through $h$. So "eases" would be a safer
-# word than "solves"; in practice one clips gradients. The paper does not say whether it did.
-
-# %% [markdown]
+# *What you see:* above 1, gradients explode. The LSTM needs larger weights for that, but it gets there: gates bound the
+# direct way, not the way through $h$. "Eases" would be safer than "solves". In practice one clips gradients
+# ([Pascanu et al. 2013](references.md#pascanu-2013)); whether the paper did is not stated.
+#
 # ## Step 7: Eq. 15 as it is printed
 #
-# The paper prints $C_t = f_t * C_{t-1} + i_t * C_t$. The tilde over the last $C$ is lost. Then $C_t$ stands on both
-# sides, and the candidate of Eq. 14 is used nowhere. You can read it in two ways, and run both:
-#
-# - as an **assignment**, as in code, with the old value on the right: $c_t = (f_t + i_t) * c_{t-1}$;
-# - as an **equation**, solved for $C_t$: $c_t = f_t * c_{t-1} / (1 - i_t)$.
-
-
-# %%
-def cell_as_printed(x, h, c, W, b, reading):
-    hx = torch.cat([h, x], dim=1)  #                        (B, H + D)
-    f = torch.sigmoid(hx @ W["f"].T + b["f"])  #            (B, H)  Eq. 12
-    i = torch.sigmoid(hx @ W["i"].T + b["i"])  #            (B, H)  Eq. 13; Eq. 14 would have no use
-    c = (f + i) * c if reading == "assignment" else f * c / (1 - i)  # (B, H)  Eq. 15 as printed
-    o = torch.sigmoid(hx @ W["o"].T + b["o"])  #            (B, H)  Eq. 16
-    return o * torch.tanh(c), c  #                          (B, H) twice, Eq. 17
-
-
-def run_as_printed(x, W, b, reading, start=0.0):
-    h, c = x.new_zeros(len(x), len(b["f"])), x.new_full((len(x), len(b["f"])), start)  # (B, H) each
-    path = [c]
-    for x_t in x.unbind(1):
-        h, c = cell_as_printed(x_t, h, c, W, b, reading)
-        path.append(c)
-    return h, torch.stack(path, dim=1)  # (B, H), (B, T + 1, H)
-
+# The paper prints $C_t = f_t * C_{t-1} + i_t * C_t$. The tilde over the last $C$ is lost, and the candidate of Eq. 14 is
+# used nowhere. Read as an **assignment**, as in code, this is $(f_t + i_t) * c_{t-1}$; solved as an **equation**,
+# $f_t * c_{t-1} / (1 - i_t)$. We run both and look at the gradients of the weights.
 
 # %%
 for reading in ("assignment", "equation"):
-    h, path = run_as_printed(embedded, *weights, reading)
-    predicted = model.head(h).argmax(1)
-    print(f"{reading:10s} largest |c|: {path.abs().max():.1f}, classes predicted: {len(predicted.unique())}")
-    assert path.abs().max() == 0
-    assert len(predicted.unique()) == 1
+    W, b = ({gate: part.double() for gate, part in parts.items()} for parts in weights)
+    leaves = [weight.requires_grad_() for weight in W.values()]
+    h = c = torch.zeros(len(embedded), H, dtype=torch.float64)  # (B, H)
+    for x_t in embedded.double().unbind(dim=1):
+        step = cell(x_t, h, c, W, b)
+        f, i = step["f"], step["i"]
+        c = (f + i) * c if reading == "assignment" else f * c / (1 - i)  # Eq. 15 as printed
+        h = step["o"] * torch.tanh(c)  # Eq. 17
+    assert c.abs().max() == 0
+    slope = torch.autograd.grad(h.sum(), leaves, allow_unused=True)
+    norms = {gate: None if s is None else float(s.norm()) for gate, s in zip(W, slope, strict=True)}
+    print(f"{reading:10s} largest |c|: {c.abs().max():.0f}, gradients: {norms}")
 
 # %% [markdown]
-# Memory that starts at zero stays at zero, in both readings: nothing ever enters. All clips get the same answer.
-# Start from 1 instead, and you see the second fault: nothing ties $c$ to the range of the candidate.
-
-# %%
-repaired = every["c"]  # (N_test, T, H), from 0
-paths = {"Eq. 15 with its tilde, from 0": (repaired, COLOURS["c"], "-")}
-for reading, line in (("assignment", "--"), ("equation", ":")):
-    _, path = run_as_printed(embedded, *weights, reading, start=1.0)  # (N_test, T + 1, H)
-    paths[f"as printed, {reading}, from 1"] = (path[:, 1:], COLOURS["g"], line)
-
-figure, axes = plt.subplots(figsize=(9, 4))
-for name, (path, colour, line) in paths.items():
-    largest = path.abs().amax(2).median(0).values  # (T,), each clip's largest unit; the median clip
-    axes.semilogy(range(1, T + 1), largest, line, color=colour, marker=".", label=name)
-axes.set(title="The largest cell state of a clip", xlabel="frames read", ylabel="|c|, largest unit")
-axes.legend()
-plt.show()
-
-# %% [markdown]
-# *What you see:* with the tilde, the memory grows by at most 1 a frame, since $f$, $i$ and $|g|$ are below 1. As
-# printed, it multiplies: wherever $f + i > 1$ it grows at every frame, without limit.
+# Memory that starts at zero stays there. $W_g$ has no gradient (None), the others get zero: nothing could be learnt.
+# The paper reports over 90 % and uses PyTorch's blocks, so this is a slip in print, not in what was run.
 #
-# And nothing could be learnt. Look at the gradients of the four weight matrices, from memory that starts at zero:
-
-# %%
-leaf = {gate: weight.clone().requires_grad_() for gate, weight in weights[0].items()}
-h, _ = run_as_printed(embedded, leaf, weights[1], "assignment")
-found = torch.autograd.grad(h.sum(), list(leaf.values()), allow_unused=True)
-print({gate: None if value is None else float(value.norm()) for gate, value in zip(leaf, found, strict=True)})
-
-# %% [markdown]
-# **None** for $W_g$: it does not occur. **0** for the others: they multiply a memory that is zero. A network that
-# ran this equation would never do better than guessing. The paper reports over 90 %, and it says that the blocks are
-# PyTorch's. So this is a slip in print, not in what was run.
-
-# %% [markdown]
-# ## Other slips in print, Eqs. 12-17
+# <details><summary>More on Eq. 15, and other slips in Eqs. 12-17</summary>
+#
+# From a start of 1, the printed memory grows without limit where $f + i > 1$; with the tilde, by at most 1 per frame.
 #
 # | place | printed | meant | would it change the network? |
 # |---|---|---|---|
-# | Eq. 15 | second term ends in $C_t$ | $\tilde{C}_t$ | yes, as you have just seen |
+# | Eq. 15 | second term ends in $C_t$ | $\tilde{C}_t$ | yes, see above |
 # | Eq. 16 | $W_o[h_{t-1}, x_t]$, no dot | $W_o \cdot [h_{t-1}, x_t]$ | no, it is clear from Eqs. 12-14 |
 # | text below | the cell's bias is called $b_i$ | $b_C$ | only if someone shared one bias between Eqs. 13 and 14 |
 # | text below | $n_t$ for the output gate | $o_t$ | no |
 # | text below | $C_{t-1}$ "at time t" | at time $t-1$ | no |
-# | text below | $h_t$ as "the function of the output gate" | the output; the gate is $o_t$ | no |
+# | text below | $h_t$ as "the function of the output gate" | the output; the gate is $o_t$ (repeated in our copy) | no |
 # | numbering | starts at 12; section 4.3 points to 3.5 and 3.6 | 3.4 and 3.5 | no |
 #
-# Most papers have some. The phrase about $h_t$ comes several times in the text that we read; that may be a fault of
-# its extraction. What counts for a reproduction: with the tilde put back, the six equations are the standard LSTM,
-# and PyTorch computes them.
+# </details>
 
 # %% [markdown]
 # ## Try it
 #
-# **One unit.** Its weights are fixed, the sliders move its input, its old states and its four biases. Before you move
-# one: with the old cell state at 0.5, which *two* biases keep the new cell state there, whatever x is? And can you
-# bring the new h near 0 while the new c is large?
+# **One unit.** Its weights are fixed; the sliders move its input, its old states and its biases. Predict: with the old
+# cell state at 0.5, which *two* biases keep it there, whatever x is? Can the new h be near 0 while the new c is large?
+#
+# <details><summary>Answer</summary>
+#
+# $b_f$ far up and $b_i$ far down: all of the old memory stays and nothing enters. Yes: $b_o$ far down shuts the output
+# gate.
+#
+# </details>
 
 # %%
 widgets.gate_explorer()
@@ -600,12 +612,16 @@ widgets.gate_explorer()
 widgets.gate_explorer_figure()
 
 # %% [markdown]
-# *What you see:* on the left f, i, g and o, each with the z that it comes from; on the right Eq. 15 as a sum of two
-# bars, and h. It is the widget's picture at the sliders' start values, for readers without a running kernel. There the
-# forget gate's z is 0.5, so it keeps 0.62 of the old c.
+# *What you see:* on the left f, i, g and o, each with its z; on the right Eq. 15 as a sum of two bars, and h.
 #
-# **A sequence.** Step through the clip of step 5, with the trained weights. Question: at which frame does the cell
-# state of this unit make its largest jump, and which gate made it possible?
+# **A sequence.** Step through the clip of step 5. **Question.** At which frame does this unit's cell state make its
+# largest jump, and which gate made it possible?
+#
+# <details><summary>Answer</summary>
+#
+# At frame 3 in the run printed here; frame 4 comes close. The candidate turns negative, and the open input gate lets it in.
+#
+# </details>
 
 # %%
 widgets.sequence_stepper(embedded[row], model.block, unit=unit)
@@ -616,8 +632,8 @@ widgets.sequence_stepper_figure(embedded[row], model.block, t=T - 1, unit=unit)
 # %% [markdown]
 # ## Check
 #
-# `ctxlstm.gates` holds the same six lines for the rest of the book: `lstm_step` is the cell, `LSTM` the layers and
-# directions around it. It takes PyTorch's weights as they are. First the cell, against ours.
+# `ctxlstm.gates` holds the same six lines for the rest of the book. Its cell must equal ours, and three of its layers in
+# both directions, the paper's block, PyTorch's.
 
 # %%
 torch.manual_seed(1)
@@ -627,12 +643,7 @@ ours = cell(x, h, c, *paper_weights(one))
 step = gates.lstm_step(x, h, c, *one.parameters())  # w_ih, w_hh, b_ih, b_hh
 for name in "figoch":
     assert_close(ours[name], getattr(step, name), atol=1e-9, rtol=0)
-print("our cell and gates.lstm_step agree in f, i, g, o, c and h")
 
-# %% [markdown]
-# Then the block of the paper, three layers in both directions: outputs, states and gradients against PyTorch's.
-
-# %%
 theirs = nn.LSTM(10, 6, num_layers=3, bidirectional=True, batch_first=True).double()
 ours = gates.LSTM(10, 6, num_layers=3, bidirectional=True).double()
 ours.load_state_dict(theirs.state_dict())
@@ -645,39 +656,40 @@ for lstm in (ours, theirs):
     results.append([output, h_n, c_n, frames.grad, lstm.weight_hh_l0.grad])
 for mine, other in zip(*results, strict=True):
     assert_close(mine, other, atol=1e-9, rtol=0)
-print("gates.LSTM and torch.nn.LSTM agree to 1e-9: outputs, h, c and gradients", tuple(output.shape))
+print("gates.lstm_step and our cell, gates.LSTM and torch.nn.LSTM agree to 1e-9, gradients included")
 
 # %% [markdown]
 # ## Common mistakes
 #
-# - **The order of the gates.** PyTorch stacks i, f, g, o, other libraries differ. A wrong order raises no error and
-#   gives wrong numbers, as step 4 showed. Compare with the library on random input before you trust your own cell.
-# - **Taking c for h.** `nn.LSTM` returns the h of all frames, and both states of the last. What the classifier reads
-#   is h; what lasts is c. [Chapter 7](07_context_lstm.ipynb) hands both over.
-# - **Setting the forget-gate bias twice.** PyTorch adds `bias_ih` and `bias_hh`. Fill both with 1, and the gate
-#   starts at $\sigma(2)$, not $\sigma(1)$.
-
-# %% [markdown]
+# - **The order of the gates.** PyTorch stacks i, f, g, o; other libraries differ. Compare your cell with the library.
+# - **Taking c for h.** `nn.LSTM` returns the h of all frames, and both states of the last. The classifier reads h.
+# - **Setting the forget-gate bias twice.** Fill `bias_ih` and `bias_hh` with 1, and the gate starts at $\sigma(2)$.
+#
 # ## Exercises
 #
-# Six, from one line to a two-way LSTM, one of them with the sliders:
-# [exercises](exercises/release/06_lstm_gates/06_lstm_gates.ipynb), and
-# [solutions](exercises/source/06_lstm_gates/06_lstm_gates.ipynb) for afterwards.
-
-# %% [markdown]
+# [Six exercises](exercises/release/06_lstm_gates/06_lstm_gates.ipynb),
+# [solutions](exercises/source/06_lstm_gates/06_lstm_gates.ipynb).
+#
+# ## Limits
+#
+# - Step 5 shows one training run on generated clips, and a unit picked because it shows the effect.
+# - Step 6 uses small untrained networks on noise; recall is a made-up task with one seed.
+# - Our clips have 12 frames, those of the public code base 28. The fewer frames, the less the forget bias matters.
+#
 # ## Summary
 #
-# - An LSTM cell is six lines. All results are (B, H); the four weight matrices are (H, H + D) and read $[h_{t-1},
-#   x_t]$. Ours agree with `torch.nn.LSTM` to $10^{-9}$.
-# - In a picture of gates, a forget gate near 1 keeps, an open input gate lets the candidate in, the output gate
-#   decides what of the cell state is shown.
-# - The gradient survives as far back as the forget gates are open. With a forget bias of 0, near which PyTorch starts,
-#   somewhat more than half of it is left at each step, not enough for 60; with a bias of 3 it is nearly all.
+# - An LSTM cell is six lines; all results are (B, H), the weight matrices (H, H + D). Ours is PyTorch's to $10^{-9}$.
+# - A forget gate near 1 keeps, an open input gate lets the candidate in, the output gate decides what is shown.
+# - The direct gradient of $c_{T-1}$ with respect to $c_t$ is the product of the forget gates in between. In all,
+#   a forget bias of 0 leaves about 0.6 per step, a bias of 3 nearly all.
 #
-# **Where we differ from the paper:** nowhere in the function. We put the tilde back into Eq. 15 and write $g$ for
-# $\tilde{C}$ and lower-case $c$ for $C$. Start values are not stated; ours are PyTorch's.
+# **Where we differ from the paper:** in notation only; Eq. 15 has its tilde back.
 #
 # Next: [Chapter 7](07_context_lstm.ipynb) puts such blocks in a row and hands the states of one to the next.
 
 # %%
+import quizzes
+from IPython.display import display
+
+display(quizzes.quiz("06"))
 print(classroom.versions())

@@ -9,53 +9,55 @@
 # %% [markdown]
 # # 12 What it costs
 #
-# Paper: sections 4.3 and 4.4, the time and memory of Table 2. About 45 minutes to read; runs in under a minute
-# on 2 CPU cores; downloads nothing.
+# Paper: sections 4.3 and 4.4, Table 2 | 40 minutes to read and play, under a minute to run | downloads: none
 #
 # **After this chapter you can**
 #
-# - count the parameters, the arithmetic and the memory of an LSTM head by hand, to the last byte;
-# - turn "55 hours" into seconds a step and arithmetic a second, and see whether that is plausible;
-# - say which of the paper's cost figures the head can explain, and what would have to be measured for the rest.
+# - count the arithmetic and the memory of an LSTM head by hand, to the last byte;
+# - turn "55 hours" into seconds per step and arithmetic per second;
+# - say which of the paper's cost figures the head can explain.
 #
-# Before this: [Chapter 11](11_ablation.ipynb), the accuracy column of Table 2.
+# Before this: [Chapter 11](11_ablation.ipynb).
 #
-# ## The question
+# **The question.** Is it cheaper to train?
 #
-# **As we read it, the cascade has three times as many LSTM layers as the baseline, and they run in both
-# directions. The paper reports that it trains in 55 hours instead of 93 and in 3.6 GB instead of 5.5. Can the
-# head explain that?**
+# As we read it, the cascade has three times as many LSTM layers as the baseline, in both directions. The paper reports 55
+# hours instead of 93, and 3.6 GB instead of 5.5.
 #
-# **Guess first.** Four numbers, before any counting:
+# **Guess first.** Three numbers, before any counting:
 #
-# 1. How many times as many parameters has the cascade as the baseline? ______
-# 2. Of all arithmetic in a training step, frames included: which share is the baseline head's, and which is the
-#    frozen ResNet-50's? ______
-# 3. How many GB does the whole baseline head hold while it trains at batch 80 (weights, gradients, optimizer,
+# 1. Of all arithmetic in a training step, frames included: which share is the baseline head's, and which the frozen
+#    ResNet-50's? ______
+# 2. How many GB does the whole baseline head hold while it trains at batch 80 (weights, gradients, optimizer,
 #    activations)? ______
-# 4. On features that are already computed, how many times as long does a step of the cascade take? ______
+# 3. On features that are already computed, how many times as long does a step of the cascade take? ______
 #
-# ## What the paper says, and what it does not say
+# <details><summary>Answer</summary>
 #
-# Section 4.3 gives about 55 h against 93 h for 300 epochs, and about 3.6 GB against 5.5 GB at batch 80, on a
-# GTX 1080 Ti. It remarks that the number of layers grew while the time shrank, and supposes that the temporal
-# information is used better; for the memory it names the same reason, and that ReLU and MaxPool may reduce the
-# computation. Section 4.4 adds the cascade without MaxPool: 70 h, 4.5 GB.
+# 1. About 0.6 % and 99.4 % (Step 2).
+# 2. 0.32 GB (Step 4).
+# 3. About six times at the paper's sizes (Step 5).
 #
-# > **Not stated in the paper.** Whether the backbone was frozen (we read it as frozen: training it at batch 80
-# > with 28 frames would need some 190 GB, by our count of 84.5 MB of activations a frame); how often time and
-# > memory were measured; which tool gave the memory of the other two runs (Fig. 4 shows 3,636 MiB for the
-# > cascade, as `nvidia-smi` prints it for the whole process); whether the GPU waited for the disk; the PyTorch
-# > version; the number of blocks. Default here: the head as in [Chapter 7](07_context_lstm.ipynb), three
-# > blocks, pool over features; every frame through the backbone in every epoch, as in the public code base.
+# </details>
+#
+# ## What the paper says
+#
+# Section 4.3 gives these figures for 300 epochs at batch 80 on a GTX 1080 Ti. It supposes that the temporal information is used
+# better, and that ReLU and MaxPool may reduce the computation. Section 4.4 adds the cascade without MaxPool: 70 h, 4.5 GB.
+#
+# > **Not stated in the paper.** Whether the backbone was frozen (we say yes: training it would need some 190 GB, at 84.5 MB of
+# > activations per frame); how often time and memory were measured, and how (Fig. 4 shows 3,636 MiB, as `nvidia-smi` prints
+# > it); whether the GPU waited for the disk; the number of blocks. Here: the default head of
+# > [Chapter 7](07_context_lstm.ipynb); every frame through the backbone in every epoch, as in the public code base.
 
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from ctxlstm import cost, figures, models, paper
+from ctxlstm import classroom, cost, figures, models, paper
 from ctxlstm.cost import measured, records
+from ctxlstm.widgets import panel
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
@@ -64,67 +66,48 @@ rows = paper.table2().set_index("model")
 rows
 
 # %% [markdown]
-# ## Step 1: parameters
+# ## Step 1: the layers
 #
-# An LSTM layer with input width $W$ has four gates. Each has a matrix for the input ($W \times H$), one for the
-# hidden state ($H \times H$), and in PyTorch two bias vectors:
-#
-# $$4H\,(W + H + 2) \quad\text{parameters in each direction}$$
-#
-# First the list of layers: input width and number of directions.
+# Everything below follows from a list of LSTM layers: input width $D_\text{in}$ and number of directions. A layer has
+# $4H(D_\text{in} + H + 2)$ parameters per direction ([Chapter 7](07_context_lstm.ipynb)).
 
 
 # %%
 def lstm_layers(blocks, h=H):
-    """(W, directions) of every LSTM layer: blocks = 0 is the baseline, 3 the cascade."""
+    """(input width, directions) of every LSTM layer: blocks = 0 is the baseline, 3 the cascade."""
     if blocks == 0:
-        return [(512, 1), (h, 1), (h, 1)]  # the embedding gives 512 numbers a frame
+        return [(512, 1), (h, 1), (h, 1)]  # the embedding gives 512 numbers per frame
     first = [512] + [h] * (blocks - 1)  # MaxPool brings 2H back to H between the blocks
     return [(width, 2) for start in first for width in (start, 2 * h, 2 * h)]
 
 
-def lstm_parameters(blocks, h=H):
-    return sum(directions * 4 * h * (w + h + 2) for w, directions in lstm_layers(blocks, h))
-
-
-layer = torch.nn.LSTM(512, 512, num_layers=3)  # the baseline's, from torch
-assert sum(p.numel() for p in layer.parameters()) == lstm_parameters(0)
-print(f"LSTM layers: baseline {lstm_parameters(0):,}, cascade {lstm_parameters(3):,} parameters")
-
-# %% [markdown]
-# Now the rest: the layers before the LSTM (2,048 to 1,024 to 768 to 512, as in the public code base), BatchNorm
-# behind each block, and the classifier (512 to 256 to 101).
-
-
-# %%
 def parameters(blocks, h=H):
     """Everything that training changes."""
     embedding = (2048 + 1) * 1024 + (1024 + 1) * 768 + (768 + 1) * 512
+    lstm = sum(directions * 4 * h * (d_in + h + 2) for d_in, directions in lstm_layers(blocks, h))
     norms = 2 * 1024 + 2 * 768 + blocks * 2 * (2 * h)  # weight and bias of every BatchNorm
     classifier = (h + 1) * 256 + (256 + 1) * K
-    return embedding + lstm_parameters(blocks, h) + norms + classifier
+    return embedding + lstm + norms + classifier
 
 
 NAMES = {"cnn_lstm": 0, "context_lstm": 3}
 costs = {name: cost.predict(name) for name in rows.index}  # ctxlstm counts models of shapes, no numbers
 for name, blocks in NAMES.items():
     assert parameters(blocks) == costs[name].parameters
-    print(f"{name}: {parameters(blocks):,} parameters, by hand and by machine")
-print(f"ratio: {parameters(3) / parameters(0):.1f} (guess 1)")
-print(f"of the LSTM layers alone: {lstm_parameters(3) / lstm_parameters(0):.1f}")
+    print(f"{name}: {len(lstm_layers(blocks))} LSTM layers, {parameters(blocks):,} parameters")
 
 # %% [markdown]
 # ## Step 2: arithmetic
 #
-# In one frame every weight of a layer is multiplied and added once. A multiplication with its addition is two
-# FLOPs: $2 \cdot 4H(W + H)$ for an LSTM layer, each frame and direction.
+# Per frame, every weight of a layer is multiplied and added once. A multiplication with its addition is two FLOPs: $2 \cdot
+# 4H(D_\text{in} + H)$ for an LSTM layer, per frame and direction.
 
 
 # %%
 def forward_flops(blocks, h=H):
     """FLOPs of the head for one clip, forward."""
     embedding = 2048 * 1024 + 1024 * 768 + 768 * 512
-    lstm = sum(directions * 4 * h * (w + h) for w, directions in lstm_layers(blocks, h))
+    lstm = sum(directions * 4 * h * (d_in + h) for d_in, directions in lstm_layers(blocks, h))
     return 2 * (T * (embedding + lstm) + h * 256 + 256 * K)
 
 
@@ -140,11 +123,10 @@ for name, blocks in NAMES.items():
     assert forward_flops(blocks) == costs[name].forward_flops
     assert step_flops(blocks) == costs[name].step_flops
     clip, step = forward_flops(blocks) / 1e9, step_flops(blocks) / 1e12
-    print(f"{name}: {clip:.2f} GFLOP a clip, {step:.2f} TFLOP a training step")
+    print(f"{name}: {clip:.2f} GFLOP per clip, {step:.2f} TFLOP per training step")
 
 # %% [markdown]
-# **Before you go on:** ResNet-50 needs about 8 GFLOP for *one* frame of 224 x 224 pixels. A clip has 28. What
-# is the head's share of a step? (Guess 2.)
+# ResNet-50 needs about 8 GFLOP for *one* frame of 224 x 224 pixels, and a clip has 28. What is the head's share? (Guess 1.)
 
 # %%
 frame, backbone_bytes = cost.resnet50()  # FLOPs of a frame; bytes of the weights
@@ -154,72 +136,68 @@ for name, blocks in NAMES.items():
     print(f"{name}: head {step / 1e12:.2f}, backbone {backbone / 1e12:.1f} TFLOP, ", end="")
     print(f"head's share {step / (step + backbone):.1%}")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
 ax.barh(list(NAMES), [backbone / 1e12] * 2, color="#CCCCCC", label="frozen ResNet-50, forward")
 heads = [step_flops(blocks) / 1e12 for blocks in NAMES.values()]
 ax.barh(list(NAMES), heads, left=backbone / 1e12, color="#0072B2", label="head, forward and backward")
-ax.set(xlabel="TFLOP of a training step (80 clips of 28 frames)", title="Where the work is")
+ax.set(xlabel="TFLOP per training step (80 clips of 28 frames)", ylabel="head", title="Where the work is")
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
 plt.show()
 
 # %% [markdown]
-# What you see: two bars of nearly the same length. The head is the thin end, and the cascade's is the *longer*
-# one. If arithmetic were all, the two trainings would take nearly the same time, the cascade's a few per cent
-# more.
+# *What you see:* two bars of nearly the same length. The head is the thin end, and the cascade's is the *longer* one.
 #
 # ## Step 3: hours become seconds
 #
-# 300 epochs of 9,990 training and 3,330 test clips, at batch 80. How fast did the machine have to work in each
-# of the paper's rows?
+# 300 epochs of 9,990 training and 3,330 test clips, at batch 80. How fast did the machine work?
 
 # %%
 EPOCHS, TRAIN, TEST = 300, 9990, 3330
-steps = -(-TRAIN // B) + -(-TEST // B)  # 125 training steps and 42 test batches an epoch
-rows["seconds an epoch"] = rows["hours"] * 3600 / EPOCHS
-rows["seconds a batch"] = rows["seconds an epoch"] / steps
-rows["frames a second"] = (TRAIN + TEST) * T / rows["seconds an epoch"]
-work = [costs[name].online_epoch_flops / 1e12 for name in rows.index]  # TFLOP an epoch
-rows["TFLOP a second"] = work / rows["seconds an epoch"]
-rows[["hours", "seconds an epoch", "seconds a batch", "frames a second", "TFLOP a second"]].round(2)
+steps = -(-TRAIN // B) + -(-TEST // B)  # 125 training steps and 42 test batches per epoch
+rows["seconds per epoch"] = rows["hours"] * 3600 / EPOCHS
+rows["seconds per batch"] = rows["seconds per epoch"] / steps
+rows["frames per second"] = (TRAIN + TEST) * T / rows["seconds per epoch"]
+work = [costs[name].online_epoch_flops / 1e12 for name in rows.index]  # TFLOP per epoch
+rows["TFLOP per second"] = work / rows["seconds per epoch"]
+rows[["hours", "seconds per epoch", "seconds per batch", "frames per second", "TFLOP per second"]].round(2)
 
 # %% [markdown]
-# The GTX 1080 Ti has 3,584 cores that do a multiply-add a cycle at about 1.58 GHz (its maker's data sheet, not
-# the paper): at most some 11 TFLOP a second, and no real network reaches its card's maximum. In the cascade's
-# 55 hours it did some 40 % of that, which is ordinary for a busy card; in the baseline's 93 hours about a
-# quarter. There it waited for something, or computed something that is not in our count.
-#
-# How much of the 93 hours could the head be at most?
+# The GTX 1080 Ti can do at most some 11 TFLOP per second (3,584 cores, one multiply-add per cycle, 1.58 GHz: its data sheet). In
+# the cascade's 55 hours it did some 40 % of that, ordinary for a busy card. In the baseline's 93 hours it did about a
+# quarter: it waited, or did work that is not in our count.
 
 # %%
 head = costs["cnn_lstm"].head_epoch_flops / costs["cnn_lstm"].online_epoch_flops
 print(f"the baseline head is {head:.2%} of the arithmetic; so, by that, {93 * head:.1f} of 93 hours")
-print(f"saved according to the paper: {93 - 55} hours")
 saved = (93 - 55) / 93  # share of the baseline's time
 slower = saved / (1 - saved) * (1 - head) / head
 print(f"to take 38 of 93 hours, it would have to work {slower:.0f} times slower than the backbone")
+RESNET_152 = 11.5 / 4.09  # thousand million multiply-adds per frame (torchvision's model pages)
+print(
+    f"a ResNet-152 at the speed of the 55 hours: {55 * RESNET_152:.0f} hours, {55 * (RESNET_152 - 1):.0f} more"
+)
 
 # %% [markdown]
-# A head that took *no time at all* could save only what the head takes. Here is the weak point of counting:
-# FLOPs are work, not time. The 28 steps of an LSTM wait for each other, so a GPU may run them far below its
-# peak; hence the last line. But the cascade has more of those waiting steps, not fewer, and its head would have
-# to vanish as well.
+# A head that took *no time at all* could save only what the head takes. FLOPs are work, not time: the 28 steps of an LSTM wait
+# for each other, so a GPU may run them far below its peak; hence the second line. But the cascade has more of those
+# steps, not fewer.
 #
 # ## Step 4: memory
 #
-# A training step holds four kinds of things in float32 (4 bytes): the weights, one gradient for each, two
-# running means of Adam for each, and the *saved activations*, which the backward pass needs again.
+# A training step holds four things in float32 (4 bytes): the weights, a gradient for each, two running means of Adam for each,
+# and the *saved activations* for the backward pass.
 #
-# An LSTM layer saves its input ($W$ numbers a frame) and in each direction 7 numbers a unit and frame: the
-# gates f, i, g, o, the cell state c, $\tanh(c)$, and the hidden state h. A stage saves three things of width
-# $2H$: what ReLU gives, what BatchNorm gives, and where the maxima were ($H$ positions of 8 bytes).
+# An LSTM layer saves its input and, per direction, unit and frame, 7 numbers: f, i, g, o, the cell state c, $\tanh(c)$ and the
+# hidden state h. A stage saves three things of width $2H$: what ReLU gives, what BatchNorm gives, and where the maxima
+# were ($H$ positions of 8 bytes).
 
 
 # %%
 def saved_bytes(blocks, h=H, batch=B):
     """Activations kept for the backward pass, the batch's features included."""
     embedding = T * (2048 + 2 * 1024 + 2 * 768)  # input; what BatchNorm reads and ReLU gives, twice
-    lstm = sum(T * (w + directions * 7 * h) for w, directions in lstm_layers(blocks, h))
+    lstm = sum(T * (d_in + directions * 7 * h) for d_in, directions in lstm_layers(blocks, h))
     stages = blocks * T * 3 * (2 * h)
     last = T * h + 256 + K  # what the classifier reads (a view: all T frames stay), its ReLU, the softmax
     norms = 2 * (1024 + 768) + blocks * 2 * (2 * h)  # mean and deviation of every BatchNorm
@@ -236,11 +214,8 @@ def memory(blocks, h=H, batch=B):
 for name, blocks in NAMES.items():
     assert saved_bytes(blocks) == costs[name].saved_bytes
 
-# %% [markdown]
-# **Before you go on:** is guess 3, the whole baseline head, more or less than the 1.9 GB that the paper saves?
-
 # %%
-record = records.load("../papermill_runs/results/cost")  # made by papermill_runs/cost.ipynb on 2 CPU cores
+record = records.load("../papermill_runs/results/cost")  # papermill_runs/cost.ipynb, on 2 CPU cores
 cached = record[record["way"] == "cached"].set_index("model")
 table = pd.DataFrame({name: memory(blocks) for name, blocks in NAMES.items()}).T
 table["sum"] = table.sum(axis=1)
@@ -248,46 +223,47 @@ table["measured"] = cached["measured_bytes"].astype(float) / 1e9
 table.round(3)
 
 # %% [markdown]
-# `measured` is what the process grew by, on features, on a CPU; it comes from a run record that `papermill
-# papermill_runs/cost.ipynb out.ipynb -p results papermill_runs/results/cost` made. It lies some 20 to 30 %
-# above the count: libraries need room to work in. But the order is clear: the baseline head holds about a third
-# of a GB, so it cannot *save* 1.9 GB, even if it vanished. The cascade holds several times as much, and with a
-# single block it would still hold more than the baseline (the slider `blocks` below shows it).
+# In GB; `measured` is what a process on a CPU grew by. The baseline head holds about a third of a GB (guess 2), so it cannot
+# *save* 1.9 GB even if it vanished. The cascade holds several times as much.
 #
-# What does not depend on the head is larger. Count it for the online way, batch 80:
+# What does not depend on the head is larger. But not everything exists at once: the backbone's activations are freed before
+# the head's are complete. So the **peak** counts only the larger of the two.
 
 # %%
-fixed = {
-    "80 x 28 frames as float32": costs["cnn_lstm"].image_bytes / 1e9,
-    "ResNet-50's weights": backbone_bytes / 1e9,
-    "its activations, 80 frames at once, no gradient": costs["cnn_lstm"].backbone_peak_bytes / 1e9,
-}
-print(pd.Series(fixed).round(2).to_string())
-for name in NAMES:
-    print(f"{name}: counted {costs[name].online_bytes / 1e9:.1f} GB, paper {rows.loc[name, 'memory_gb']} GB")
+online = {}
+for name, blocks in NAMES.items():
+    own = memory(blocks)
+    parts = {"frames": costs[name].image_bytes / 1e9, "ResNet-50's weights": backbone_bytes / 1e9}
+    parts["head: weights, gradients, Adam"] = sum(own.values()) - own["activations"]
+    passing = {
+        "backbone's activations": costs[name].backbone_peak_bytes / 1e9,
+        "head's activations": own["activations"],
+    }
+    peak = sum(parts.values()) + max(passing.values())
+    assert abs(peak - costs[name].online_bytes / 1e9) < 1e-3
+    total = sum(parts.values()) + sum(passing.values())
+    online[name] = parts | passing | {"sum of all": total, "peak": peak, "paper": rows.loc[name, "memory_gb"]}
+pd.DataFrame(online).round(2)
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7.5, 3), layout="constrained")
-counted = [costs[name].online_bytes / 1e9 for name in NAMES]
-printed = [rows.loc[name, "memory_gb"] for name in NAMES]
-ax.barh([0.2, 1.2], counted, 0.38, color="#009E73", label="counted tensors")
+counted = [online[name]["peak"] for name in NAMES]
+printed = [online[name]["paper"] for name in NAMES]
+ax.barh([0.2, 1.2], counted, 0.38, color="#009E73", label="counted tensors, peak")
 ax.barh([-0.2, 0.8], printed, 0.38, color=figures.GREY, label="paper")
-ax.set(xlabel="GB at batch 80, frames through the backbone", title="Memory of a training step")
+ax.set(xlabel="GB at batch 80, frames through the backbone", ylabel="head", title="Memory of a training step")
 ax.set_yticks([0, 1], list(NAMES))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
 plt.show()
 
 # %% [markdown]
-# What you see: the count rises from the baseline to the cascade, the paper's figure falls. A process also holds
-# what no count of tensors sees: the CUDA context, the libraries' workspace, blocks that PyTorch's allocator
-# keeps in reserve. Half a GB to a GB is a rough figure for that (not measured here), and brings the
-# *cascade* to about the paper's 3.6. So the number in need of an explanation is the *baseline's* 5.5 GB, not the
-# cascade's 3.6.
+# *What you see:* the count rises from the baseline to the cascade, the paper's figure falls. A process also holds the CUDA
+# context, workspace and the allocator's reserves. Half a GB to a GB for these, a rough figure, brings the *cascade* to
+# about the paper's 3.6. So it is the *baseline's* 5.5 GB that needs an explanation.
 #
 # ## Step 5: measure it
 #
-# **Guess 4 now**: a step of the cascade on given features, as a multiple of the baseline's. We measure at a
-# smaller size, in seconds; seconds of two machines cannot be compared, so look at the ratio only.
+# **Guess 3 now.** We measure at a smaller size; look at the ratio only, since seconds of two machines cannot be compared.
 
 # %%
 small = {"hidden_size": 192, "embedding": (192,)}
@@ -300,74 +276,59 @@ found = {
 torch.set_num_threads(before)
 work = {name: cost.predict(name, batch_size=16, **small).step_flops for name in NAMES}
 ratio = found["context_lstm"].step_seconds / found["cnn_lstm"].step_seconds
-print(f"a step takes {ratio:.1f} times as long")
-print(f"arithmetic alone: {work['context_lstm'] / work['cnn_lstm']:.1f} times")
-
-# %% [markdown]
-# The same at the paper's sizes, from the cost record, and in the online way, where every frame passes the
-# backbone:
-
-# %%
-record["step"] = record["step_seconds"] / record["batch_size"]  # seconds a clip
+print(f"small, here: a step of the cascade takes {ratio:.1f} times as long")
+print(f"its arithmetic alone: {work['context_lstm'] / work['cnn_lstm']:.1f} times")
+record["step"] = record["step_seconds"] / record["batch_size"]  # seconds per clip
 per_clip = record.pivot(index="way", columns="model", values="step")
-ratios = per_clip["context_lstm"] / per_clip["cnn_lstm"]
-for way, ratio in ratios.items():
-    baseline = per_clip.loc[way, "cnn_lstm"]
-    print(f"{way}: the cascade takes {ratio:.2f} times the baseline's {baseline:.3f} s a clip")
+for way, ratio in (per_clip["context_lstm"] / per_clip["cnn_lstm"]).items():
+    print(f"record, {way}: {ratio:.2f} times the baseline's {per_clip.loc[way, 'cnn_lstm']:.3f} s per clip")
 print(f"paper:  {55 / 93:.2f} times")
 
 # %% [markdown]
-# On features, several times as long; online, nearly the same, since both wait for the same backbone. The
-# paper's ratio lies on the other side of 1. The online ratio differs from 1 by a few per cent, hardly more than
-# such a measurement scatters.
-#
-# This was a CPU. A GPU has other ratios, since it dislikes small products that wait for each other. We see no
-# way in which it could turn the order of the two heads: each of the cascade's blocks contains all the waiting
-# that the baseline has. We have not measured it.
+# The record has the paper's sizes. On features the cascade takes several times as long; online, where every frame passes the
+# backbone, nearly as long as the baseline. The paper's ratio lies on the other side of 1. This is a CPU, but each of the
+# cascade's blocks contains all the waiting of the baseline, on a GPU too.
 #
 # ## Step 6: what could explain the paper's figures?
 #
-# The head cannot explain either figure. That does not mean that they were not observed. Fair candidates, with
-# what we know:
+# That the head cannot explain them does not mean that they were not observed. Fair candidates:
 #
 # | candidate | would explain | for it | against it |
 # |---|---|---|---|
-# | the GPU waited for JPEG files (disk, few loaders) | 93 h | Step 3; Fig. 4's path hints at an external disk | - |
-# | files still lay in the 32 GB of RAM in a later run | 55 h | some 6 GB of JPEG (our guess) fit | order of runs not stated |
+# | the GPU waited for JPEG files | 93 h | Step 3; Fig. 4's path hints at an external disk | - |
+# | files lay in the 32 GB of RAM in a later run | 55 h | some 6 GB of JPEG (our guess) fit | order of runs not stated |
 # | another program on the GPU in one run | both | `nvidia-smi` counts every process | not stated |
 # | reserves of the allocator or cuDNN | 5.5 GB | `nvidia-smi` counts them | 3 GB is much |
-# | a larger backbone (the code base: ResNet-152) | some 100 h | the code base | adds about 0.14 GB only |
+# | ResNet-152 in the baseline | about 100 h more (Step 3) | the code base has it | the gap is 38 h; only 0.14 GB more |
 # | other batch or image size, backbone not frozen | both | - | "the same" settings (4.4) |
-# | temporal information used better | neither | the paper supposes it | a step costs the same, whatever the numbers mean |
-#
-# > **Note** What a GPU record would settle: `papermill papermill_runs/cost.ipynb out.ipynb -p results
-# > runs/cost` on a GPU measures both heads at batch 80 in fresh processes, online and on features: step time,
-# > the allocator's peak, and the process's memory. That decides the *sign* of both differences. It cannot say
-# > what happened on the authors' machine. The records of this book have no GPU measurement yet.
+# | temporal information used better | neither | the paper supposes it | a step costs the same anyway |
 #
 # ## Try it: is there a head that saves?
 #
-# **Predict, then move it.** The dashed line is what the paper saves, 1.9 GB. (a) How small must $H$ be for the
-# cascade to hold less than the baseline at $H = 512$? (b) At which batch size does the *baseline* head reach
-# 1.9 GB, so that removing it could save as much?
+# **Predict, then move it.** The dashed line is what the paper saves, 1.9 GB. (a) How small must $H$ be for the cascade to hold
+# less than the baseline at $H = 512$? (b) At which batch size does the *baseline* head reach 1.9 GB?
+#
+# <details><summary>Answer</summary>
+#
+# With three blocks: (a) $H = 64$, which holds 0.22 GB; $H = 128$ holds 0.35. (b) Between 840 and 860 clips.
+#
+# </details>
 
-# %%
-from ctxlstm.widgets import panel
 
-
+# %% tags=["hide-input"]
 def memory_figure(h=512, blocks=3, batch=80):
     """Stacked bars: what the baseline (H = 512) and a cascade hold in a training step."""
     bars = {"baseline, H = 512": memory(0, 512, batch), f"{blocks} blocks, H = {h}": memory(blocks, h, batch)}
     colours = {"weights": "#0072B2", "gradients": "#56B4E9", "Adam": "#009E73", "activations": "#E69F00"}
     with panel.drawing(7.5, 3.0) as figure:
-        axes = figure.add_axes((0.22, 0.2, 0.75, 0.55))
+        axes = figure.add_axes((0.25, 0.2, 0.72, 0.55))
         for y, parts in enumerate(bars.values()):
             start = 0
             for part, size in parts.items():
                 axes.barh(y, size, left=start, color=colours[part], label=part if y == 0 else None)
                 start += size
         axes.axvline(1.9, color="black", linestyle="--", linewidth=1.2, label="saved in the paper")
-        axes.set(xlabel=f"GB of the head at batch {batch}", xlim=(0, max(3, start * 1.05)))
+        axes.set(xlabel=f"GB of the head at batch {batch}", ylabel="head", xlim=(0, max(3, start * 1.05)))
         axes.set_yticks([0, 1], list(bars))
         figure.legend(loc="upper center", ncols=5, frameon=False, fontsize="small")
     return figure
@@ -385,12 +346,20 @@ panel.Panel(memory_figure, controls)
 memory_figure(h=256, blocks=3, batch=80)
 
 # %% [markdown]
-# **Question.** Which part of the bar grows with the batch, and which does not? Why can a smaller batch never
-# make the cascade cheaper than the baseline at the same $H$?
+# *What you see:* at $H = 256$ the cascade still holds more than the baseline; neither bar reaches the dashed line.
+#
+# **Question.** Which part of the bar grows with the batch, and which does not? Why can a smaller batch never make the cascade
+# cheaper than the baseline at the same $H$?
+#
+# <details><summary>Answer</summary>
+#
+# Only the activations grow with the batch. At the same $H$ every part of the cascade's bar is larger, at any batch size.
+#
+# </details>
 #
 # ## Check
 #
-# Our hand count against `ctxlstm` at other sizes, and the gates' count of saved numbers against real tensors.
+# Our hand count against `ctxlstm` at other sizes, and against the tensors of a real forward pass.
 
 # %%
 for blocks, h, batch in ((0, 128, 4), (2, 64, 3)):
@@ -417,34 +386,34 @@ print(f"by hand = ctxlstm.cost at two other sizes; a real forward pass saves {he
 # %% [markdown]
 # ## Common mistakes
 #
-# - **FLOPs taken for time.** They bound it from below, at a machine's peak. Waiting is not in them: for the
-#   disk, for the step before.
-# - **`nvidia-smi` taken for the model's memory.** It shows the whole process, with reserves, and other
-#   processes too.
-# - **Forgetting the activations.** At batch 80 they are half of what a head holds; parameters alone do not
-#   predict memory.
+# - **FLOPs taken for time.** Waiting is not in them.
+# - **`nvidia-smi` taken for the model's memory.** It also shows reserves and other processes.
+# - **Adding up parts that never exist together.**
 #
 # ## Exercises
 #
-# [Exercises](exercises/release/12_cost/12_cost.ipynb) ([with
-# solutions](exercises/source/12_cost/12_cost.ipynb)): a GRU's parameters, hours into frames a second, what a
-# head could save at most, and a prediction that you check with a slider.
+# [Exercises](exercises/release/12_cost/12_cost.ipynb) ([with solutions](exercises/source/12_cost/12_cost.ipynb)): a GRU's
+# parameters, hours into frames per second, what a head could save at most, and a prediction.
+#
+# ## Limits
+#
+# - No GPU measurement yet: `papermill papermill_runs/cost.ipynb out.ipynb -p results runs/cost` on a GPU would decide the
+#   *sign* of both differences.
+# - The online step was measured at batch 4, three steps each: a few per cent are noise.
+# - The counts hold for our reading: three blocks, frozen backbone, float32.
 #
 # ## Summary
 #
-# - Parameters, FLOPs and saved bytes of both heads follow from a few lines, and agree with `ctxlstm.cost`
-#   exactly: the cascade has 5 to 6 times the parameters and about 6 times the arithmetic.
-# - 93, 70 and 55 hours are 6.7, 5.0 and 4.0 seconds a batch. 55 h is ordinary for a busy card; in 93 h it
-#   waited, or did work that we do not count.
-# - The head can explain neither figure: the baseline's whole head is 0.3 GB and half a per cent of the
-#   arithmetic, and the difference between the heads has the other sign. What differed, only a repetition on a
-#   GPU under control can narrow down.
-# - Where we differ from the paper: we count first, measure heads in fresh processes, and keep features, which
-#   saves more than any head could: the backbone's work of 299 of 300 epochs.
+# - The cascade has about six times the baseline head's arithmetic and five times its memory.
+# - 55 hours are ordinary for a busy card; in 93 hours it waited, or did work that we do not count.
+# - The head can explain neither figure: the baseline's whole head is 0.3 GB and half a per cent of the arithmetic, and the
+#   difference between the heads has the other sign.
 #
-# Next: [Chapter 13](13_verdict.ipynb) closes the ledger, claim by claim.
+# Next: [Chapter 13](13_verdict.ipynb) closes the ledger.
 
 # %%
-from ctxlstm import classroom
+import quizzes
+from IPython.display import display
 
+display(quizzes.quiz("12"))
 print(classroom.versions())

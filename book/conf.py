@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import jupyter_server_mathjax
@@ -14,9 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from ctxlstm import classroom, figures, models, ucf101
-from ctxlstm.widgets import cascade
-from ctxlstm.widgets import gates as gate_widgets
-from ctxlstm.widgets import splits as split_widgets
+from ctxlstm.widgets import cascade, gates, splits
 
 project = "Context-LSTM on UCF101, rebuilt and checked"
 author = "The authors of the Context-LSTM book"
@@ -89,12 +88,12 @@ def explorer_data() -> dict[str, dict]:
 
 
 def _gates_data() -> dict:
-    start = inspect.signature(gate_widgets.gate_explorer_figure).parameters
+    start = inspect.signature(gates.gate_explorer_figure).parameters
     return {
-        "weights": gate_widgets.WEIGHTS,
-        "ranges": gate_widgets.RANGES,
-        "names": gate_widgets.NAMES,
-        "equations": gate_widgets.EQUATIONS,
+        "weights": gates.WEIGHTS,
+        "ranges": gates.RANGES,
+        "names": gates.NAMES,
+        "equations": gates.EQUATIONS,
         "start": {name: parameter.default for name, parameter in start.items()},
         "colours": figures.GATE_COLOURS,
     }
@@ -102,33 +101,28 @@ def _gates_data() -> dict:
 
 def small_cascade(layers: int = 3) -> models.ContextLSTM:
     """The cascade of the page's state flow: random weights of three decimals; fewer layers are the first ones of it."""
-    generator = torch.Generator().manual_seed(0)
     sizes = {"input_size": 6, "num_classes": 2, "hidden_size": 6, "embedding": ()}
-    whole = models.ContextLSTM(**sizes, num_layers=3).double().eval()
+    whole, model = (models.ContextLSTM(**sizes, num_layers=n).double().eval() for n in (3, layers))
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in whole.blocks.parameters():
-            weight.copy_(
-                torch.randint(-700, 701, weight.shape, generator=generator, dtype=torch.float64) / 1000
-            )
-        for bn in (
-            stage.bn for stage in whole.stages
-        ):  # as if trained: outputs after ReLU are small and not centred
-            bn.running_mean.copy_(
-                torch.randint(50, 250, bn.running_mean.shape, generator=generator, dtype=torch.float64) / 1000
-            )
-            bn.running_var.copy_(
-                torch.randint(20, 80, bn.running_var.shape, generator=generator, dtype=torch.float64) / 1000
-            )
-    model = models.ContextLSTM(**sizes, num_layers=layers).double().eval()
+            weight.copy_(_drawn(-700, 700, weight.shape, generator))
+        for stage in whole.stages:  # as if trained: outputs after ReLU are small and not centred
+            stage.bn.running_mean.copy_(_drawn(50, 250, stage.bn.running_mean.shape, generator))
+            stage.bn.running_var.copy_(_drawn(20, 80, stage.bn.running_var.shape, generator))
     kept = model.state_dict()
     model.load_state_dict({name: value for name, value in whole.state_dict().items() if name in kept})
     return model
 
 
 def small_clips() -> torch.Tensor:
-    """The clips of the page's state flow, (4, 12, 6), numbers of two decimals."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(-200, 201, (4, 12, 6), generator=generator, dtype=torch.float64) / 100
+    """The clips of the page's state flow, (4, 12, 6)."""
+    return _drawn(-2000, 2000, (4, 12, 6), torch.Generator().manual_seed(1))
+
+
+def _drawn(low: int, high: int, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Random thousandths from low to high."""
+    return torch.randint(low, high + 1, shape, generator=generator, dtype=torch.float64) / 1000
 
 
 def _flow_data() -> dict:
@@ -213,8 +207,8 @@ def _splits_data(seeds: int = 21) -> dict:
             for key, clips in split_tables().items()
         },
         "names": figures.PROTOCOL_NAMES,
-        "parts": split_widgets.PARTS,
-        "folds": list(split_widgets.FOLDS.items()),
+        "parts": splits.PARTS,
+        "folds": list(splits.FOLDS.items()),
     }
 
 
@@ -233,11 +227,13 @@ _CALL = re.compile(r"widgets\.(gate_explorer|state_flow|split_explorer)\(([^)]*)
 
 def _place_explorers(app: Sphinx, doctree: nodes.document) -> None:
     """An empty place below every cell that calls one of the three widgets; explorers.js fills it."""
-    for code in list(doctree.findall(nodes.literal_block)):
+    codes = list(doctree.findall(nodes.literal_block))
+    drawn = {name for code in codes for name in re.findall(r"(?m)^(\w+) = classroom\.clips\(", code.astext())}
+    for code in codes:
         call, cell = _CALL.search(code.astext()), code.parent
         if call is None or "cell_input" not in cell.get("classes", ()):
             continue
-        table = ' data-table="classroom"' if call[2] == "clips" else ""
+        table = ' data-table="classroom"' if call[2] in drawn else ""
         place = f'<div class="explorer" data-explorer="{EXPLORERS[call[1]]}"{table}></div>'
         cell.parent.insert(cell.parent.index(cell) + 1, nodes.raw("", place, format="html"))
 
@@ -246,11 +242,10 @@ def _finish_page(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
     """Align the numbers in tables, and load the scripts where there is an explorer."""
-    body = context.get("body", "")
-    if doctree is not None:
-        context["body"] = re.sub(
-            r"<table\b.*?</table>", lambda table: align_numbers(table[0]), body, flags=re.DOTALL
-        )
+    if doctree is None:
+        return
+    body = context["body"]
+    context["body"] = re.sub(r"(?s)<table\b.*?</table>", lambda table: align_numbers(table[0]), body)
     names = sorted(set(re.findall(r'data-explorer="(\w+)"', body)))
     for script in [f"explorers-{name}.js" for name in names] + ["explorers.js"] * bool(names):
         app.add_js_file(script, defer="defer")
@@ -267,25 +262,20 @@ def align_numbers(html: str) -> str:
     """Mark the columns of a table that hold numbers only with the class num, and those with long texts with long."""
     soup = BeautifulSoup(html, "html.parser")
     rows = [row.find_all(["td", "th"], recursive=False) for row in soup.find_all("tr")]
-    body = [row for row in rows if any(cell.name == "td" for cell in row)]
-    for column in range(
-        1, 1 + max(map(len, body), default=0)
-    ):  # from the right: indices span rows at the left
-        cells = [row[-column] for row in body if len(row) >= column]
+    rows = [row for row in rows if not any(cell.has_attr("colspan") for cell in row)]
+    for column in range(-max(map(len, rows), default=0), 0):  # from the right: indices span rows at the left
+        cells = [row[column] for row in rows if len(row) >= -column]
         texts = [cell.get_text(" ", strip=True) for cell in cells if cell.name == "td"]
-        said = [text for text in texts if text not in _NOTHING]
-        kind = (
-            "num"
-            if said and all(map(_NUMBER.fullmatch, said))
-            else "long"
-            if any(len(t) > 45 for t in said)
-            else None
-        )
-        if kind:
-            for row in rows:
-                if len(row) >= column and not any(cell.has_attr("colspan") for cell in row):
-                    row[-column]["class"] = [*row[-column].get("class", []), kind]
+        if kind := _kind([text for text in texts if text not in _NOTHING]):
+            for cell in cells:
+                cell["class"] = [*(cell.get("class") or []), kind]
     return str(soup)
+
+
+def _kind(texts: list[str]) -> str | None:
+    if texts and all(map(_NUMBER.fullmatch, texts)):
+        return "num"
+    return "long" if any(len(text) > 45 for text in texts) else None
 
 
 def _write_scripts(app: Sphinx) -> None:

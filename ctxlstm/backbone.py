@@ -114,7 +114,7 @@ class Backbone(nn.Module):
             )
         if images.shape[-2:] != (self.size, self.size):
             images = self.resize(images)  # (B, 3, size, size)
-        if len(images) == 0:  # an empty validation part; the networks cannot reshape nothing
+        if len(images) == 0:  # an empty validation set; the networks cannot reshape nothing
             return self.mean.new_empty(0, self.width)  # (0, D)
         if self.training and len(images) == 1 and self.size == 32:
             raise ValueError(
@@ -192,7 +192,7 @@ class Backbone(nn.Module):
         """Recompute every BatchNorm's mean and variance on the given images, then freeze them (in place).
 
         A cacheable stand-in for the public code base, which leaves BatchNorm in training mode and so normalises
-        with the statistics of its own frames. Give it frames of the training part only.
+        with the statistics of its own frames. Give it frames of the training set only.
 
         Args:
             batches: uint8 image batches (B, 3, H, W); their statistics are averaged with equal weight.
@@ -214,7 +214,7 @@ class Backbone(nn.Module):
             norm.momentum = momentum
             norm.eval()
         if seen == 0:
-            raise ValueError("no frames to adapt BatchNorm to: give the clips of the training part")
+            raise ValueError("no frames to adapt BatchNorm to: give the clips of the training set")
         object.__setattr__(self, "_fast", None)
         self.batch_norm = "adapted"
         return self

@@ -199,7 +199,7 @@ def calibration(table: pd.DataFrame, bins: int = 15) -> tuple[float, pd.DataFram
 
 
 def chosen_epoch(history: pd.DataFrame) -> int | None:
-    """Epoch with the best validation top-1, the first on ties; None when there was no validation part."""
+    """Epoch with the best validation top-1, the first on ties; None when there was no validation set."""
     validation = history["validation_top1"].to_numpy(dtype=float)  # (epochs,)
     if np.isnan(validation).all():
         return None
@@ -227,9 +227,9 @@ def late(history: pd.DataFrame) -> Late:
 
 
 def selection_bonus(history: pd.DataFrame) -> float:
-    """What choosing the epoch on the test part adds: best test top-1 minus that of the chosen epoch.
+    """What choosing the epoch on the test set adds: best test top-1 minus that of the chosen epoch.
 
-    A fraction, never below zero; NaN when there is no validation part to choose by.
+    A fraction, never below zero; NaN when there is no validation set to choose by.
     """
     epoch = chosen_epoch(history)
     if epoch is None:

@@ -30,8 +30,8 @@ from ctxlstm.support.files import written
 GATE_COLOURS = dict(f="#D55E00", i="#009E73", g="#E69F00", o="#56B4E9", c="#222222", h="#0072B2")
 HEAD_COLOURS = {
     "context_lstm": "#0072B2",
-    "context_lstm_no_pool": "#56B4E9",
-    "context_lstm_bn_relu": "#052F94",
+    "context_lstm_no_pool": "#222222",
+    "context_lstm_bn_relu": "#00CED1",
     "cnn_lstm": "#D55E00",
     "mean_linear": "#E69F00",
     "nearest_neighbour": "#A9ADA5",
@@ -40,7 +40,7 @@ HEAD_COLOURS = {
     "gru": "#C9A66B",
     "bilstm": "#782804",
     "wide_lstm": "#923FF2",
-    "transformer": "#222222",
+    "transformer": "#6699CC",
 }
 PROTOCOL_COLOURS = {"paper": "#D55E00", "grouped": "#0072B2", "official": "#222222"}
 PROTOCOL_MARKERS = {"paper": "o", "grouped": "s", "official": "D"}
@@ -139,7 +139,7 @@ def _lines(names: Sequence[str]) -> dict[str, dict[str, str]]:
 def curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """Training loss and test top-1 over the epochs, as in the paper's Figs 5 and 6, for up to 8 runs.
 
-    `histories` maps a run's name to its history. The best epoch on the test part is marked with an open
+    `histories` maps a run's name to its history. The best epoch on the test set is marked with an open
     triangle, the one chosen by validation with a filled circle. A head that is not trained by epochs (its
     training loss is NaN) is a level line.
     """
@@ -173,7 +173,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         loss.yaxis.set_minor_locator(NullLocator())
         for axes in (loss, top1):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test part")
+        top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test set")
         handles = [Line2D([], [], label=name, **lines[name]) for name in histories]
         handles.append(Line2D([], [], label="best on test", color=GREY, **triangle))
         handles.append(Line2D([], [], label="chosen by validation", color=GREY, **circle))

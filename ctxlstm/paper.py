@@ -65,7 +65,7 @@ HARDWARE = {
 }
 
 RESULTS = {
-    "best_top1": Number(92.2, "%", "4.3, Tables 1 and 2", remark="highest of 300 epochs on the test part"),
+    "best_top1": Number(92.2, "%", "4.3, Tables 1 and 2", remark="highest of 300 epochs on the test set"),
     "best_top1_baseline": Number(90.7, "%", "Tables 1 and 2", remark="the text of 4.3 says 90"),
     "best_top1_baseline_text": Number(90, "%", "4.3", remark="both tables say 90.7"),
     "best_top1_no_pool": Number(91.0, "%", "Table 2"),
@@ -103,7 +103,7 @@ _TEST_LOG = ((233, 0.5870, 91.53), (234, 0.6246, 92.10))
 
 
 def table1() -> pd.DataFrame:
-    """Table 1, top-1 on the test part, in long form.
+    """Table 1, top-1 on the test set, in long form.
 
     Columns: row (the paper's name), model (our name, empty for other people's systems), epoch (missing: the
     best of all epochs), top1 (%), status, confidence (certain, high, medium), remark.

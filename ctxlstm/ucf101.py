@@ -56,7 +56,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Leakage:
-    """How much of the test part the train part has seen.
+    """How much of the test set the training set has seen.
 
     share: part of the test clips (0 to 1) with at least one train clip of the same class and group.
     siblings_mean: mean number of such train clips. siblings: that number for every test clip, in `Split.test`'s
@@ -215,7 +215,9 @@ def split(
         from sklearn.model_selection import train_test_split  # slow to import: reading names goes without
 
         if len(clips) < 2:
-            raise ValueError("The table holds a single clip: it cannot be split into a train and a test part")
+            raise ValueError(
+                "The table holds a single clip: it cannot be split into a training set and a test set"
+            )
         by_name = np.array(sorted(range(len(clips)), key=clips["name"].tolist().__getitem__))
         _, tested = train_test_split(by_name, test_size=0.25, random_state=int(seed))
         is_test = np.isin(np.arange(len(clips)), tested)
@@ -239,10 +241,10 @@ def split(
 def validation(
     clips: pd.DataFrame, split: Split, *, share: float = 0.1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a validation part out of `split.train` by group within each class -> (fit, validation) row positions.
+    """Cut a validation set out of `split.train` by group within each class -> (fit, validation) row positions.
 
     `share` is the part of a class's train groups (rounded, at least one, never all) that validates; a class with
-    one train group stays in the fit part, and share 0 leaves the validation part empty. No group is on both sides.
+    one train group stays in the fit part, and share 0 leaves the validation set empty. No group is on both sides.
     Raises ValueError for a share outside 0 <= share < 1.
     """
     if not 0 <= share < 1:
@@ -417,7 +419,7 @@ def _refuse_too_low(root: Path, entries: list[os.DirEntry]) -> None:
 
 
 def _whole(folder: Path) -> Path:
-    """The folder of a data set of which `folder` may be the train, val or test part."""
+    """The folder of a data set of which `folder` may be the train, val or test set."""
     return folder.parent if folder.name.casefold() in _PARTS else folder
 
 

@@ -61,7 +61,7 @@ display(failed[["run", "reason"]]) if len(failed) else print("no run failed")
 # ## Table 2's models
 #
 # The paper: 90.7 % (CNN-LSTM), 91.0 % (without MaxPool), 92.2 % (Context-LSTM), each the best of 300 epochs on the
-# test part of one run. Times and memory are measured by `cost.ipynb`.
+# test set of one run. Times and memory are measured by `cost.ipynb`.
 
 # %%
 folder = runs.prepare(study.results)

@@ -174,7 +174,7 @@ print(f"The record: {folder.name}, {record['device'].iloc[0]}")
 # %% [markdown]
 # ## 6 Predicted and measured, beside the paper
 #
-# `hours` scales the measured step by the clip to 300 epochs of the paper's data, the test part counted as forward
+# `hours` scales the measured step by the clip to 300 epochs of the paper's data, the test set counted as forward
 # passes. Hours of another machine than the paper's GTX 1080 Ti are not its hours: compare rows, not machines.
 # The paper's figures stand in the rows of its own way, online.
 

@@ -67,7 +67,7 @@ by_class.describe().loc[["min", "mean", "max"]].round(1)
 # %% [markdown]
 # ## Extraction
 #
-# `adapted` features depend on the split, because BatchNorm's statistics are those of the training part: then every
+# `adapted` features depend on the split, because BatchNorm's statistics are those of the training set: then every
 # split (protocol, fold, seed) gets features of its own.
 
 # %%

@@ -174,8 +174,8 @@ else:
 # ## Table 1: accuracy over the epochs
 #
 # The paper's columns are epochs 30 to 300. Where our training is shorter, a column stands for the same share of the
-# training; the row "our epoch" says which. `best` is the best epoch *on the test part*, as in the paper; `chosen` is
-# the epoch that a validation part picks. Reconstructed cells of the paper are marked with †.
+# training; the row "our epoch" says which. `best` is the best epoch *on the test set*, as in the paper; `chosen` is
+# the epoch that a validation set picks. Reconstructed cells of the paper are marked with †.
 
 # %%
 page.heading("Table 1: accuracy over the epochs")
@@ -186,13 +186,13 @@ for name, records in found.items():
             display(page.table(paper_tables.table1(records, protocol), f"{name}-table1-{protocol}", title))
 
 # %% [markdown]
-# What choosing the best epoch on the test part is worth: `best` minus `chosen`.
+# What choosing the best epoch on the test set is worth: `best` minus `chosen`.
 
 # %%
 for name, records in found.items():
     with page.partial(name):
         bonus = study_tables.selection_bonus(records)
-        title = f"{name}: best of the epochs on the test part, minus chosen"
+        title = f"{name}: best of the epochs on the test set, minus chosen"
         display(page.table(bonus, f"{name}-selection", title))
 
 # %% [markdown]

@@ -48,7 +48,7 @@ fold: int = 1  # official protocol: 1, 2 or 3
 epochs: int = 30  # (the paper: 300)
 batch_size: int = 40  # (the paper: 80)
 learning_rate: float = 0.001  # (the paper: 0.001)
-validation: float = 0.1  # share of the training part on which an epoch is chosen, cut off by whole groups
+validation: float = 0.1  # share of the training set on which an epoch is chosen, cut off by whole groups
 seeds: list = [0, 1, 2]  # of splits, weights, order of batches
 cpu: bool = False  # do not use a GPU
 workers: int = 2  # trainings at the same time
@@ -106,7 +106,7 @@ else:
 # ## 3 The splits, and what they leak
 #
 # The paper splits the clips at random, 3 to 1. Nearly every test clip then has a sibling, cut from the same source
-# video, among the training clips. `grouped` keeps every group on one side. Of the training part some whole groups
+# video, among the training clips. `grouped` keeps every group on one side. Of the training set some whole groups
 # are then kept for validation, which lowers the share of siblings a little; the run records hold that lower share.
 # Every seed draws its own splits; here are those of the first one.
 
@@ -145,7 +145,7 @@ features.left_out if len(features.left_out) else print("no clip was left out")
 # ## 5 Train every head on every split, with every seed (section 4.2)
 #
 # Cross-entropy, Adam; after every epoch the loss and the top-1 accuracy on the test set, as the paper does it, and
-# on a validation part, which the paper does not have. A run that was killed goes on after its last epoch; a
+# on a validation set, which the paper does not have. A run that was killed goes on after its last epoch; a
 # finished run is kept and not repeated.
 
 # %%
@@ -162,12 +162,12 @@ records = pd.DataFrame([runs.read(results_folder / name) for name in done["run"]
 #
 # Test top-1 in per cent: the mean over the seeds, and in brackets the lowest and the highest seed. `late` is the mean
 # over the last third of the epochs, `last` the accuracy after the last epoch, `best` the best of all epochs *on the
-# test set* (what the paper reports), `chosen` the accuracy at the epoch that the validation part picks.
+# test set* (what the paper reports), `chosen` the accuracy at the epoch that the validation set picks.
 #
 # The paper trains once, at a constant learning rate, and reads the accuracy off single epochs. So does `last`, and it
 # is a lottery ticket: `jumps` says by how many points one late epoch differs from the next (their standard deviation).
 # On another processor, which rounds sums differently, the same training ends elsewhere. `late` chooses no epoch and
-# averages that out, so it is the number to quote. The validation part is cut off by whole groups, so on the random
+# averages that out, so it is the number to quote. The validation set is cut off by whole groups, so on the random
 # split it has no siblings in training while the test set has.
 
 

@@ -67,7 +67,7 @@ print(f"{sum(p.numel() for p in network.parameters() if p.requires_grad):,} numb
 # %% [markdown]
 # ## Training
 #
-# After every epoch the loss and the accuracy on the test part, as the paper does it. A run that was killed goes on
+# After every epoch the loss and the accuracy on the test set, as the paper does it. A run that was killed goes on
 # from its checkpoint, which is written after every epoch, for large heads once a minute; a finished one is kept.
 
 # %%
@@ -80,8 +80,8 @@ record = runs.read(folder)
 # %% [markdown]
 # ## What came of it
 #
-# `last`: after the last epoch; `best`: of all epochs *on the test part*, as the paper reports it; `chosen`: at the
-# epoch that the validation part picks. Per cent; the interval counts groups, not clips, where groups are known.
+# `last`: after the last epoch; `best`: of all epochs *on the test set*, as the paper reports it; `chosen`: at the
+# epoch that the validation set picks. Per cent; the interval counts groups, not clips, where groups are known.
 
 # %%
 history, predictions = runs.history(folder), runs.predictions(folder)
@@ -96,7 +96,7 @@ print(f"mean negative log-likelihood {record['nll']:.3f} nats, expected calibrat
 
 # %% [markdown]
 # Training loss and test accuracy over the epochs: a curve that still rises at its end says that more epochs may help,
-# the distance from triangle to dot is what choosing on the test part is worth.
+# the distance from triangle to dot is what choosing on the test set is worth.
 
 # %%
 display(figures.curves({run.model: history}, title=label)) if len(history) > 1 else print(

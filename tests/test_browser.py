@@ -69,10 +69,7 @@ def lab(tmp_path_factory):
     for source in (root / "book").glob("[0-9]*.py"):  # without outputs: what is seen has been run
         notebooks.write(notebooks.read(source), source.with_suffix(".ipynb"))
     settings = root / "settings" / "@jupyterlab"
-    for name, value in (
-        ("notebook-extension/tracker", {"windowingMode": "none"}),
-        ("apputils-extension/notification", {"fetchNews": "false"}),
-    ):
+    for name, value in (("notebook-extension/tracker", {"windowingMode": "none"}),):
         path = settings / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value), encoding="utf-8")
@@ -82,6 +79,7 @@ def lab(tmp_path_factory):
     token = secrets.token_hex(16)
     own = {  # no settings and no open tabs of whoever runs the tests
         "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_PATH": str(root / "book" / "jupyter"),  # as `make lab`
         "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
     }
@@ -187,6 +185,21 @@ def test_your_own_video_is_classified_and_a_text_file_is_answered_with_a_sentenc
     assert len(answer.inner_text().splitlines()) == 1
     assert not panel.locator("img").first.is_visible()
     assert widget_errors(page) == []
+
+
+def test_a_student_meets_the_book_and_nothing_else(page, lab):
+    """What `make lab` opens: what to press above the fold, chapters without their .py twins, no panels, no news."""
+    page.goto(lab("00_start_here"))
+    page.get_by_text("(ipykernel) | Idle").first.wait_for(timeout=2 * MINUTES)
+    page.get_by_role("menuitem", name="Kernel", exact=True).wait_for()
+    assert page.get_by_text("What to press").first.is_visible()
+    page.wait_for_timeout(3000)  # the question about news came after the page
+    said = page.locator("body").inner_text()
+    assert "Would you like to" not in said
+    assert page.get_by_role("menuitem", name="Nbgrader").count() == 0
+    listed = page.locator(".jp-DirListing-itemText").all_inner_texts()
+    assert "13_verdict.ipynb" in listed
+    assert [name for name in listed if name.endswith(".py") or name in ("tools", "quizzes", "_static")] == []
 
 
 @pytest.fixture

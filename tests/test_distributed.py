@@ -59,7 +59,7 @@ def test_two_processes_end_with_the_same_model(shared, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_two_processes_report_is_true_of_the_model_they_leave(shared, name):
-    """The test part is divided, filled up and put together again: each clip once, in its place."""
+    """The test set is divided, filled up and put together again: each clip once, in its place."""
     data = make_features()
     split = ucf101.split(data.clips, "grouped", seed=0)
     model, _ = fit(name, epochs=1)  # gives tensors whose length comes from data their length

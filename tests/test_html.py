@@ -19,7 +19,7 @@ def test_every_chapter_and_exercise_has_its_page(html):
     assert [int(source.name[:2]) for source in sources] == list(range(len(sources)))
     assert len(sources) >= 14
     exercises = [p.with_suffix("") for p in (ROOT / "book" / "exercises").glob("*/*/*.ipynb")]
-    assert len(exercises) >= 2 * 11
+    assert len(exercises) >= 2 * 13
     sources += exercises
     for source in sources:
         page = html / source.relative_to(ROOT / "book").with_suffix(".html")

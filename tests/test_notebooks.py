@@ -1,15 +1,20 @@
 """Notebook pairs: the .ipynb says what its .py says, and is fit to be published."""
 
+import base64
 import importlib.util
+import io
 import json
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from jupytext.config import load_jupytext_config
+from PIL import Image
 
 from book.tools import notebooks, staleness
+from ctxlstm import figures
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted((ROOT / "papermill_runs").glob("*.py"))
@@ -25,6 +30,64 @@ def test_pair_agrees(source):
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
 def test_outputs_are_of_todays_code(source):
     assert staleness.stale(source.with_suffix(".ipynb")) == []
+
+
+def pictures(pair: Path) -> list[tuple[str, nbformat.NotebookNode]]:
+    """The alt text that the HTML book shows, and the output, of every picture of a notebook."""
+    cells = nbformat.read(pair, as_version=4).cells
+    return [
+        (cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""), output)
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if notebooks.picture(output)
+    ]
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
+def test_every_picture_says_what_is_seen(source):
+    found = pictures(source.with_suffix(".ipynb"))
+    assert found or source.stem.startswith("01")
+    for alt, output in found:
+        assert len(alt) > 40
+        assert not set("`$*\\") & set(alt), alt
+        assert output.metadata[notebooks.picture(output)].alt == alt
+
+
+def seen(pair: Path) -> set[str]:
+    """All colours of a notebook's PNGs, as #RRGGBB."""
+    found: set[str] = set()
+    for _, output in pictures(pair):
+        if "image/png" in output.data:
+            with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as image:
+                flat = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
+            found |= {"#" + bytes(row.tolist()).hex().upper() for row in flat}
+    return found
+
+
+def test_pictures_keep_the_exact_colours():
+    """A palette of 128 had turned the baseline's orange into a grey brown."""
+    for palette in (figures.GATE_COLOURS, figures.HEAD_COLOURS, figures.PROTOCOL_COLOURS):
+        assert set(palette.values()) <= seen(ROOT / "book" / "00_start_here.ipynb")
+    assert set(figures.GATE_COLOURS.values()) <= seen(ROOT / "book" / "06_lstm_gates.ipynb")
+    heads = ("context_lstm", "context_lstm_no_pool", "context_lstm_bn_relu")
+    assert {figures.HEAD_COLOURS[head] for head in heads} <= seen(ROOT / "book" / "11_ablation.ipynb")
+
+
+def test_a_small_png_keeps_what_is_drawn():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)  # a photograph of 4,800 colours
+    pixels[:30] = np.array([[0, 0x72, 0xB2]])  # and a face of one colour
+    pixels[30:32, :40] = np.array([[0xD5, 0x5E, 0]])  # and a line
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    small = notebooks.small_png(base64.b64encode(buffer.getvalue()).decode())
+    with Image.open(io.BytesIO(base64.b64decode(small))) as image:
+        assert image.mode == "P"
+        after = np.asarray(image.convert("RGB")).astype(int)
+    assert (after[:30] == pixels[:30]).all()
+    assert (after[30:32, :40] == pixels[30:32, :40]).all()
+    assert np.abs(after - pixels).mean() < 25
+    assert len(small) < len(buffer.getvalue())
 
 
 @pytest.fixture

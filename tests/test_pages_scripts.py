@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from book import conf
-from ctxlstm.widgets import cascade, splits
-from ctxlstm.widgets import gates as gate_widgets
+from ctxlstm.widgets import cascade, gates, splits
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -80,7 +79,7 @@ def explorer(browser, folder):
 
 def test_gate_explorer(explorer):
     rng = random.Random(0)
-    ranges = gate_widgets.RANGES
+    ranges = gates.RANGES
     settings = [
         {name: round(rng.uniform(-limit, limit), 1) for name, limit in ranges.items()}
         for _ in range(SETTINGS - 2)
@@ -89,7 +88,7 @@ def test_gate_explorer(explorer):
     shown = explorer("gates").evaluate(DRIVE, settings)
     for setting, got in zip(settings, shown, strict=True):
         assert got["state"] == setting
-        expected = gate_widgets.step_of_unit(**setting)
+        expected = gates.step_of_unit(**setting)
         assert got["numbers"] == pytest.approx(expected, rel=1e-12, abs=1e-12)
         for name in "figoch":
             assert f"= {expected[name]:.3f}".replace("-", "−") in got["text"]
@@ -181,6 +180,9 @@ def test_keys_move_every_control_and_reset_brings_the_start_back(explorer):
 
 def test_the_pages_have_them_and_without_scripts_the_picture_alone(browser, html):
     places = {"03_ucf101": ["splits", "splits"], "06_lstm_gates": ["gates"], "07_context_lstm": ["flow"]}
+    text = (html / "03_ucf101.html").read_text(encoding="utf-8")
+    assert text.count('data-explorer="splits"></div>') == 1  # all names
+    assert text.count('data-explorer="splits" data-table="classroom"></div>') == 1
     for scripts in (True, False):
         page = browser.new_page(java_script_enabled=scripts)
         for chapter, names in places.items():

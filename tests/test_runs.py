@@ -252,7 +252,7 @@ def test_progress_speaks_seldom_and_at_the_end(capsys):
         ("epochs", 0, "epochs is 0"),
         ("batch_size", -1, "batch_size is -1"),
         ("learning_rate", "fast", "must be float"),
-        ("validation", 1.0, "share of the training part"),
+        ("validation", 1.0, "share of the training set"),
         ("size", 100, "multiple of 32"),
         ("cpu", "maybe", "true or false"),
         ("hidden_size", 0, "hidden_size is 0"),

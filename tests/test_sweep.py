@@ -266,5 +266,5 @@ def test_jobs_that_do_not_belong_together(study):
         sweep.run([study.runs()[0], study.replace(frames=5).runs()[0]])
     with pytest.raises(ValueError, match="workers is 0"):
         sweep.run(study.runs(), workers=0)
-    with pytest.raises(ValueError, match="batch_size 4000 is larger than the training part"):
+    with pytest.raises(ValueError, match="batch_size 4000 is larger than the training set"):
         sweep.run(study.replace(batch_size=4000).runs())

@@ -271,7 +271,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_epoch(data, split,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 1000}, "larger than the training part"),
+        ({"batch_size": 1000}, "larger than the training set"),
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0}, "above 0"),

@@ -86,7 +86,7 @@ def test_split_explorer_offers_only_what_counts(clips):
     widget.controls["protocol"].value = "official"  # as a hand does it
     assert (fold.disabled, seed.disabled) == (False, True)
     # Groups 1 to 4 all test in fold 1, and none does in fold 3: there is no such split of these clips.
-    assert "leaves the train part empty" in widget.numbers.value
+    assert "leaves the train set empty" in widget.numbers.value
     assert widget.picture.value == before
     widget.controls["protocol"].value = "grouped"
     assert 'role="status"' in widget.numbers.value
@@ -110,7 +110,7 @@ def test_split_figure_counts_the_leak(clips):
 
 
 def _both(clips: pd.DataFrame, tested: pd.Series) -> np.ndarray:
-    """Source videos with one of their two clips in the test part, (K, G)."""
+    """Source videos with one of their two clips in the test set, (K, G)."""
     every = pd.MultiIndex.from_product([CLASSES, range(1, 5)])
     return (tested.reindex(every, fill_value=0).to_numpy() == 1).reshape(3, 4)
 
@@ -276,7 +276,7 @@ def test_confusion_browser_says_when_a_cell_is_empty(predictions, clips):
     kicks = predictions[predictions["label"] == "Kick"]
     widget = confusion_browser(kicks, clips)
     widget.controls["true"].value = "CloseArms"
-    assert "no clip of CloseArms is in the test part" in widget.numbers.value
+    assert "no clip of CloseArms is in the test set" in widget.numbers.value
 
 
 def test_confusion_without_mistakes_shows_what_is_right(predictions, clips):

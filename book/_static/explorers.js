@@ -219,7 +219,8 @@
       `${chip(name)}Eq. ${data.equations[name]}: ${"ch".includes(name) ? "new " : ""}<b>${name}</b> = ${text}`;
     const rows = GATES.map((gate) => {
       const [w_x, w_h] = data.weights[gate];
-      const inside = `${minus(String(w_x))}·${bracket(state.x, 1)} + ${w_h}·${bracket(state.h, 1)} + ${bracket(state["b_" + gate], 1)}`;
+      const [x, h, b] = [state.x, state.h, state["b_" + gate]].map((value) => bracket(value, 1));
+      const inside = `${minus(String(w_x))}·${x} + ${minus(String(w_h))}·${h} + ${b}`;
       const name = squash(gate);
       return row(gate, `${name}(${inside}) = ${name}(${fixed(step["z_" + gate], 2)}) = <b>${fixed(step[gate], 3)}</b>`);
     });
@@ -228,7 +229,9 @@
     const shown = `${fixed(step.o, 3)}·${bracket(Math.tanh(step.c), 3)}`;
     rows.push(row("h", `o·tanh(c) = ${shown} = <b>${fixed(step.h, 3)}</b>`));
     const percent = (value) => `${fixed(100 * value, 0)} %`;
-    const all = `f keeps ${percent(step.f)} of the old cell state, i lets in ${percent(step.i)} of the candidate, o shows ${percent(step.o)} of tanh(c).`;
+    const all =
+      `f keeps ${percent(step.f)} of the old cell state, i lets in ${percent(step.i)} of the candidate, ` +
+      `o shows ${percent(step.o)} of tanh(c).`;
     return [all, ...rows].join("<br>");
   }
 
@@ -268,7 +271,8 @@
       for (const direction of [0, 1]) {
         const y = rowTop(direction);
         block.output[direction].forEach((values, t) => column(place.begin + CELL * t, y, CELL, values, limit.h));
-        const [atLeft, atRight] = direction ? [block.last, block.first] : [block.first, block.last]; // backward starts on the right
+        // Backward starts on the right.
+        const [atLeft, atRight] = direction ? [block.last, block.first] : [block.first, block.last];
         for (const [x, states] of [[place.left, atLeft], [place.right, atRight]]) {
           column(x, y, STRIP, states[direction].h, limit.h);
           column(x + STRIP, y, STRIP, states[direction].c, limit.c);
@@ -284,11 +288,15 @@
     parts.push(...drawHandover(state.handover, places, top, tall, gap));
     parts.push(...drawDifference(places, difference, bottom + 68));
     const which = state.handover === "off" ? "with" : "without";
-    parts.push(words(92, bottom + 52, `How far the outputs are from those ${which} hand-over (mean over units)`, "start", { class: "title" }));
-    const key = `Red: positive, blue: negative. Outputs and h: ±${fixed(limit.h, 2)}, c: ±${fixed(limit.c, 2)}. Strips: h and c where a direction starts and ends. Dark line: forward, dashed: backward.`;
+    const title = `How far the outputs are from those ${which} hand-over (mean over units)`;
+    parts.push(words(92, bottom + 52, title, "start", { class: "title" }));
+    const key =
+      `Red: positive, blue: negative. Outputs and h: ±${fixed(limit.h, 2)}, c: ±${fixed(limit.c, 2)}. Dark line: forward, ` +
+      "dashed: backward.\nStrips: h and c of a block's last layer, where a direction starts and where it ends.";
     parts.push(words(10, bottom + 170, key, "start", { class: "small" }));
-    const label = "Outputs of three blocks over time in both directions, the states between them, and below how much the hand-over changes them.";
-    return paper(760, bottom + 178, label, ...parts);
+    const label =
+      "Outputs of three blocks over time in both directions, the states between them, and how much the hand-over changes them.";
+    return paper(760, bottom + 190, label, ...parts);
   }
 
   /* Arrows from where a direction ends in one block to where one starts in the next. */
@@ -391,7 +399,9 @@
     cut.clips.forEach((row, k) =>
       row.forEach((clips, g) => {
         const test = cut.tested[k][g];
-        if (clips) paths[test === 0 ? 0 : test === clips ? 1 : 2] += `M${left + g * cell},${top + k * step}h${cell - 0.8}v${step - 0.8}h${0.8 - cell}z`;
+        const kind = test === 0 ? 0 : test === clips ? 1 : 2;
+        const [x, y, w, h] = [left + g * cell, top + k * step, cell - 0.8, step - 0.8];
+        if (clips) paths[kind] += `M${x},${y}h${w}v${h}h${-w}z`;
       }),
     );
     paths.forEach((d, kind) => parts.push(node("path", { d, fill: colours[kind] })));
@@ -469,12 +479,16 @@
     },
     splits: {
       title: "Split explorer",
-      controls: (data, place) => [
-        choice("table", "Clips", place.dataset.table ?? Object.keys(data.tables)[0], Object.entries(data.tables).map(([key, { title }]) => [title, key])),
-        choice("protocol", "Split", "paper", Object.entries(data.names).map(([key, name]) => [name, key])),
-        slider("seed", "Seed", 0, 0, Object.values(data.tables)[0].drawn.paper.length - 1, 1),
-        choice("fold", "Official fold", 1, data.folds),
-      ],
+      controls: (data, place) => {
+        const tables = Object.entries(data.tables).map(([key, { title }]) => [title, key]);
+        const protocols = Object.entries(data.names).map(([key, name]) => [name, key]);
+        return [
+          choice("table", "Clips", place.dataset.table ?? "ucf101", tables),
+          choice("protocol", "Split", "paper", protocols),
+          slider("seed", "Seed", 0, 0, data.tables.ucf101.drawn.paper.length - 1, 1),
+          choice("fold", "Official fold", 1, data.folds),
+        ];
+      },
       disabled: ({ protocol }) => (protocol === "official" ? ["seed"] : ["fold"]),
       numbers: splitNumbers,
       draw: drawSplit,
@@ -495,7 +509,7 @@
     const inputs = {};
     for (const { name, label, value, options, ...limits } of controls) {
       const input = options
-        ? node("select", { name }, ...options.map(([text, key]) => node("option", key === value ? { value: key, selected: "" } : { value: key }, text)))
+        ? node("select", { name }, ...options.map(([text, key]) => new Option(text, key, key === value)))
         : node("input", { type: "range", name, ...limits, value });
       inputs[name] = input;
       const shown = options ? [] : [node("output", { "aria-hidden": "true" })]; // a slider says its value itself

@@ -25,7 +25,7 @@ class Quiz:
         return f"Quiz of chapter {self.chapter}: {len(self.questions)} questions, shown in JupyterLab and on the web page"
 
     def _repr_html_(self) -> str:
-        parts = []
+        parts = ["<p><strong>Quiz.</strong> Choose an answer; it says whether it is right.</p>"]
         for number, question in enumerate(self.questions, 1):
             parts.append(f"<p><strong>{number}.</strong> {_text(question['question'])}</p>")
             for letter, answer in zip("ABCD", question["answers"], strict=True):

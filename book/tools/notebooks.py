@@ -9,11 +9,14 @@ Pairs are compared by what their cells say, never by time stamps, which git does
 import argparse
 import base64
 import io
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
@@ -73,8 +76,52 @@ def execute(source: Path) -> NotebookNode:
             cell.outputs = [output for output in cell.outputs if not _transient(output)]
             for data in (output["data"] for output in cell.outputs if "data" in output):
                 if "image/png" in data:
-                    data["image/png"] = _small_png(data["image/png"])
+                    data["image/png"] = small_png(data["image/png"])
+    describe(notebook)
     return notebook
+
+
+def describe(notebook: NotebookNode) -> None:
+    """Give every picture an alt text: the sentences that read it, else those before it that say what it shows.
+
+    It stands in the output's metadata, for other programs, and in the cell's, where the HTML book looks for it.
+    """
+    for number, cell in enumerate(notebook.cells):
+        pictures = [output for output in cell.get("outputs", []) if picture(output)]
+        if not pictures:
+            continue
+        words = reading(notebook.cells[number + 1 :]) or _announced(notebook.cells[:number])
+        alt = re.sub(r"\s+", " ", re.sub(r"\]\([^)]*\)|[\[*`$\\{}]", "", words)).strip()
+        cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        for output in pictures:
+            output.setdefault("metadata", {})[picture(output)] = {"alt": alt}
+
+
+def picture(output: NotebookNode) -> str:
+    """The kind of picture that an output holds, "image/png" or "image/svg+xml"; empty if it holds none."""
+    return next((kind for kind in ("image/png", "image/svg+xml") if kind in output.get("data", {})), "")
+
+
+def reading(following: Sequence[NotebookNode]) -> str:
+    """The first two sentences after "What you see:" in the text that follows a figure, up to the next figure."""
+    for cell in following:
+        if any(picture(output) for output in cell.get("outputs", [])):
+            return ""
+        found = re.search(r"What you see[^:.]*:\*?\s*(.+?)(?=\n\s*>?\s*\n|\Z)", cell.source, re.S)
+        if cell.cell_type == "markdown" and found:
+            words = re.sub(r"\n> ?", "\n", found[1]).strip()
+            words = " ".join(re.split(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z*])", words)[:2])
+            return words[:1].upper() + words[1:]
+    return ""
+
+
+def _announced(before: Sequence[NotebookNode]) -> str:
+    """The last paragraph of the last text above a figure, without headings, lists and prompts."""
+    texts = [cell.source for cell in before if cell.cell_type == "markdown"]
+    paragraphs = [
+        part.strip() for part in re.split(r"\n\s*\n", re.sub(r"<[^>]+>", "", texts[-1] if texts else ""))
+    ]
+    return next((part for part in reversed(paragraphs) if part and part[0] not in "#|-!"), "").lstrip("> ")
 
 
 def _transient(output: NotebookNode) -> bool:
@@ -93,11 +140,30 @@ def write(notebook: NotebookNode, path: Path) -> Path:
     return path
 
 
-def _small_png(text: str) -> str:
-    """A base64 PNG with a palette of 128 colours, a third of the bytes: drawings have no more."""
-    small = io.BytesIO()
+def small_png(text: str, colours: int = 256) -> str:
+    """A base64 PNG with a palette, a third of the bytes.
+
+    The commonest colours, which are those of lines and faces, stay exactly what they are; what anti-aliasing mixes, and
+    photographs, takes the nearest of the palette.
+    """
     with Image.open(io.BytesIO(base64.b64decode(text))) as image:
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
+    flat = pixels.reshape(-1, 3).astype(np.int32) @ [1 << 16, 1 << 8, 1]  # (H W,), one number per colour
+    found, place, count = np.unique(flat, return_inverse=True, return_counts=True)
+    found = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)  # (n, 3)
+    kept = found[np.argsort(-count, kind="stable")[: colours * 3 // 4]] if len(found) > colours else found
+    if len(found) > colours:
+        rest = Image.fromarray(pixels).quantize(colours - len(kept), dither=Image.Dither.NONE).getpalette()
+        kept = np.concatenate([kept, np.reshape(rest, (-1, 3))[: colours - len(kept)]])
+    nearest = np.concatenate(
+        [
+            ((part[:, None] - kept) ** 2).sum(axis=2).argmin(axis=1)
+            for part in np.array_split(found, 1 + len(found) // 4096)
+        ]
+    )  # (n,)
+    small, out = io.BytesIO(), Image.fromarray(nearest[place].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    out.putpalette(kept.astype(np.uint8).tobytes())
+    out.save(small, "PNG", optimize=True)
     return min(text, base64.b64encode(small.getvalue()).decode() + "\n", key=len)
 
 

@@ -259,8 +259,10 @@ class _Column:
         left, top = self.x - HALF, self.y
         _rect(self.group, left, top, 2 * HALF, height, BLOCK, INK, 1.5)
         _text(self.group, self.x, top + 17, f"LSTM block {number}", size=13, weight="bold")
-        _text(self.group, left + 8, top + 17, "t = 1", size=11, anchor="start", colour=GREY)
-        _text(self.group, self.x + HALF - 8, top + 17, f"t = {frames}", size=11, anchor="end", colour=GREY)
+        _text(self.group, left + 8, top + 17, "t = 0", size=11, anchor="start", colour=GREY)
+        _text(
+            self.group, self.x + HALF - 8, top + 17, f"t = {frames - 1}", size=11, anchor="end", colour=GREY
+        )
         for layer in range(self.plan.layers):
             y = top + HEADER + layer * (2 * LANE + 4)
             self._lane(y, FORWARD, f"layer {layer + 1} →", forward=True)

@@ -103,7 +103,7 @@ class Cost:
 
     @property
     def head_epoch_flops(self) -> int:
-        """The model's part of an epoch, and all of it in the cached way: training steps and the test part."""
+        """The model's part of an epoch, and all of it in the cached way: training steps and the test set."""
         return self.step_flops * self.train_clips // self.batch_size + self.forward_flops * self.test_clips
 
     @property

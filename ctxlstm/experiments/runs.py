@@ -151,7 +151,7 @@ def save(
         "validation_clips": len(validation),
         "test_clips": len(split.test),
         "classes": len(features.classes),
-        # of the clips trained on, the validation part not counted; nothing where groups are not known
+        # of the clips trained on, the validation set not counted; nothing where groups are not known
         "test_clips_with_sibling": None if math.isnan(leak.share) else leak.share,
         "left_out": features.left_out.to_dict("records"),
         "damaged": features.damaged.to_dict("records"),

@@ -171,7 +171,7 @@ class _Training(_Checked):
     learning_rate: Rate = 0.001  # (the paper: 0.001)
     # on which an epoch is chosen, cut off by whole groups; 0: none
     validation: Real = Field(
-        0.1, ge=0, lt=1, description="it is a share of the training part, from 0 to below 1"
+        0.1, ge=0, lt=1, description="it is a share of the training set, from 0 to below 1"
     )
     # of the products of a training: no (float32), tf32 (on GPUs that have it) or bf16
     precision: Annotated[Name[Literal["no", "tf32", "bf16"]], BeforeValidator(_yaml_no)] = "no"

@@ -52,7 +52,7 @@ def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
     fit, _ = datasets.validation(clips, made, share=run.validation, seed=run.seed)
     if run.batch_size > len(fit):
         raise ValueError(
-            f"batch_size {run.batch_size} is larger than the training part of the {made.protocol} split "
+            f"batch_size {run.batch_size} is larger than the training set of the {made.protocol} split "
             f"({len(fit)} clips): choose {len(fit)} or less"
         )
     return made
@@ -76,7 +76,7 @@ def extract(
     """
     net, how = load_backbone(run), {"frames": run.frames, "rule": run.rule}
     device = "cpu" if run.cpu else None
-    if run.batch_norm == "adapted":  # to the training part only
+    if run.batch_norm == "adapted":  # to the training set only
         ctxlstm.features.adapt(net, clips.iloc[split.train], device=device, **how)
     if run.on_frames:
         out = _folder(run, frames.frames_key(net, clips, **how), clips)

@@ -50,7 +50,7 @@ def run(
         Columns run, model, variant, protocol, fold, seed, status (finished, kept, failed), reason (of a failure).
 
     Raises:
-        ValueError: no jobs, jobs on different data, fewer than one worker, a batch larger than a training part.
+        ValueError: no jobs, jobs on different data, fewer than one worker, a batch larger than a training set.
         ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
             finished stays, and the next call goes on.
     """

@@ -258,7 +258,7 @@ def adapt(
     batch_size: int = 64,
     device: str | None = None,
 ) -> Backbone:
-    """Recompute the backbone's BatchNorm statistics on frames of these clips (the training part), in place."""
+    """Recompute the backbone's BatchNorm statistics on frames of these clips (the training set), in place."""
     net.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         stream = decoded(pool, net, clips.reset_index(drop=True), range(len(clips)), frames, rule)

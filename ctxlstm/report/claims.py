@@ -169,7 +169,7 @@ CLAIMS = (
     _stays("stable_after_150", "4.3, text", "After epoch 150 already the accuracy stays above 91 %.", 150),
     Claim(
         "no_overfitting", "4.3 d, 6", "The model does not over-fit.",
-        "the gap: loss and top-1 of the training part beside those of the test part, in the log of Fig. 4, then in runs (whether "
+        "the gap: loss and top-1 of the training set beside those of the test set, in the log of Fig. 4, then in runs (whether "
         "the test accuracy falls late is the claim no_late_decline)",
         f"Fails (over-fitted) if the mean test loss is more than {rules.LOSS_RATIO:.0f} times the mean training loss and the "
         f"training top-1 more than {rules.TOP1_GAP:.0f} points above the test top-1; holds if neither; cannot be told if one. "
@@ -260,7 +260,7 @@ CLAIMS = (
         BATCHES, from_runs=rules.batch_trend, indication=rules.batch_trend,
     ),
     Claim(
-        "state_of_the_art", "Abstract, 4.3 a, 6", "The accuracy is the highest published on the whole validation part.",
+        "state_of_the_art", "Abstract, 4.3 a, 6", "The accuracy is the highest published on the whole validation set.",
         "the printed 92.2 % and earlier publications, if they are of one protocol",
         "Cannot be told while the paper's number is of a random split and the others are of the official ones: numbers of two "
         "protocols are not comparable. It neither holds nor fails by them.",
@@ -283,7 +283,7 @@ CLAIMS = (
         STILLS, from_stills=rules.split_measures_actions,
     ),
     Claim(
-        "whole_validation_set", "4.3, Table 1", "All of the validation part is tested, not chosen clips or frames.",
+        "whole_validation_set", "4.3, Table 1", "All of the validation set is tested, not chosen clips or frames.",
         "what the paper prints about test clips and frames of a clip",
         "Holds if it prints that all test clips and all their frames are read, fails if it prints fewer of either, cannot be "
         "told where one is not stated.",
@@ -428,7 +428,7 @@ def _studies(records: pd.DataFrame) -> list[Study]:
         clips=table[["train_clips", "validation_clips", "test_clips"]].sum(axis=1),
         embedding=table["embedding"].map(str),
         variant=table["variant"].fillna("") if "variant" in table else "",
-        # the BatchNorm modes other than imagenet depend on the training part: every split has its own features
+        # the BatchNorm modes other than imagenet depend on the training set: every split has its own features
         features=table["features_digest"].where(~table["batch_norm"].isin(studies.OWN_FEATURES), ""),
     )
     groups = [rows for _, rows in table.groupby([*SETTING, "features"], dropna=False)]

@@ -99,7 +99,7 @@ def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figu
             above.set_xlabel("epoch of the paper (same share of its 300)", color=GREY)
             above.tick_params(colors=GREY)
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-        _title(figure, f"Top-1 on the test part, {PROTOCOL_NAMES[protocol]}")
+        _title(figure, f"Top-1 on the test set, {PROTOCOL_NAMES[protocol]}")
     return figure
 
 
@@ -117,7 +117,7 @@ def ablation_curves(records: pd.DataFrame, protocol: str = "paper") -> Figure:
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         loss.yaxis.set_major_formatter("{x:g}")
         loss.yaxis.set_minor_locator(NullLocator())
-        top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test part")
+        top1.set(xlabel="epoch", ylabel="test top-1 (%)", title="Top-1 on the test set")
         figure.legend(handles=_line_legend(heads), loc="outside lower center", ncols=4, frameon=False)
         _title(figure, f"The three models of Table 2, {PROTOCOL_NAMES[protocol]}")
     return figure

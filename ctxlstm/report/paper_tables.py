@@ -79,7 +79,7 @@ def table1(records: pd.DataFrame, protocol: str = "paper") -> Table:
         lines,
         "Top-1 in per cent. †: printed in the paper, but the epoch it belongs to is our reading.",
         f"Ours: {study(rows)}, protocol {protocol}; mean (95 % interval) over seeds. The paper: one run on all of UCF101.",
-        BEST + " `chosen` is the epoch chosen on a validation part.",
+        BEST + " `chosen` is the epoch chosen on a validation set.",
         columns=columns,
     )
     return replace(table, frame=table.frame.astype({"seeds": "Int64"})) if heads else table

@@ -90,7 +90,7 @@ def table_1_allows(level: float, after: int) -> Finding:
 
 
 def log_overfits() -> Finding:
-    """The gap between training and test part in the paper's own log (Fig. 4)."""
+    """The gap between training and test set in the paper's own log (Fig. 4)."""
     log = paper.training_log()
     train, test = (log[log["part"] == part] for part in ("train", "test"))
     ratio = test["loss"].mean() / train["loss"].mean()

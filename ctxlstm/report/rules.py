@@ -239,7 +239,7 @@ def overfit_sign(ratio: float, gap: float) -> int:
 
 
 def no_overfitting(study: Study) -> Finding:
-    """The gap between training and test part over the last third of the epochs, in all seeds alike."""
+    """The gap between training and test set over the last third of the epochs, in all seeds alike."""
     rows = study.select(("context_lstm", ""))
     found = {}
     for seed, row in rows.iterrows():

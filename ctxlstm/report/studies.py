@@ -22,7 +22,7 @@ SETTING = (
     "validation", "features_digest",
 )  # fmt: skip
 RUN = ["model", "variant", "batch_size", "batch_norm", "protocol", "fold", "seed"]  # what tells runs apart
-OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features follow the training part
+OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features follow the training set
 METRICS = {"late": "top1_late", "last": "top1_last", "chosen": "top1_validation_chosen", "best": "top1_best"}
 PROTOCOLS = ("paper", "grouped", "official")
 
@@ -283,7 +283,7 @@ PAIRED = (
     "`detectable` is the true difference that so many seeds find in four of five studies."
 )
 LATE = "`late` is the mean over the last third of the epochs: one epoch of a training is worth little."
-BEST = "`best` is the best epoch on the test part itself, as in the paper, and therefore too high."
+BEST = "`best` is the best epoch on the test set itself, as in the paper, and therefore too high."
 
 
 NO_GROUPS = (

@@ -29,7 +29,7 @@ def leak(records: pd.DataFrame) -> Table:
 
     Columns model, protocol, top1 (mean of the last third of the epochs, `evaluation.late`), low, high, last, chosen
     (each with low and high), drop (top1 under paper minus here), siblings (share of test clips with a clip of their
-    group in the training part; NaN where groups are not known), seeds, folds, interval: also the input of
+    group in the training set; NaN where groups are not known), seeds, folds, interval: also the input of
     `figures.heads_by_protocol`. nearest_neighbour first, then by top1 under the strictest split.
     """
     rows = studies.usual(records)
@@ -243,10 +243,10 @@ def seeds_missing(records: pd.DataFrame) -> Table:
 
 
 def selection_bonus(records: pd.DataFrame) -> Table:
-    """What choosing the epoch on the test part adds: best minus validation-chosen top-1 (`evaluation.selection_bonus`).
+    """What choosing the epoch on the test set adds: best minus validation-chosen top-1 (`evaluation.selection_bonus`).
 
     Columns model, protocol, best, chosen, difference (mean over seeds; with low and high), seeds, folds, interval.
-    Heads that are not trained by epochs, and runs without a validation part, have none and are left out.
+    Heads that are not trained by epochs, and runs without a validation set, have none and are left out.
     """
     rows = studies.usual(records)
     lines = []

@@ -12,7 +12,7 @@ from ctxlstm.features.reader import Stored
 def parts(
     features: Features, split: ucf101.Split, *, share: float, seed: int, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Rows of `features` to "fit", for "validation" (a `share` of the training part) and to "test" on.
+    """Rows of `features` to "fit", for "validation" (a `share` of the training set) and to "test" on.
 
     Raises:
         ValueError: an empty part, features that are not finite, fewer than two classes, a batch that is too large or
@@ -35,7 +35,7 @@ def parts(
         )
     if batch_size > len(fit):
         raise ValueError(
-            f"batch_size {batch_size} is larger than the training part ({len(fit)} clips): choose {len(fit)} or less"
+            f"batch_size {batch_size} is larger than the training set ({len(fit)} clips): choose {len(fit)} or less"
         )
     return {"fit": fit, "validation": validation, "test": split.test}
 

@@ -54,8 +54,8 @@ class Config:
     """Settings of a training; the defaults are the paper's (section 4.2) where it states them.
 
     `batch_size` is the largest batch: an epoch is cut into the fewest equal batches. `validation` is ours: the share
-    of the training part, cut off by whole groups, on which an epoch may be chosen. The paper has no third part and
-    chooses on the test part; 0 trains on all of the training part.
+    of the training set, cut off by whole groups, on which an epoch may be chosen. The paper has no third part and
+    chooses on the test set; 0 trains on all of the training set.
 
     `precision` is that of products: "no" float32, "tf32" float32 rounded to TensorFloat-32 on GPUs that have it, "bf16"
     mixed with bfloat16, but for the cells of an LSTM, which have "tf32". `backbone_learning_rate` is for a backbone that
@@ -117,7 +117,7 @@ def fit(
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
-    """Train a model (in place) and measure it on the test part after every epoch.
+    """Train a model (in place) and measure it on the test set after every epoch.
 
     Args:
         model: maps features (B, T, D), or uint8 frames (`online.Online`), to logits (B, K). A model with a
@@ -128,7 +128,7 @@ def fit(
         on_epoch: called with each new row of the history, for progress.
 
     Raises:
-        ValueError: features that are not finite, a batch larger than the training part, fewer than two classes,
+        ValueError: features that are not finite, a batch larger than the training set, fewer than two classes,
             a checkpoint of another training.
         FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
     """
@@ -157,7 +157,7 @@ class _Run:
         x, y: features (N, T, D) or frames (N, T, 3, s, s), and class numbers (N,); parts: rows of them, by part.
         parameters: trainable ones; threads: of a step on the CPU; evaluated: clips at once in an evaluation.
         rows, seconds: of its epochs so far; peak: bytes.
-        logits: of the test part after the last epoch, (N, K); empty before.
+        logits: of the test set after the last epoch, (N, K); empty before.
     """
 
     config: Config
@@ -280,7 +280,7 @@ def _epoch(run: _Run, optimizer: torch.optim.Optimizer, number: int) -> dict:
 
 
 def _measure(run: _Run, name: str) -> dict:
-    """Loss and top-1 on a part; its logits stay in `run`, which is asked for the test part last."""
+    """Loss and top-1 on a part; its logits stay in `run`, which is asked for the test set last."""
     rows = run.parts[name]
     if len(rows) == 0:
         return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
@@ -315,7 +315,7 @@ class _Learner(Protocol):
 
 
 def _learn_at_once(run: _Run, on_epoch: Callable[[dict], None] | None) -> None:
-    """A model without trainable parameters: it looks at the training part once."""
+    """A model without trainable parameters: it looks at the training set once."""
     start, fit = time.perf_counter(), run.parts["fit"]
     if not isinstance(run.model, _Learner):
         raise ValueError(f"{type(run.model).__name__} has no trainable parameters and no learn(x, y)")

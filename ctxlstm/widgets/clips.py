@@ -148,7 +148,7 @@ def _draw_probabilities(
 
 
 def _frame_numbers(clip: Seen, label: str, t: int, predict: Predict | None) -> str:
-    text = f"Frame {t + 1} of the {len(clip.index)} taken evenly from the clip's {clip.decoded}."
+    text = f"Frame {t} (0 to {len(clip.index) - 1}) of those taken evenly from the clip's {clip.decoded}."
     if predict is not None:
         best = int(clip.p[t].argmax())
         verdict = "right" if predict.classes[best] == label else f"the clip shows {html.escape(label)}"
@@ -312,7 +312,7 @@ def _cell_numbers(matrix: pd.DataFrame, true: str, predicted: str) -> str:
     row, count = matrix.loc[true], int(matrix.loc[true, predicted])
     name, other = html.escape(true), html.escape(predicted)
     if row.sum() == 0:
-        return f"The cell is empty: no clip of {name} is in the test part."
+        return f"The cell is empty: no clip of {name} is in the test set."
     what = "recognised" if true == predicted else f"taken for {other}"
     text = f"{count} of the {int(row.sum())} test clips of <b>{name}</b> are {what}."
     if count == 0:

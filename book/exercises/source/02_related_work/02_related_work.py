@@ -28,7 +28,7 @@ clips = ucf101.full_index()  # the names of all 13,320 clips
 # Many papers give one number for three official splits: the mean of the three top-1 accuracies. Write a function that
 # takes the number of right clips and the number of test clips of every split.
 #
-# Predict first: does it matter that the three test parts have different sizes? The customary number is the *plain mean of
+# Predict first: does it matter that the three test sets have different sizes? The customary number is the *plain mean of
 # the three accuracies*, so that every split counts the same.
 
 
@@ -130,7 +130,7 @@ for protocol, share in prediction.items():
 #    top-1 on a third of the clips.
 # 2. "Ten clips a video at test time". **a** ten test videos were used. **b** training saw ten clips. **c** the outputs for
 #    ten windows of every test video are averaged.
-# 3. "The best of 300 epochs on the test part". **a** a fair estimate for new videos. **b** too high on average, even for
+# 3. "The best of 300 epochs on the test set". **a** a fair estimate for new videos. **b** too high on average, even for
 #    new clips of the same kind. **c** too low.
 
 # %% nbgrader={"grade": false, "grade_id": "readings", "locked": false, "schema_version": 3, "solution": true, "task": false}

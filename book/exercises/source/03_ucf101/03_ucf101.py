@@ -51,8 +51,8 @@ assert not siblings("v_PlayingPiano_g03_c02", "v_PlayingViolin_g03_c02")
 # %% [markdown]
 # ## 2 What to expect from arithmetic (thinking, 3 points)
 #
-# A source video has `n` clips. Each clip goes to the test part with probability `p`, independently of the others
-# (nearly what a random split does). Given that a clip is in the test part: how probable is it that it has *at least
+# A source video has `n` clips. Each clip goes to the test set with probability `p`, independently of the others
+# (nearly what a random split does). Given that a clip is in the test set: how probable is it that it has *at least
 # one* sibling in training?
 #
 # **Predict first:** 5 clips a video, and half of all clips test. More or less than 90 %?
@@ -80,7 +80,7 @@ assert np.isclose(expected_leak(3, 0.1), 0.99)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: it is easier to ask how probable it is that *no* sibling trains. All the others must then be in the test part.
+# Hint: it is easier to ask how probable it is that *no* sibling trains. All the others must then be in the test set.
 #
 # ## 3 Predict, then move it (widget, 2 points)
 #
@@ -90,7 +90,7 @@ assert np.isclose(expected_leak(3, 0.1), 0.99)
 # - `leak_random`: the share (0 to 1) of test clips with a sibling in training under the random 3:1 split, on
 #   average over the seeds, to within 0.01;
 # - `leak_grouped`: the same under the split by source video;
-# - `seed_matters`: a list of the protocols (of `"paper"`, `"grouped"`, `"official"`) whose test part changes when
+# - `seed_matters`: a list of the protocols (of `"paper"`, `"grouped"`, `"official"`) whose test set changes when
 #   you move the seed;
 # - `seen`: `None` for now. When you have moved the widget: what it says under the random split with seed 8, as a share
 #   (0 to 1) with three decimals.
@@ -138,7 +138,7 @@ assert abs(seen - _seed_8) < 0.0011, f"seen: the widget says {_seed_8:.3f} with 
 # Write a split by source video: of **every class** draw `how_many` of its groups, with
 # `numpy.random.default_rng(seed)`; all their clips test, all others train. Return two lists of *names*.
 #
-# **Predict first:** with `how_many=6` of 25 groups, will the test part hold exactly 6/25 of the clips?
+# **Predict first:** with `how_many=6` of 25 groups, will the test set hold exactly 6/25 of the clips?
 
 
 # %% nbgrader={"grade": false, "grade_id": "clean-split", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -134,7 +134,7 @@ assert three_numbers(other) == {"best": 0.6, "last": 0.5, "chosen": 0.4}
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: only one of the three looks at the test part to choose. Which of them may stand in a table without a remark?
+# Hint: only one of the three looks at the test set to choose. Which of them may stand in a table without a remark?
 
 # %% [markdown]
 # ## 4 How fast do running statistics forget? (thinking)

@@ -16,15 +16,15 @@
 import numpy as np
 import pandas as pd
 
-from ctxlstm import evaluation, widgets
+from ctxlstm import evaluation, inference, widgets
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
 # %% [markdown]
 # ## 1 Three columns of one curve (basic)
 #
-# From a history give the three accuracies that a table may print: after the last epoch, the best on the test part, and the one at
-# the epoch that the validation part chooses (the *first* of the best validation epochs).
+# From a history give the three accuracies that a table may print: after the last epoch, the best on the test set, and the one at
+# the epoch that the validation set chooses (the *first* of the best validation epochs).
 #
 # Predict first: which of the three can never be the smallest? ______
 
@@ -47,7 +47,7 @@ found = three_columns(toy)
 assert found["last"] == 0.8, "last: the test accuracy of the last row"
 assert found["best"] == 0.9, "best: the largest test accuracy of all epochs"
 assert found["chosen"] == 0.6, (
-    "chosen: the validation part is best at epochs 2 and 3, and the first of them is taken"
+    "chosen: the validation set is best at epochs 2 and 3, and the first of them is taken"
 )
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(1)
@@ -108,27 +108,53 @@ assert np.isclose(_three, np.sqrt((1 / 3) ** 2 + (1 / 3) ** 2) / 3)
 # %% [markdown]
 # ## 3 Which test for which claim (thinking)
 #
-# Set `which`, a dictionary that gives for each claim `"seeds"` (a paired test over seeds), `"clips"` (McNemar over clips)
-# or `"neither"`, for example `which = {"a": "clips", "b": "clips", "c": "clips"}`.
+# `a` and `b` are the runs of two heads on one split, a row per seed. Write `p_value(claim, a, b)`, the right p for each claim:
 #
-# - `a`: "If you train both heads again on your machine, the first is better on average."
-# - `b`: "These two networks, which I deploy tomorrow, differ on clips of this kind."
-# - `c`: "The first head is better", from one run of each, at the best of 300 epochs on the test part.
+# - `"recipes"`: "If you split these clips again and train both heads again, the first is better on average", measured by the column
+#   `top1_late`. `studies.overlap(a)` is test clips / training clips.
+# - `"networks"`: "The two networks of seed 0, which I deploy tomorrow, differ on clips of this kind, from other source videos."
+#   `runs.predictions(row)` are the predictions of one run.
+# - `"one run"`: "The first head is better", from one run of each, at the best of all epochs on the test set. No test mends that:
+#   return None.
+#
+# Predict first: which p is smaller for `context_lstm` and `cnn_lstm`, that of the recipes or that of the networks? ______
+
+# %%
+records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
+main_runs = studies.usual(records)
+
 
 # %% nbgrader={"grade": false, "grade_id": "which-test", "locked": false, "schema_version": 3, "solution": true, "task": false}
-### BEGIN SOLUTION
-which = {"a": "seeds", "b": "clips", "c": "neither"}
-### END SOLUTION
+def p_value(claim, a, b):
+    """p of the claim "recipes" or "networks"; None for "one run"."""
+    ### BEGIN SOLUTION
+    if claim == "recipes":
+        late = [rows.set_index("seed")["top1_late"].to_dict() for rows in (a, b)]
+        return inference.paired_over_seeds(*late, overlap=studies.overlap(a)).p
+    if claim == "networks":
+        first = [runs.predictions(rows.set_index("seed", drop=False).loc[0]) for rows in (a, b)]
+        return inference.sign_flip(tuple(first)).p
+    return None
+    ### END SOLUTION
 
-# %% nbgrader={"grade": true, "grade_id": "which-test-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert set(which) == {"a", "b", "c"}, "set which = {'a': ..., 'b': ..., 'c': ...}"
-assert set(which.values()) <= {"seeds", "clips", "neither"}, "each is 'seeds', 'clips' or 'neither'"
+
+# %% nbgrader={"grade": true, "grade_id": "which-test-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+ours, plain = (studies.of(main_runs, head, "grouped") for head in ("context_lstm", "cnn_lstm"))
+assert p_value("one run", ours, plain) is None, "a number that was picked has no p"
+assert 0.2 < p_value("recipes", ours, plain) < 0.5, "five seeds that split the same clips: far from 0.05"
+assert p_value("networks", ours, plain) < 0.01, "on seed 0's clips the two networks clearly differ"
 ### BEGIN HIDDEN TESTS
-assert which == {"a": "seeds", "b": "clips", "c": "neither"}
+for _head, _split in (("wide_lstm", "grouped"), ("gru", "paper"), ("mean_linear", "grouped")):
+    _a, _b = (studies.of(main_runs, head, _split) for head in (_head, "cnn_lstm"))
+    _late = [dict(zip(rows["seed"], rows["top1_late"], strict=True)) for rows in (_a, _b)]
+    _p = inference.paired_over_seeds(*_late, overlap=studies.overlap(_a)).p
+    assert abs(p_value("recipes", _a, _b) - _p) < 1e-6
+    _runs = [runs.predictions(rows[rows["seed"] == 0].iloc[0]) for rows in (_a, _b)]
+    assert abs(p_value("networks", _a, _b) - inference.sign_flip(tuple(_runs)).p) < 1e-3
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: a recipe is what you train again; a network is what came out once. No test mends a number that was picked.
+# Hint: `inference` has `paired_over_seeds` and `sign_flip`. A recipe is what you train again; a network is what came out once.
 
 # %% [markdown]
 # ## 4 Predict, then move it: the record dashboard (extend)
@@ -139,7 +165,6 @@ assert which == {"a": "seeds", "b": "clips", "c": "neither"}
 # times the column `top1_last`). Set `seen` to the name of the split on which it is largest for `cnn_lstm`.
 
 # %%
-records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
 widgets.record_dashboard(records)
 
 # %% nbgrader={"grade": false, "grade_id": "seed-range", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -17,7 +17,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from ctxlstm import widgets
+from ctxlstm import inference, widgets
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
@@ -44,7 +44,7 @@ def clips_needed(p1, p2, z=1.96):
 assert clips_needed(0.6, 0.5) == 189, "0.6 against 0.5: 3.8416 * (0.24 + 0.25) / 0.01, rounded up"
 n = clips_needed(0.922, 0.910)
 assert isinstance(n, int), "give a whole number"
-assert 3_330 < n < 13_320, "for the paper's pool: more than its test part, fewer than all clips"
+assert 3_330 < n < 13_320, "for the paper's pool: more than its test set, fewer than all clips"
 ### BEGIN HIDDEN TESTS
 assert n == 4104
 assert clips_needed(0.9, 0.7, z=3) == 68
@@ -98,27 +98,59 @@ assert np.allclose(benjamini_hochberg([0.9, 0.95]), [0.95, 0.95])
 # %% [markdown]
 # ## 3 What may be concluded? (thinking)
 #
-# Set `conclusions`, a dictionary that gives `True` or `False` for each of the keys `"a"` to `"d"`.
+# An ablation tests `m` changes of one default. Write `conclude(default, changed, m, overlap)` for one of them: `default` and `changed`
+# are accuracies in per cent, one pair per seed. Take the interval of changed minus default at the level $1 - 0.05/m$, so that all
+# `m` intervals are right at once in 95 of 100 such studies, and return
 #
-# - `a`: In the table of readings no interval excludes zero. So the options make no difference.
-# - `b`: With a default that is right on all test clips, no reading could have come out better.
-# - `c`: At a fixed number of epochs, going from batch 20 to 160 also changes the number of optimizer steps.
-# - `d`: The smallest of 15 uncorrected $p$-values is 0.04. That alone is good evidence for an effect.
+# - `"better"` or `"worse"` if it lies above +0.6 or below -0.6 points,
+# - `"no difference that matters"` if it lies within ±0.6,
+# - `"cannot be told"` otherwise, and where all seeds have the same difference (no interval),
+# - `"ceiling"`, before all else, if the default is right on every clip with every seed *and* the change is not `"worse"`: then the
+#   change had no chance to be better.
+#
+# `inference.over_seeds(values, overlap=.., level=..)` gives the interval (low and high are NaN without one).
+#
+# Predict first: five seeds differ by -2.0, -2.4, -1.6, -2.2 and -1.8 points. Does one of 15 such changes count as worse? ______
+
 
 # %% nbgrader={"grade": false, "grade_id": "conclusions", "locked": false, "schema_version": 3, "solution": true, "task": false}
-### BEGIN SOLUTION
-conclusions = {"a": False, "b": True, "c": True, "d": False}
-### END SOLUTION
+def conclude(default, changed, m, overlap=0.0):
+    """What one of m changes did, in the words above."""
+    ### BEGIN SOLUTION
+    default, changed = np.asarray(default, float), np.asarray(changed, float)
+    found = inference.over_seeds(changed - default, overlap=overlap, level=1 - 0.05 / m)
+    if found.high < -0.6:
+        return "worse"
+    if (default == 100).all():
+        return "ceiling"
+    if found.low > 0.6:
+        return "better"
+    within = found.low >= -0.6 and found.high <= 0.6
+    return "no difference that matters" if within else "cannot be told"
+    ### END SOLUTION
 
-# %% nbgrader={"grade": true, "grade_id": "conclusions-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert set(conclusions) == set("abcd"), "set conclusions = {'a': ..., 'b': ..., 'c': ..., 'd': ...}"
-assert all(isinstance(value, bool) for value in conclusions.values()), "each is True or False"
+
+# %% nbgrader={"grade": true, "grade_id": "conclusions-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+base = np.array([90.0, 91.0, 89.5, 90.5, 90.2])
+drop = np.array([-2.0, -2.4, -1.6, -2.2, -1.8])
+assert conclude(base, base + drop, 1) == "worse", "a single change: the interval is -2.39 to -1.61"
+assert conclude(base, base + drop, 1, overlap=1 / 3) == "worse", (
+    "corrected for the same clips: -2.64 to -1.36"
+)
+assert conclude(base, base + drop, 15, overlap=1 / 3) == "cannot be told", "one of 15 needs a wider interval"
+assert conclude([100] * 3, [100, 100, 99], 1) == "ceiling", "nothing can be above 100 %"
 ### BEGIN HIDDEN TESTS
-assert conclusions == {"a": False, "b": True, "c": True, "d": False}
+assert conclude(base, base - drop, 1) == "better"
+assert conclude(base, base + (drop + 2) / 3, 1) == "no difference that matters"
+assert conclude(base, base + (drop + 2) / 3, 1000) == "cannot be told"
+assert conclude(base, base + 1, 1) == "cannot be told"
+assert conclude([100.0] * 5, 100 + drop, 1) == "worse"
+assert conclude([100.0] * 5, [98.0] * 5, 1) == "ceiling"
+assert conclude(base, base + 3 * drop + 6, 2) == "cannot be told"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: with nothing going on, how often is the smallest of 15 below 0.05? Chapter 11, Step 6, counted it.
+# Hint: compute the interval first. Comparisons with NaN are False, which is what a missing interval should give.
 
 # %% [markdown]
 # ## 4 Predict, then move it: whose curve is on top? (extend)
