@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from book import conf
+from book.tools import webpages
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]  # beside test_browser.py, so that the pages are built once
 
@@ -81,7 +81,7 @@ def test_columns_of_numbers_in_tables_are_marked():
         f"<tr><th>{k}</th><td>v{k}</td><td>{k}.5 %</td><td>{text}</td></tr>"
         for k, text in enumerate(("-1.3 (-2.0 to 0.4)", "", "3.2e-07"))
     )
-    marked = conf.align_numbers(f"<table>{head}{rows}</table>")
+    marked = webpages.align_numbers(f"<table>{head}{rows}</table>")
     assert marked.count('class="num"') == 2 * 4
     assert '<th class="num">top-1</th>' in marked
     assert "<td>v1</td>" in marked

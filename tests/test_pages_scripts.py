@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from book import conf
+from book.tools import webpages
 from ctxlstm.widgets import cascade, gates, splits
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -22,7 +22,7 @@ pytestmark = [
         BROWSER is None, reason="no Chromium on this machine: the explorers were not opened in a browser"
     ),
 ]
-STATIC = Path(conf.__file__).with_name("_static")
+STATIC = Path(webpages.__file__).parents[1] / "_static"
 SETTINGS = 50
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -49,10 +49,10 @@ def browser():
 def folder(tmp_path_factory) -> Path:
     """The scripts, and for each explorer a page with nothing else."""
     folder = tmp_path_factory.mktemp("explorers")
-    conf.write_explorer_data(folder)
+    webpages.write_explorer_data(folder)
     for name in ("explorers.js", "book.css"):
         shutil.copy(STATIC / name, folder)
-    for name in conf.EXPLORERS.values():
+    for name in webpages.EXPLORERS.values():
         scripts = "".join(f'<script src="{file}.js"></script>' for file in (f"explorers-{name}", "explorers"))
         page = '<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css">'
         page += f'<div class="explorer" data-explorer="{name}"></div>{scripts}'
@@ -95,13 +95,13 @@ def test_gate_explorer(explorer):
 
 
 def test_state_flow(explorer):
-    clips = conf.small_clips()
+    clips = webpages.small_clips()
     handovers = cascade.HANDOVER_NAMES.values()
     settings = list(itertools.product(handovers, (1, 2, 3), range(len(clips))))
     assert len(settings) >= SETTINGS
     given = [{"handover": way or "off", "layers": layers, "clip": clip} for way, layers, clip in settings]
     shown = explorer("flow").evaluate(DRIVE, given)
-    models = {layers: conf.small_cascade(layers) for layers in (1, 2, 3)}
+    models = {layers: webpages.small_cascade(layers) for layers in (1, 2, 3)}
     for (way, layers, clip), got in zip(settings, shown, strict=True):
         now, other = (
             cascade.flow(models[layers], clips[clip], handover).blocks
@@ -118,7 +118,7 @@ def test_state_flow(explorer):
 
 
 def test_split_explorer(explorer):
-    tables = conf.split_tables()
+    tables = webpages.split_tables()
     settings = [
         {"table": table, "protocol": protocol, "seed": seed, "fold": 1}
         for table in tables
@@ -151,7 +151,7 @@ def test_a_fold_without_test_clips_is_said_in_a_sentence(explorer):
 
 
 def test_keys_move_every_control_and_reset_brings_the_start_back(explorer):
-    for name in conf.EXPLORERS.values():
+    for name in webpages.EXPLORERS.values():
         page = explorer(name)
         numbers = page.get_by_role("status")
         start = numbers.inner_text()
