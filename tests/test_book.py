@@ -72,6 +72,29 @@ def test_chapter_has_the_books_form(chapter):
     assert code(notebook)[-1].splitlines()[-1] == "print(classroom.versions())"
 
 
+def words(chapter: Path) -> int:
+    """Words of prose: text cells without tables, formulas, code and link addresses."""
+    text = prose(notebooks.read(chapter))
+    for gone in (r"```.*?```", r"\$\$.*?\$\$", r"^[ >]*\|[^\n]*$", r"\]\([^)]*\)", r"<[^>]*>"):
+        text = re.sub(gone, " ", text, flags=re.M | re.S)
+    return sum(bool(re.search(r"\w", word)) for word in re.sub(r"\$[^$\n]*\$", "x", text).split())
+
+
+def test_the_book_is_read_in_an_evening():
+    """The first edition had 27,700 words in these chapters."""
+    counted = {chapter.stem: words(chapter) for chapter in CHAPTERS if int(chapter.stem[:2]) < 14}
+    assert sum(counted.values()) <= 20_000, counted
+    assert max(counted.values()) <= 2_000, counted
+
+
+@chapters
+def test_every_question_has_its_answer_folded_below_it(chapter):
+    for cell in notebooks.read(chapter).cells:
+        if cell.cell_type == "markdown" and "**Question.**" in cell.source:
+            question = cell.source.split("**Question.**")[-1]
+            assert "<details><summary>" in question, f"{chapter.stem}: {question[:80]}"
+
+
 @chapters
 def test_every_widget_has_its_static_twin_right_below(chapter):
     cells = code(notebooks.read(chapter))
