@@ -90,8 +90,8 @@ import pandas as pd
 
 measured = [chapter["measure"](features, rule, study.seeds).assign(split=rule) for rule in study.protocols]
 about = {"dataset": study.dataset, "classes": len(features.classes), "clips": len(features.clips),
-         "backbone": study.backbone, "frames": study.frames, "rule": study.rule, "epochs": epochs_each, "batch_size": study.batch_size,
-         "features": features.digest[:16], "commit": runs.commit()}  # fmt: skip
+         "backbone": study.backbone, "frames": study.frames, "rule": study.rule, "epochs": epochs_each,
+         "batch_size": study.batch_size, "features": features.digest[:16], "commit": runs.commit()}  # fmt: skip
 table = pd.concat(measured, ignore_index=True).assign(**about)
 table.pivot_table("top1", "head", "split", sort=False).round(1)
 
