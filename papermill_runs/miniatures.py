@@ -25,7 +25,7 @@ root: str = ""  # folder with the clips; stickfigures: where to render (default:
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets miniatures.csv (default: papermill_runs/out)
-heads: list = []  # some of the chapter's heads (default: all that read vectors)
+heads: str = ""  # some of the chapter's heads, with commas between (default: all that read vectors)
 epochs_each: int = 21  # epochs of every training, as in the chapter
 cpu: bool = False  # do not use a GPU for the features; the small heads train on a CPU
 
@@ -54,11 +54,12 @@ for cell in jupytext.read(Path(ctxlstm.__file__).parents[1] / "book" / "14_relat
     if "heads" in cell.metadata.get("tags", []):
         exec(cell.source, chapter)
 chapter |= {"EPOCHS": epochs_each, "BATCH": study.batch_size}
-if unknown := set(heads) - set(chapter["HEADS"]):
+chosen = [name.strip() for name in heads.split(",") if name.strip()] or list(chapter["HEADS"])
+if unknown := set(chosen) - set(chapter["HEADS"]):
     raise ValueError(
         f"unknown head {', '.join(sorted(unknown))}: choose some of {', '.join(chapter['HEADS'])}"
     )
-chapter["HEADS"] = {name: make for name, make in chapter["HEADS"].items() if not heads or name in heads}
+chapter["HEADS"] = {name: make for name, make in chapter["HEADS"].items() if name in chosen}
 print(f"{len(chapter['HEADS'])} heads, {epochs_each} epochs, seeds {', '.join(map(str, study.seeds))}")
 
 # %% [markdown]

@@ -18,12 +18,12 @@ def small(tmp_path_factory):
     return {
         "dataset": "ucf101", "root": root, "size": 32, "frames": 6, "batch_size": 12, "cpu": True,
         "backbone": "efficientnet_lite0", "cache": folder / "cache", "results": folder / "out", "epochs_each": 4,
-        "heads": ["mean_linear", "two_stream", "distilled", "conv_lstm"],
+        "heads": "mean_linear, two_stream,distilled,conv_lstm",
     }  # fmt: skip
 
 
 def test_the_chapters_heads_are_measured_on_other_clips(small, tmp_path):
-    done = papermill("miniatures", tmp_path, **small, seeds=[0, 1])
+    done = papermill("miniatures", tmp_path, **small, seeds="0,1")
     assert done.returncode == 0, done.stderr[-3000:]
     table = pd.read_csv(small["results"] / "miniatures.csv")
     assert set(table["head"]) == {"mean_linear", "two_stream", "distilled"}, "conv_lstm reads maps: left out"
@@ -39,8 +39,11 @@ def test_the_chapters_heads_are_measured_on_other_clips(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"heads": ["mean_linear", "tsm"]}, "unknown head tsm: choose some of mean_linear, cnn_lstm"),
-        ({"seeds": [3]}, "an interval over seeds needs at least two: give -p seeds 0,1,2,3,4"),
+        (
+            {"heads": "mean_linear,tsm", "seeds": "0,1"},
+            "unknown head tsm: choose some of mean_linear, cnn_lstm",
+        ),
+        ({"seeds": 3}, "an interval over seeds needs at least two: give -p seeds 0,1,2,3,4"),
     ],
 )
 def test_what_it_refuses_before_it_starts(small, tmp_path, change, sentence):
