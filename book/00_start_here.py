@@ -30,7 +30,7 @@
 #
 # UCF101 ([Soomro et al. 2012](references.md#soomro-2012)) has 13,320 short clips of 101 actions. The paper
 # ([Li and Wang 2022](references.md#li-2022)) draws a quarter of them at random as its test set. Its model, Context-LSTM,
-# reads each clip frame by frame and names the action in 92.2 % of the test clips, "state of the art".
+# reads each clip frame by frame and names the right action in 92.2 % of the test clips, a result it calls state of the art.
 #
 # **Guess first.** Keep one still frame of each clip. A CNN trained on ImageNet photographs turns it into features, a vector of
 # numbers. Give each test clip the label of the training clip with the most similar vector. Nothing is trained on UCF101. How
@@ -88,7 +88,7 @@ report.figures.full_size_leak(whole, siblings)
 #
 # > **Not stated in the paper.** The number of blocks, the axis of MaxPooling, the frames that are read, whether the ResNet is
 # > trained too, the code. Our defaults: three blocks, the features, the first 28 frames at full size (as in the code base
-# > that a screenshot shows), a **frozen** ResNet, whose weights never change. [Chapter 7](07_context_lstm.ipynb) and
+# > that the paper's screenshot shows), a **frozen** ResNet, whose weights never change. [Chapter 7](07_context_lstm.ipynb) and
 # > [Chapter 11](11_ablation.ipynb) try alternatives.
 
 # %% [markdown]
@@ -120,7 +120,7 @@ report.figures.full_size_leak(whole, siblings)
 #
 # 1. **Guess first.** Double-click the text and write your guess.
 # 2. **Run.** Then change a number and run again. *File > Duplicate Notebook* keeps the original.
-# 3. **Doubt.** Ask of every number: which data, which split, how many runs, how large is chance?
+# 3. **Doubt.** Ask of every number: which data, which split, how many runs, how much can chance do?
 #
 # The chapters run on generated ("synthetic") clips; what needs more is read from run records. **Exercises** with solutions are
 # linked near the end of chapters 1 to 13. **To stop**, choose *File > Shut Down*.
@@ -289,7 +289,7 @@ plt.show()
 # | head | the trained model on the frozen features, such as Context-LSTM, CNN-LSTM or `mean_linear` |
 # | block, stage | three LSTM layers read both ways; ReLU, BatchNorm and MaxPool after them |
 # | hand-over | block $k$'s last $(h, c)$ become block $k+1$'s first |
-# | random split (the paper's) | clips go to the training or test set by lot, 3 to 1 |
+# | random split (the paper's) | clips go to the training or test set at random, 3 to 1 |
 # | split by group | whole source videos go to the training or test set |
 # | official split | UCF101's own three lists, which also keep source videos whole |
 # | top-1 | share of test clips whose most probable class is the true one |
@@ -331,9 +331,9 @@ plt.show()
 # | `make html` | the book as web pages, to read without running | 1 minute |
 # | `make reproduce` | four heads on two splits, from videos to a table | 6 to 8 minutes, later half a minute |
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
-# | `make book` | every chapter, exercise solution and stub run | 13 minutes |
-# | `make test` | lint, and the tests that are quick | 10 minutes at most |
-# | `make test-all` | all tests, those of `make book` too | 22 minutes |
+# | `make book` | runs every chapter, exercise solution and stub | 13 minutes |
+# | `make test` | lint and the quick tests | 10 minutes at most |
+# | `make test-all` | all tests, including those of `make book` | 22 minutes |
 # | the paper's own setting on UCF101 (papermill_runs/README.md) | 300 epochs, ResNet-50, several seeds | needs data and a GPU |
 #
 # On 2 cores, no GPU.
@@ -367,7 +367,7 @@ show_frame(t=0)
 # <details><summary>Answer</summary>
 #
 # One frame shows somebody standing by a chair, or sitting on it, but hardly whether the person sits down or stands up. Two
-# frames in their order show it. An LSTM is made to read that order.
+# frames in order do. An LSTM is made to read that order.
 #
 # </details>
 
@@ -401,7 +401,7 @@ print("ready for chapter 1")
 # ## Summary
 #
 # - On a random split of UCF101, a lookup of one still frame passes 92.2 %; without siblings it reaches about 60 %.
-# - A clip becomes T frames, then features (T, D), passes LSTM blocks that hand over their states, and becomes K scores.
+# - A clip becomes T frames, then features (T, D), passes through LSTM blocks that hand over their states, and becomes K scores.
 #
 # **Next:** [Chapter 1](01_claims.ipynb) writes down what the paper claims, before anything is measured.
 

@@ -17,7 +17,7 @@
 # **After this chapter you can**
 #
 # - turn a sentence of a paper into a test that could fail,
-# - say how large chance is on 3,330 clips, for one accuracy and for a difference,
+# - say how much chance can do on 3,330 clips, to one accuracy and to a difference,
 # - show guesses that you wrote down before you saw any result.
 #
 # Before this: [Chapter 0](00_start_here.ipynb). [The statistics primer](15_statistics.ipynb) explains intervals and tests.
@@ -33,8 +33,8 @@
 #
 # Section 4.3 names four advantages over a plain CNN-LSTM, the *baseline*: a) higher test accuracy, called state of the art, b)
 # shorter training, 55 instead of 93 hours, c) about 2 GB less GPU memory, d) no over-fitting in 300 epochs. Section 4.4 adds
-# that MaxPooling is crucial and that ReLU before BatchNorm is better than after it. Section 4.2 says that a larger batch is
-# more accurate.
+# that MaxPooling is crucial and that ReLU before BatchNorm is better than after it. Section 4.2 says that a larger batch
+# gives a higher accuracy.
 #
 # ## What it does not say
 #
@@ -74,13 +74,13 @@ paper.table2().drop(columns="status").style.hide(axis="index").format(precision=
 
 # %% [markdown]
 # In the copy of the paper that we work from, the cells of the row "ours" are out of order. From epoch 180 on their place is
-# nearly certain; before, the five values are certain but their order is ours, by growth. The authors measured "ours" and
+# nearly certain; before, the five values are certain but their order is ours, from low to high. The authors measured "ours" and
 # ResNet-50-LSTM, and quote the other two rows ([Chapter 2](02_related_work.ipynb) reads them again).
 #
 # ## Step 2: list the claims
 #
 # A claim goes on the list if a measurement could contradict it. The package keeps the list, the **ledger**, in
-# `ctxlstm.report.claims`. A claim about cost is two: is training cheaper, and can the head be the cause?
+# `ctxlstm.report.claims`. A claim about cost counts as two: is training cheaper, and can the head be the cause?
 
 # %%
 claims = pd.DataFrame({"section": [claim.section for claim in report.claims.CLAIMS],
@@ -157,11 +157,11 @@ axes.legend(loc="upper left", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# *What you see:* four intervals and their verdicts. Case 3 fails although it holds zero, because it is so narrow; case 4 cannot
+# *What you see:* four intervals and their verdicts. Case 3 fails although it contains zero, because it is narrow; case 4 cannot
 # be told, because it is wide. More runs make an interval narrower: case 4 is a reason to run more, case 3 is not.
 
 # %% [markdown]
-# ## Step 4: how large is chance?
+# ## Step 4: how much can chance do?
 #
 # Let every test clip be right with probability $p$, independently of the others. The accuracy on $n$ clips then has the
 # standard error $\mathrm{SE} = \sqrt{p\,(1-p)/n}$.
@@ -178,7 +178,7 @@ for name in ("best_top1", "best_top1_no_pool", "best_top1_baseline"):
     print(f"{name:<20}{value} %   SE {standard_error(value / 100):.2f} points")
 
 # %% [markdown]
-# Half a point: one accuracy is known to about ±1 point (two standard errors). And a difference? Your guess, played through:
+# Half a point: one accuracy is known to about ±1 point (two standard errors). And a difference? Your guess, simulated:
 # two models with the same $p = 0.9145$, the mean of 92.2 and 90.7, 100,000 times.
 
 # %%
@@ -197,6 +197,7 @@ for gap, pair in (
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 bins = 100 / 3330 * (np.arange(-82, 83, 4) + 0.5)  # four clips wide
 axes.hist(difference, bins=bins.tolist(), color="#BBBBBB", density=True, label="equally good models")
+axes.axvline(-1.5, color="#0072B2", linestyle=":")  # as far apart, the other way round
 for points, height, name in ((1.5, 0.45, "Context-LSTM"), (0.3, 0.62, "no MaxPool")):
     axes.axvline(points, color="#0072B2", linestyle="--")
     axes.text(points + 0.05, height, f"the paper: {name}\nminus baseline", fontsize=9, color="#0072B2")
@@ -210,12 +211,12 @@ axes.legend(loc="upper left", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# *What you see:* by chance alone 1.5 points or more come up in about 3 of 100 repetitions, so such a gap would count as evidence
-# for a difference; 0.3 points is nothing. The assumptions push in opposite directions. Both models see the *same* clips, which
-# makes chance smaller than drawn. Siblings that fail together, and one seed per model, make it larger.
+# *What you see:* by chance alone a gap of 1.5 points or more, either way, comes up in about 3 of 100 repetitions, so it would
+# count as evidence for a difference; 0.3 points is nothing. The assumptions push in opposite directions. Both models see the
+# *same* clips, which makes chance smaller than drawn. Siblings that fail together, and one seed per model, make it larger.
 
 # %% [markdown]
-# ## Step 5: what the late epochs can tell
+# ## Step 5: what the late epochs can tell us
 #
 # 92.2 % is also the best of 300 epochs, looked up on the test set; [Chapter 9](09_training.ipynb) measures what choosing adds.
 # Does Table 1 say how much it adds here? That depends on the jitter from epoch to epoch, and five late cells are all we have.
@@ -283,7 +284,7 @@ chance_figure(clips=225, gap=1.5)
 # %% [markdown]
 # ## Step 6: your guesses
 #
-# Write **holds**, **fails** or **cannot be told yet** behind each claim: what do you expect the records of *this book* to show?
+# Write **holds**, **fails** or **cannot be told yet** after each claim: what do you expect the records of *this book* to show?
 # Keep a copy: [Chapter 13](13_verdict.ipynb) asks you to paste it. An empty one counts as no guess.
 
 # %%
@@ -327,7 +328,7 @@ print("our rule and our formula agree with the package and with SciPy")
 # %% [markdown]
 # ## Common mistakes
 #
-# 1. **"Not significant" read as "equal".** A wide interval that holds zero says nothing. "Equal" is a claim of its own and needs
+# 1. **"Not significant" read as "equal".** A wide interval around zero says nothing. "Equal" is a claim of its own and needs
 #    a narrow interval.
 # 2. **The rule after the result.** A limit that is chosen when the number is known can be made to fit.
 
@@ -341,7 +342,7 @@ print("our rule and our formula agree with the package and with SciPy")
 #
 # <details><summary>Answer</summary>
 #
-# *Quantity:* the fall of top-1 when test frames get noise of a fixed strength. *Comparison:* baseline's fall minus
+# *Quantity:* the fall of top-1 when test frames get noise of a fixed strength. *Comparison:* the baseline's fall minus
 # Context-LSTM's, same seeds and splits. *Data and setting:* UCF101's official splits, five seeds, last epoch. *Rule:* the one
 # of Step 3.
 #
@@ -352,7 +353,7 @@ print("our rule and our formula agree with the package and with SciPy")
 #
 # - The binomial formula takes clips as independent, which siblings are not, and knows nothing of another training: the true
 #   uncertainty is larger.
-# - Some rules judge numbers that were in print before the rules. The one for over-fitting has this weakness most, because we
+# - Some rules judge numbers that were in print before the rules. The one for over-fitting suffers most from this, because we
 #   chose its limits.
 # - The order of the cells of "ours" in Table 1 is our reading.
 

@@ -16,7 +16,7 @@
 # %% [markdown]
 # **After this chapter you can**
 #
-# - say what belongs to a number on UCF101: its protocol,
+# - say what must be known about a number on UCF101: its protocol,
 # - decide which published numbers may be compared with 92.2 %,
 # - read "10 clips" and "mean over three splits" as their authors mean them.
 #
@@ -30,8 +30,8 @@
 # %% [markdown]
 # ## What the paper says
 #
-# Section 4.3 compares 92.2 % with 89.8 % of a 3D ResNeXt-101 and about 87 % of other systems "on 10 clips" (reference 14), and
-# with 74.6 % of SMART on all clips (13). It adds that others report a mean value and test on some clips only, and concludes
+# Section 4.3 compares 92.2 % with 89.8 % for a 3D ResNeXt-101, about 87 % for other systems "on 10 clips" (reference 14), and
+# 74.6 % for SMART on all clips (13). It adds that others report a mean value and test on some clips only, and concludes
 # that 92.2 % may be the state of the art on the entire validation set.
 #
 # ## What it does not say
@@ -65,7 +65,7 @@ highest.style.hide(axis="index").format(precision=1).set_table_styles(left)
 # *protocol* and the *extra* data.
 
 # %% [markdown]
-# ## Step 2: what belongs to a number
+# ## Step 2: what must be known about a number
 #
 # | part | what may differ |
 # |---|---|
@@ -74,7 +74,7 @@ highest.style.hide(axis="index").format(precision=1).set_table_styles(left)
 # | epoch | the last, one chosen on a validation set, or the best on the test set itself |
 # | view | how many frames or windows of a test video are read and averaged |
 # | other videos | training on collections of labelled web videos first, such as Kinetics and Sports-1M |
-# | optical flow | where every pixel moves to in the next frame; a "two-stream" system has a network for pictures and one for it |
+# | optical flow | where each pixel moves in the next frame; a "two-stream" system has a network for pictures and one for flow |
 #
 # The last two are called *extra* here. Nearly all systems, the paper's too, start from ImageNet.
 
@@ -111,15 +111,15 @@ axes.set(xlabel="top-1 on UCF101 (%)", title="Published accuracies, grouped by p
 plt.show()
 
 # %% [markdown]
-# *What you see:* four groups, and only dots within one group may be compared. On random splits every system reaches 85 to 92 %.
+# *What you see:* four groups; dots of different groups may not be compared. On random splits every system reaches 85 to 92 %.
 # On official lists most filled dots lie between 60 and 87 %; above 90 % all dots are
 # open.
 
 # %% [markdown]
 # ## Step 3: a rule for "may be compared"
 #
-# Two numbers may be compared if their protocols are the same. If their extra data differ, that compares *systems with their
-# data*, not *architectures*.
+# Two numbers may be compared if their protocols are named and the same. If their extra data differ, that compares *systems
+# with their data*, not *architectures*.
 
 
 # %%
@@ -136,13 +136,13 @@ print(answers.value_counts().to_string(), end="\n\n")
 print(work[answers != "no"].sort_values("top1")[["system", "top1", "remark"]].to_string(index=False))
 
 # %% [markdown]
-# With 92.2 % one may compare the numbers of random splits, and nothing else. Even these differ: other seeds, 80/20 instead of
+# Only numbers from random splits may be compared with 92.2 %. Even these differ: other seeds, 80/20 instead of
 # 3:1, another ResNet, the best epoch on the test set in at least four of them.
 
 # %% [markdown]
 # ## Step 4: the same code on both splits
 #
-# For two code bases there are both numbers: the author's on a random split, and users' on an official one.
+# Two code bases have both numbers: the author's on a random split, and users' on an official one.
 
 # %%
 pairs = {
@@ -179,8 +179,8 @@ percent = peer[["top1", "low", "high", "calibration_error", "difference"]].mul(1
 percent.join(peer[["mcnemar_p", "flip_p"]].map(lambda p: "" if pd.isna(p) else f"{p:.2g}"))
 
 # %% [markdown]
-# Per cent: top-1 with its 95 % interval by source video, calibration error, difference to the spatial stream. Is motion worse
-# than spatial? Yes, if clips were independent (McNemar's $p$ is below 0.05). A sign flip by source video, whose clips go right
+# Per cent: top-1 with its 95 % interval by source video, calibration error, difference from the spatial stream. Is motion worse
+# than spatial? Yes, if clips are independent (McNemar's $p$ is below 0.05). A sign flip by source video, whose clips go right
 # and wrong together, leaves it within chance. Fused is better by both ([primer](15_statistics.ipynb)).
 #
 # So trained networks with flow reach 88 % on an official split, and one still frame 94.8 % on a random one
@@ -206,7 +206,7 @@ print(three[["system", "top1", "extra", "source"]].to_string(index=False))
 
 # %% [markdown]
 # So these numbers cannot decide "state of the art": the higher ones ([Ma et al. 2017](references.md#ma-2017),
-# [Wang et al. 2016](references.md#wang-2016), [Carreira and Zisserman 2017](references.md#carreira-2017)) are of another
+# [Wang et al. 2016](references.md#wang-2016), [Carreira and Zisserman 2017](references.md#carreira-2017)) follow another
 # protocol, with optical flow or other videos.
 
 # %% [markdown]
@@ -275,7 +275,7 @@ print("the table, its groups and the paper's numbers agree")
 #
 # 1. **Sorting by the number.** A table of UCF101 results without a column for the protocol cannot be read.
 # 2. **"Top-1" taken for a protocol.** It says what is counted, not on which clips.
-# 3. **Excusing the other way round.** That 92.2 % is not comparable does not make Context-LSTM bad.
+# 3. **The opposite mistake.** That 92.2 % is not comparable does not make Context-LSTM bad.
 
 # %% [markdown]
 # ## Exercises
@@ -294,8 +294,8 @@ print("the table, its groups and the paper's numbers agree")
 # %% [markdown]
 # ## Summary
 #
-# - To a number belong split, epoch, view and extra data.
-# - 92.2 % may be compared with other random splits only. Among the published ones we found it is the highest.
+# - A number means little without its split, epoch, view and extra data.
+# - 92.2 % may be compared with other random splits only. Among the published ones we found, it is the highest.
 # - "10 clips" are most likely ten windows of every test video; a 3-split number is a mean of top-1 accuracies.
 #
 # Unlike the paper, this book reports each protocol on its own.

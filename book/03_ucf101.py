@@ -104,7 +104,7 @@ plt.show()
 # ## 3 What siblings look like
 #
 # These **synthetic** stick figures are our stand-in for UCF101. A group fixes the figure's colours, proportions and
-# scenery, as a UCF101 group shares people, room and camera. A clip varies timing, speed and place.
+# scenery, as a UCF101 group shares people, room and camera. Its clips differ in timing, speed and place.
 
 # %%
 clips = classroom.clips()  # 8 classes x 12 groups x 3 clips
@@ -181,8 +181,8 @@ plt.show()
 #
 # ## 5 Splits that keep source videos whole
 #
-# The official lists are a rule on group numbers: list 1 tests groups 1-7, list 2 groups 8-14, list 3 groups 15-21;
-# groups 22-25 always train.
+# The official lists are a rule on group numbers: list 1 tests on groups 1-7, list 2 on 8-14, list 3 on 15-21;
+# groups 22-25 are always for training.
 
 # %%
 for fold in (1, 2, 3):
@@ -193,7 +193,7 @@ for fold in (1, 2, 3):
     print(f"list {fold}: {(~tests).sum():,} train, {tests.sum():,} test, with a sibling: {leak:.1%}")
 
 # %% [markdown]
-# `grouped` is the paper's 3:1 draw made clean: it draws whole source videos, a quarter of each class. One class under
+# `grouped` is the paper's 3:1 draw made clean: it draws whole source videos, about a quarter of each class. One class under
 # each protocol:
 
 # %% tags=["hide-input"]
@@ -210,7 +210,7 @@ axes.set(xticks=range(25), xticklabels=range(1, 26), xlabel="group (source video
 axes.set_yticks(range(3), [figures.PROTOCOL_NAMES[name] for name in three])
 axes.grid(visible=False)
 axes.set_title("Which part of each source video is tested")
-figure.colorbar(image, label="clips that test (%)")
+figure.colorbar(image, label="clips in the test set (%)")
 plt.show()
 
 # %% [markdown]
@@ -265,7 +265,7 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* on the random split the lookup is right about nearly every clip, and nearly always thanks to a sibling
-# (table). With source videos kept apart it loses about half. One test clip, and what the lookup found for it:
+# (table). With source videos kept apart it loses more than half. One test clip, and what the lookup found for it:
 
 # %%
 paper, grouped = (ucf101.split(clips, protocol, seed=0) for protocol in ("paper", "grouped"))
@@ -280,7 +280,7 @@ figures.film_strip(
 )
 
 # %% [markdown]
-# *What you see:* without siblings it found a clip of similar colours and scenery, but another movement.
+# *What you see:* without siblings it found a clip with a similar figure and sun, but another place and movement.
 #
 # ## 7 All 101 classes, one frame per clip
 #
@@ -289,12 +289,11 @@ figures.film_strip(
 # config ucf101_midframes -p results papermill_runs/results/ucf101_midframes`, the right panel by
 # `papermill_runs/siblings.ipynb` (complete lines: papermill_runs/README.md).
 #
-# > **Guess first.** The paper reports 92.2 % on the random split. What does the lookup of one still picture reach
-# > there?
+# > **Guess first.** How many points is the *first* sibling in training worth to a test clip? And the third?
 #
 # <details><summary>Answer</summary>
 #
-# 94.4 to 95.1 %: row `all` of the table.
+# About 30, and 2: `same_clips_top1`.
 #
 # </details>
 
@@ -311,8 +310,8 @@ by_left.agg(["min", "max"]).mul(100).round(1)
 # more than 20. Right: the same test clips, with 0 to 3 siblings left in training. *One* is worth some 30 points. With
 # all of them there, the most similar picture is a sibling's in eight of ten cases (`by_sibling`).
 #
-# So 92.2 % on the random split does not need a temporal model, and a high number there, of any network, does not show
-# that actions are recognised.
+# So 92.2 % on the random split needs no temporal model, and a high number there does not show that actions are
+# recognised.
 #
 # One surprise: 20 pictures are byte for byte those of another clip, nine of them from another group. So a few clips
 # leak through the official lists as well.
@@ -365,7 +364,7 @@ widgets.split_explorer_figure(full, protocol="paper", seed=0)
 #
 # <details><summary>Answer</summary>
 #
-# Less: with two siblings, about $1 - (1/4)^2$, 94 %.
+# Less: with two siblings, $1 - (1/4)^2$, about 94 % on average. (Section 8 has 88 %: whole source videos went to validation.)
 #
 # </details>
 
@@ -380,7 +379,7 @@ widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 #
 # <details><summary>Answer</summary>
 #
-# List 1 tests groups 1-7, here 7 of only 12, and a fixed rule draws nothing.
+# List 1 tests on groups 1-7, here 7 of only 12, and a fixed rule ignores the seed.
 #
 # </details>
 #
@@ -408,7 +407,7 @@ print("the same answers as ctxlstm.models.NearestNeighbour")
 # - **Taking the group number alone for the source video.** Group 1 exists in all 101 classes.
 # - **Mixing two spellings.** The official lists say `HandstandPushups`, the clips' names `HandStandPushups`: 102
 #   classes.
-# - **Stratifying and believing that it helps.** Equal class shares still cut through source videos.
+# - **Stratifying and believing that it helps.** Equal class shares do not keep source videos whole.
 # - **Cutting the validation set clip by clip.** The same leak, one level down; `ucf101.validation` avoids it.
 #
 # ## Exercises

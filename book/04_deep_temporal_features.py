@@ -179,7 +179,7 @@ plt.show()
 # $$\bar x = \frac1T \sum_{t=0}^{T-1} x_t = \frac1T \sum_{t=0}^{T-1} x_{\pi(t)} \quad \text{for every reordering } \pi$$
 #
 # So heads that see only $\bar x$, such as `mean_linear`, *cannot* tell a clip from its reverse, however long they
-# train. Correlation between frames has the same numbers backwards, too.
+# train. The correlations between frames have the same values backwards, too.
 
 # %%
 shuffled = x[torch.randperm(T)]  # (T, D)
@@ -216,7 +216,7 @@ variance.round(0).rename("share of the variance (%)").to_frame().T
 
 # %% [markdown]
 # The source video holds more than half of the variance, the class about 11 %. Even that is too high: a mean of twelve
-# source videos keeps part of their differences; without it some 6 % are left.
+# source videos keeps part of their differences; without that part some 6 % is left.
 #
 # **PCA** finds the two directions in which the vectors differ most. In this plane a clip is a **trajectory**. Left: the
 # features as they are. Right: each clip minus its own mean over time, which takes the place away and leaves movement.
@@ -328,10 +328,10 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* SitDown / StandUp are mostly right in order, near a coin toss when shuffled, and mostly called their
-# *reverse* when tested backwards. The four others hardly notice. For the walkers order makes no clear difference: this
-# head does not find it.
+# *reverse* when tested backwards. The four others hardly notice. The walkers are called their reverse about as
+# often in all three rows: this head does not find their order.
 #
-# ## 6 The same question to larger records
+# ## 6 The same question, put to larger records
 #
 # **Synthetic** again, but 12 classes, 25 source videos each, five seeds, split by source video. Made by `papermill
 # papermill_runs/sweep.ipynb out.ipynb -p config stickfigures -p results papermill_runs/results/stickfigures`. The heads
@@ -379,7 +379,7 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 # %% [markdown]
 # *What you see:* heads that read in order are almost never wrong about sitting and standing or about the arms; on
 # PickUp / PutDown `context_lstm` is well ahead. Heads without order mostly stay near one half. (`single_frame` reads
-# frame 6 of 0 to 11, past the middle, where who sits down is lower than who stands up.) For the walkers no head does
+# frame 6 of 0 to 11, past the middle, where a figure sitting down is lower than one standing up.) For the walkers no head does
 # well; the mean over places throws away much of a walk.
 #
 # **Question.** `single_frame` is right about seven walkers in ten. How can one frame know?
@@ -410,7 +410,7 @@ for seed in range(6):
 # %% [markdown]
 # ## 7 And real clips?
 #
-# Four real classes, official lists, three seeds, made by the same command with `ucf101_subset`:
+# Four real classes, official lists, three seeds, last epoch, made by the same command with `ucf101_subset`:
 
 # %%
 real = runs.load("../papermill_runs/results/ucf101_subset")
@@ -450,7 +450,7 @@ widgets.frame_browser_figure(clips, name="v_StandUp_g02_c01", t=0)
 #
 # ## Check
 #
-# The two rules against the package, and the permutation test on untrained heads.
+# The two rules against the package, and what order changes in untrained heads.
 
 # %%
 for n in (5, 29, 167, 1776):
@@ -486,7 +486,7 @@ print("the mean does not see order, an LSTM does")
 #
 # - The synthetic classes were made so that order matters: a model *can* use it. Which of UCF101's 101 classes need it
 #   is not measured here.
-# - Section 5 tests 72 clips of 24 source videos per seed: other seeds move a bar by ten points and more.
+# - Section 5 tests 72 clips of 24 source videos per seed: other seeds move a bar by ten points or more.
 
 # %% [markdown]
 # ## Summary

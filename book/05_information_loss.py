@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 5 Information loss
 #
-# Paper section 3.3. About 50 minutes with figures and widget, two minutes of computing, no downloads.
+# Paper section 3.3. About 50 minutes with figures and a widget, two minutes of computing, no downloads.
 #
 # **The question.** What do convolution, ReLU and pooling lose, in numbers?
 #
@@ -40,8 +40,8 @@
 # Section 3.3 *assumes* that a network loses information: a convolution turns many elements into one, pooling turns
 # neighbours into one, ReLU drops what is below zero. A residual shortcut ([He et al. 2016](references.md#he-2016))
 # loses less, because it hands the input on directly; so do the LSTM's connected states and two reading directions. Yet
-# the paper puts a ReLU and a MaxPool behind every LSTM block (section 3.4) and reports that the MaxPool *raises*
-# accuracy (section 4.4).
+# the paper puts ReLU and MaxPool between its LSTM blocks (section 3.4) and reports that the MaxPool *raises* accuracy
+# (section 4.4).
 #
 # > **Not stated in the paper.** What "information" is, and any measurement of it. **Our default**: three rulers.
 # > **Alternatives**: mutual information, which needs far more data, or reconstruction by a trained network.
@@ -109,7 +109,7 @@ print(f"relu(t), relu(-t)    effective rank {effective_rank(two):.2f}, lost: not
 torch.testing.assert_close(two[:, :1] - two[:, 1:], t)
 
 # %% [markdown]
-# So effective rank can stay while half is lost, and rise while nothing is lost. A function of the input never holds
+# So effective rank can stay the same while half is lost, and rise while nothing is lost. A function of the input never holds
 # *more* information than the input (data processing inequality, [Cover and Thomas 2006](references.md#cover-2006)).
 # Hence two more rulers, fitted and tested on different source videos:
 #
@@ -251,11 +251,11 @@ fig.suptitle("One synthetic frame, computed back from each stage by a linear map
 plt.show()
 
 # %% [markdown]
-# *What you see:* after the pooling edges and texture blur; the figure is still there.
+# *What you see:* after pooling, edges and textures are blurred; the figure is still there.
 #
 # ## 4 Down the network
 #
-# All 16 blocks of the trained network. Every block's output, averaged over positions, is a vector per frame.
+# All 16 blocks of the trained network. Every block's output, averaged over positions, gives one vector per frame.
 
 # %%
 states = [relu]  # what each block reads; the last one is the output of block 16
@@ -301,7 +301,7 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# *What you see:* both rise with depth, and information cannot. Later blocks have more channels, and training makes what
+# *What you see:* both mostly rise with depth, and information cannot. Later blocks have more channels, and training makes what
 # the task needs easy to read. "Less information loss" is not "better features": the picture has lost nothing and is a
 # poor feature.
 #
@@ -348,8 +348,8 @@ plt.show()
 trained.groupby("shortcut")[["lost", "probe", "effective rank"]].mean().round(1)
 
 # %% [markdown]
-# *What you see:* on reconstruction the paper's idea holds clearly. From the branch alone a third to some two thirds of
-# the input cannot be computed; with the shortcut, about a tenth or less. The other rulers hardly move.
+# *What you see:* on reconstruction the paper's idea holds clearly. From the branch alone a third to some seven
+# tenths of the input cannot be computed; with the shortcut, about a tenth or less. The other rulers hardly move.
 #
 # ## 6 With and without the shortcut: random blocks in depth
 #
@@ -410,12 +410,12 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* without the shortcut almost nothing of the start can be computed after two blocks; with it that takes
-# about sixteen. (Over 100 % is worse than answering the mean.) With random weights the shortcut delays the loss and
+# about sixteen. (Over 100 % is worse than always predicting the mean.) With random weights the shortcut delays the loss and
 # does not prevent it. With it, effective rank ends *above* where it started, while less and less of the start is left.
 #
 # ## 7 What max-pooling 1,024 to 512 keeps
 #
-# In our default reading ([Chapter 7](07_context_lstm.ipynb)) the MaxPool behind an LSTM block takes the larger of two
+# In our default reading ([Chapter 7](07_context_lstm.ipynb)) the MaxPool after an LSTM block takes the larger of two
 # *neighbouring features*: 2 x 512 = 1,024 numbers become 512. Neighbouring pixels are alike; neighbouring LSTM units
 # need not be.
 #
@@ -500,8 +500,7 @@ plt.show()
 # eighth. The rulers disagree about the pools: by effective rank the maximum of feature pairs keeps more than the mean
 # or 512 *random* features, by reconstruction, if anything, the least. The probes differ by little for 144 clips.
 #
-# So halving loses little here, whichever way. Whether the max-pool helps training, [Chapter 11](11_ablation.ipynb)
-# asks.
+# So halving loses little here, whichever way. [Chapter 11](11_ablation.ipynb) asks whether the max-pool helps training.
 #
 # ## 8 Which classes change
 #
@@ -578,7 +577,8 @@ print("our effective rank, torch's rank and the package's stage agree")
 # ## Limits
 #
 # - All pictures are drawn; the networks are one trained CNN, random blocks and one LSTM.
-# - The rulers are linear: what was bent, or in sections 5 and 6 moved to a neighbouring position, counts as lost.
+# - The rulers are linear: what was mapped non-linearly, or in sections 5 and 6 moved to a neighbouring position,
+#   counts as lost.
 # - Section 5's network was trained *with* shortcuts, so no branch had to carry the input.
 # - Random weights (section 6) show a block before training, not a trained ResNet-50.
 

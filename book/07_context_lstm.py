@@ -14,8 +14,8 @@
 # **After this chapter you can**
 #
 # - build the cascade from three LSTM blocks, and point at the one line that hands the state over;
-# - say for every wire its shape, for every BatchNorm its axis, and for every layer its number of parameters;
-# - tell what Fig. 2 leaves open, and which readings fit the 512 inputs of the first FC layer.
+# - give the shape on every wire, the axis of every BatchNorm, and the number of parameters of every layer;
+# - say what Fig. 2 leaves open, and which readings fit the 512 inputs of the first FC layer.
 #
 # Before this: [Chapter 6](06_lstm_gates.ipynb). Terms: [glossary](glossary.md).
 #
@@ -56,7 +56,7 @@ _ = torch.manual_seed(0)
 #
 # - A ResNet-50, pre-trained on ImageNet, turns frames into features; the Context-LSTM classifier reads them (Fig. 1).
 # - LSTM blocks follow one another, and their cell state flow and hidden output flow are connected (section 3.4).
-# - Among the blocks stand ReLU, Batch Normalization ([Ioffe and Szegedy 2015](references.md#ioffe-2015)) and MaxPooling
+# - ReLU, Batch Normalization ([Ioffe and Szegedy 2015](references.md#ioffe-2015)) and MaxPooling stand between the blocks
 #   (section 3.4). ReLU before BatchNorm is reported to be better (section 4.4, without numbers).
 # - Every unit is bi-directional ([Schuster and Paliwal 1997](references.md#schuster-1997)) and has three LSTM layers
 #   (Fig. 2). The hidden size is 512. Two FC (fully connected) layers follow, 512 to 256 and 256 to 101 (section 4.2).
@@ -113,19 +113,19 @@ axes.axis("off")
 plt.show()
 
 # %% [markdown]
-# *What you see:* what is dashed or has a question mark is named in the paper, but not how it is wired.
+# *What you see:* the paper names the dashed parts, but does not say how they are wired (question marks).
 #
 # > **Not stated in the paper** ("that code base" is the public one that the paper's screenshot shows).
 #
 # | not stated | our default | alternatives |
 # |---|---|---|
 # | number of blocks (Fig. 2 shows $x_1, x_2, x_3$ and $Y$) | three | one, two, four |
-# | axis of MaxPool; is there a stage behind the last block? | pairs of features; yes (step 9) | pairs of frames; no |
+# | axis of MaxPool; is there a stage after the last block? | pairs of features; yes (step 9) | pairs of frames; no |
 # | axis of BatchNorm | features | frames (step 2) |
 # | what is handed over, and to which direction | $h$ and $c$ of every layer, each direction to itself | one, none, exchanged |
 # | which frame is read out | the last, as in that code base | each direction at its own end, mean, maximum |
 # | FC layers before block 1 (the "embedding") | 2048, 1024, 768, 512, as in that code base | none |
-# | whether ResNet-50 is trained along | frozen ([Chapter 9](09_training.ipynb)) | fine-tuned |
+# | whether ResNet-50 is trained too | frozen ([Chapter 9](09_training.ipynb)) | fine-tuned |
 # | how much dropout | 0, as in that code base's script (its classes' default is 0.3) | more |
 #
 # ## Our default in one picture
@@ -370,7 +370,7 @@ for name, (colour, line, start) in look.items():
     ax.plot(start, 0.03, "^", **mark, label=f"where the {name} lane of block 2 starts")
 ax.set(yscale="log", ylim=(0.03, 1.4), xticks=range(12), xlabel="frame $t$ that is changed")
 ax.set(ylabel="change of $h$, largest = 1 (log scale)")
-ax.set_title("A final state knows the frames best that it has read last")
+ax.set_title("A final state knows best the frames that it read last")
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
 
@@ -395,10 +395,10 @@ swapped = {"pool": None, "handover": "swap"}
 diagram.side_by_side({"one block": {"num_blocks": 1}, "directions exchanged, no pooling": swapped})
 
 # %% [markdown]
-# *What you see:* pooling frames shortens time to 28, 14, 7, 3 and keeps 1,024 features. With directions exchanged, the
+# *What you see:* pooling frames shortens time from 28 to 14, 7 and 3 and keeps 1,024 features. With directions exchanged, the
 # states no longer cross.
 #
-# `cost.predict` counts the multiplications and additions (FLOP) of one clip forward ([Chapter 8](08_cnn_lstm.ipynb) does
+# `cost.predict` counts the multiplications and additions (FLOP) of one clip's forward pass ([Chapter 8](08_cnn_lstm.ipynb) does
 # it by hand).
 
 # %%
@@ -441,7 +441,7 @@ fits.style.hide(axis="index")
 # %% [markdown]
 # *What you see:* several ways lead to 512. A hidden size of 256 is not the stated one, adding the directions is not
 # mentioned, one direction contradicts "bi-directional". **Feature pooling needs only parts that the paper names**, but
-# once more than the text says: behind the last block too. It also needs no transpose: `MaxPool1d(2)` on (B, T, 2H) pools
+# once more than the text says: after the last block, too. It also needs no transpose: `MaxPool1d(2)` on (B, T, 2H) pools
 # the last axis.
 #
 # In a third reading the clip is cut into three segments, and the *same* LSTM reads one after the other, handing its
@@ -561,7 +561,7 @@ widgets.state_flow_figure(model, clip, handover="hc")
 
 # %% [markdown]
 # *What you see:* outputs of each block's last layer, time from left to right, beside them $h$ and $c$ where a lane starts
-# and ends. In the lowest row, the hand-over changes most where a lane starts.
+# and ends. In the lowest row, the hand-over changes the outputs most where a lane starts.
 #
 # **Question.** Why is it not zero at the other end?
 #

@@ -315,19 +315,9 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 #
 # </details>
 #
-# ## Four questions
+# ## Three questions
 #
-# **1. What is the cascade?**
-#
-# <details><summary>Answer</summary>
-#
-# Blocks of LSTM layers in a row (by default three blocks of three two-way layers). Each block reads the outputs of the one
-# before, after ReLU, BatchNorm and MaxPool, and starts from the states (h, c) that the one before ended in
-# ([Chapter 7](07_context_lstm.ipynb)).
-#
-# </details>
-#
-# **2. Which line of code hands the state over?**
+# **1. Which line of code hands the state over?**
 #
 # <details><summary>Answer</summary>
 #
@@ -336,7 +326,7 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 #
 # </details>
 #
-# **3. Why is 92.2 % not comparable with 3-fold numbers?**
+# **2. Why is 92.2 % not comparable with 3-fold numbers?**
 #
 # <details><summary>Answer</summary>
 #
@@ -346,7 +336,7 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 #
 # </details>
 #
-# **4. Which claims hold here?**
+# **3. Which claims hold here?**
 #
 # <details><summary>Answer</summary>
 #
@@ -388,7 +378,7 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 import quizzes
 from IPython.display import display
 
-written = {"holds": 0, "fails": 6, "cannot be told yet": 21}  # what answer 4 says
-print("answer 4 fits these records" if dict(counts) == written else f"your records say more: {dict(counts)}")
+written = {"holds": 0, "fails": 6, "cannot be told yet": 21}  # what answer 3 says
+print("answer 3 fits these records" if dict(counts) == written else f"your records say more: {dict(counts)}")
 display(quizzes.quiz("13"))
 print(classroom.versions())

@@ -192,7 +192,7 @@ def test_a_student_meets_the_book_and_nothing_else(page, lab):
     page.goto(lab("00_start_here"))
     page.get_by_text("(ipykernel) | Idle").first.wait_for(timeout=2 * MINUTES)
     page.get_by_role("menuitem", name="Kernel", exact=True).wait_for()
-    assert page.get_by_text("What to press").first.is_visible()
+    assert page.locator(".jp-RenderedMarkdown", has_text="What to press").first.is_visible()
     page.wait_for_timeout(3000)  # the question about news came after the page
     said = page.locator("body").inner_text()
     assert "Would you like to" not in said
