@@ -111,7 +111,7 @@ report.figures.full_size_leak(whole, siblings)
 # | [12 Cost](12_cost.ipynb) | 4.3 | Is it cheaper to train? |
 # | [13 The verdict](13_verdict.ipynb) | 5-6 | Which claims hold here? |
 # | [14 Related systems](14_related_systems.ipynb) | 2 | What do the related ideas add, in miniature? |
-# | [15 A statistics primer](15_statistics.ipynb) | appendix | How sure may one be? |
+# | [15 A statistics primer](15_statistics.ipynb) | appendix | How sure can one be? |
 #
 # In a hurry? Chapters 3, 7, 10 and 13 carry the story. Reading one takes 20 to 60 minutes, running it less than three.
 

@@ -32,7 +32,7 @@
 # ## What the paper says
 #
 # Section 4.3 names four advantages over a plain CNN-LSTM, the *baseline*: a) higher test accuracy, called state of the art, b)
-# shorter training, 55 instead of 93 hours, c) about 2 GB less GPU memory, d) no over-fitting in 300 epochs. Section 4.4 adds
+# shorter training, 55 instead of 93 hours, c) about 2 GB less GPU memory, d) no overfitting in 300 epochs. Section 4.4 adds
 # that MaxPooling is crucial and that ReLU before BatchNorm is better than after it. Section 4.2 says that a larger batch
 # gives a higher accuracy.
 #
@@ -92,7 +92,7 @@ claims.style.hide(axis="index").set_table_styles(LEFT)
 # %% [markdown]
 # Not on the list: that the model "simulates" the human cortex (sections 5 and 6), and that information loss explains why
 # deeper is better (section 3.3; [Chapter 5](05_information_loss.ipynb) measures what can be). Nothing here could contradict
-# them. "Robust" in the paper means stable accuracy and no over-fitting, which are on the list.
+# them. "Robust" in the paper means stable accuracy and no overfitting, which are on the list.
 #
 # ## Step 3: from a sentence to a test
 #
@@ -353,7 +353,7 @@ print("our rule and our formula agree with the package and with SciPy")
 #
 # - The binomial formula takes clips as independent, which siblings are not, and knows nothing of another training: the true
 #   uncertainty is larger.
-# - Some rules judge numbers that were in print before the rules. The one for over-fitting suffers most from this, because we
+# - Some rules judge numbers that were in print before the rules. The one for overfitting suffers most from this, because we
 #   chose its limits.
 # - The order of the cells of "ours" in Table 1 is our reading.
 

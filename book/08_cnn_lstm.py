@@ -42,7 +42,7 @@
 # > - *Read-out.* Our default is the output at the last frame ("mean" and "max" are options).
 # > - *Layers before the LSTM.* Our default is the code base's three FC layers.
 # > - *Dropout.* Our default is 0. The code base's classes default to 0.3, but its training script sets 0.
-# > - *Seeds.* It seems to be one run of each model.
+# > - *Seeds.* Apparently one run of each model.
 
 # %%
 import matplotlib.pyplot as plt
@@ -112,9 +112,9 @@ print(f"{len(mine)} tensors copied, logits equal; for example {list(mine)[-12]} 
 # ## 2 The arithmetic, by hand
 #
 # Every weight of a matrix costs one multiplication and one addition per frame: 2 FLOPs. An LSTM layer of $H$ units that
-# reads $D$ numbers has four gates, so it costs $2 \cdot 4H\,(D + H)$ FLOPs per frame and direction. (Biases, gates and
-# BatchNorm are not counted.) In the cascade, a block's first layer reads 512 numbers and the two above it 1,024, from both
-# directions.
+# reads $D$ numbers has three gates and a candidate, so it costs $2 \cdot 4H\,(D + H)$ FLOPs per frame and direction. (Biases,
+# sigmoids and BatchNorm are not counted.) In the cascade, a block's first layer reads 512 numbers and the two above it 1,024,
+# from both directions.
 
 # %%
 T, H = 28, 512
@@ -238,8 +238,8 @@ small.groupby("model", sort=False).agg(
 ).round(1)
 
 # %% [markdown]
-# *What you see:* one model moves by ten points or more from seed to seed (guess 2), so one run of each could have named
-# either the better one. `detectable` is the power of the comparison: only a true lead of that many points would have been
+# *What you see:* one model moves by ten points or more from seed to seed (guess 2), so with one run of each, either
+# could have come out ahead. `detectable` is what the comparison could find: a true lead of that many points would have been
 # found four times in five ([the statistics primer](15_statistics.ipynb)).
 #
 # ## 5 Five seeds, more clips
@@ -370,7 +370,7 @@ print("the control has the cascade's parameters within 1 %")
 # - **Comparing models of unequal size** and naming the architecture as the reason.
 # - **`h[:, -1]` for a two-way LSTM** that starts from zeros: its top layer has read one frame backwards there. `h_n` holds
 #   the ends of both directions.
-# - **Forgetting `batch_first=True`**: PyTorch then takes (B, T, D) for T clips of B frames, and says nothing.
+# - **Forgetting `batch_first=True`**: PyTorch then takes (B, T, D) for T clips of B frames, and raises no error.
 #
 # ## Exercises
 #
@@ -381,9 +381,9 @@ print("the control has the cascade's parameters within 1 %")
 # ## Limits
 #
 # - Small heads, synthetic clips: the need for a control carries over to UCF101, its result may not.
-# - In section 4 another machine may give another order.
+# - On another machine section 4 may rank the heads differently.
 # - `wide_lstm` matches parameters and FLOPs, not the number of steps in a row.
-# - In the paper's test set of 3,330 clips chance is smaller. Its spread over seeds is unknown.
+# - With the paper's 3,330 test clips chance plays a smaller part. Its spread over seeds is unknown.
 
 # %% [markdown]
 # ## Summary
@@ -391,7 +391,7 @@ print("the control has the cascade's parameters within 1 %")
 # - *The baseline*: an embedding, three LSTM layers, two FC layers on the last output.
 # - *The comparison*: Context-LSTM's LSTM layers do 8 times the arithmetic. `wide_lstm` has the size without the cascade;
 #   split by source video, no lead over it is left.
-# - *What it sees*: the last output only; which frames weigh in it is learnt.
+# - *What it sees*: the last output only; which frames count in it is learnt.
 #
 # Next: [Chapter 9, training](09_training.ipynb).
 

@@ -91,7 +91,7 @@ def small_cnn_lstm(seed=0):
 # ## Step 1: the loss and the metric by hand
 #
 # The model gives logits $z$ (B, K). Softmax makes them probabilities. The loss is the mean negative logarithm of the
-# probability of the true class, and top-1 is the share of clips whose largest logit is the true class:
+# probability of the true class, and top-1 is the share of clips whose largest logit is the true class's:
 #
 # $$p_{bk} = \frac{e^{z_{bk}}}{\sum_j e^{z_{bj}}} \qquad\quad L = -\frac{1}{B} \sum_b \log p_{b, y_b}$$
 
@@ -116,9 +116,9 @@ for name, value in {"guessing, K = 101": np.log(101), "Fig. 4, test": 0.6, "Fig.
 #
 # ## Step 2: one step, then one batch by heart
 #
-# Four lines change the weights. In its first step Adam divides each gradient by its own size, so nearly every weight moves
-# by just the learning rate. The first test of a loop is to repeat the step on *one* batch: if the loss does not go to zero,
-# look for a bug and not for a better learning rate.
+# Four lines change the weights. In its first step Adam divides each gradient by its own size, so nearly every weight moves by
+# almost exactly the learning rate. The first test of a loop is to repeat the step on *one* batch: if the loss does not go to
+# zero, look for a bug and not for a better learning rate.
 
 # %%
 optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
@@ -214,18 +214,18 @@ figure, axes = plt.subplots(figsize=(8, 3.6))
 for name, table in histories.items():
     axes.semilogy(table["epoch"], table["train_loss"], color=COLOURS[name], label=f"{name}, training")
     axes.semilogy(table["epoch"], table["test_loss"], "--", color=COLOURS[name], label=f"{name}, test")
-axes.set(title="Two losses that part", xlabel="epoch", ylabel="cross-entropy (nats)")
+axes.set(title="Two losses that diverge", xlabel="epoch", ylabel="cross-entropy (nats)")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# *What you see:* above, the test accuracy rises fast and then only jitters (the marks belong to trap 3). Below, the training
+# *What you see:* above, the test accuracy rises fast, then jitters (the marks belong to trap 3). Below, the training
 # loss falls by orders of magnitude and the test loss does not follow. For a loss, that gap is overfitting.
 #
-# ## Step 5: stop and go on
+# ## Step 5: stop and resume
 #
 # The paper's runs took 55 to 93 hours. A checkpoint must hold the weights *and* Adam's running means; the random order follows
-# from seed and epoch. Then a resumed run equals one that was never stopped. Other batches than before are refused.
+# from seed and epoch. Then a resumed run equals one that was never stopped. A different batch size is refused.
 
 # %%
 columns = ["epoch", "train_loss", "test_loss", "test_top1"]
@@ -295,8 +295,8 @@ plt.show()
 assert alike[-1] < 0.99
 
 # %% [markdown]
-# *What you see:* without one gradient the same frames come out with quite other features. With 28 passes per batch hardly any
-# ImageNet statistics are left after the first batch ($0.9^{28} \approx 0.05$). From then on features depend on which clips
+# *What you see:* without one gradient the same frames come out with quite different features. With 28 passes per batch hardly
+# any ImageNet statistics are left after the first batch ($0.9^{28} \approx 0.05$). From then on features depend on which clips
 # came last: test curves can jitter, and nothing can be cached. The paper does not say which mode it used. The cure is
 # `net.eval()` after every `model.train()`; ours stays in evaluation mode by itself:
 
@@ -341,7 +341,7 @@ print("ucf101.split sorts by name first: the same test clips from both listings"
 #
 # $$\text{bonus} = s \cdot E_n, \qquad E_n = \text{mean of the largest of } n \text{ standard normal numbers.}$$
 #
-# $E_n$ is smaller if neighbouring looks resemble each other: they are then fewer looks in truth.
+# $E_n$ is smaller if neighbouring looks resemble each other: they then count as fewer looks.
 
 # %%
 random, looks = np.random.default_rng(0), np.array([1, 3, 10, 30, 100, 300])
@@ -379,8 +379,8 @@ plt.show()
 # *What you see:* with fresh clips you report about 91.5 % (your guess). In a training the *clips* stay the same and the
 # *weights* change, so the formula's 0.52 is neither an upper nor a lower limit: $s$ must be measured. The late cells of Table
 # 1 give 0.4 for both models, so choosing is worth about a point, very roughly: the interval of $s$ allows 0.6 to 3.3. The
-# paper's `best` lies 1.0 and 1.8 points above its late cells. The *baseline* gains more: choosing shrinks the distance of the
-# two models from 2.2 to 1.5 points.
+# paper's `best` lies 1.0 and 1.8 points above its late cells. The *baseline* gains more: choosing shrinks the gap between
+# the two models from 2.2 to 1.5 points.
 #
 # Now a real training: five seeds of our small CNN-LSTM, each with its own split.
 
@@ -426,9 +426,9 @@ means.set_axis(["best on test", "last epoch", "chosen on validation", "late (mea
 #
 # ## Trap 4: a tiny last batch
 #
-# 192 training clips in batches of 27 make seven full batches and a rest of 3. In train mode the cascade's BatchNorm divides by
-# the spread *of the batch*, and three clips have a poor idea of it. First a trained cascade on clips that it knows, in batches
-# of several sizes; then two ways to cut an epoch, in training.
+# 192 training clips in batches of 27 make seven full batches and a last one of 3. In train mode BatchNorm divides by the
+# spread *of the batch*, and three clips estimate it poorly. First a trained cascade on clips that it knows, in batches of
+# several sizes; then two ways to cut an epoch, in training.
 
 # %%
 cascade = copy.deepcopy(trained["context_lstm"])
@@ -462,7 +462,7 @@ def train_in(cut, seed, epochs=15):
 
 
 # %%
-cuts = {"7 of 27 and a rest of 3": (lambda order: order.split(27), GREY),
+cuts = {"7 of 27 and one of 3": (lambda order: order.split(27), GREY),
         "8 of 24": (lambda order: order.tensor_split(8), COLOURS["context_lstm"])}  # fmt: skip
 figure, axes = plt.subplots(figsize=(9, 3.8))
 for name, (cut, colour) in cuts.items():
@@ -489,7 +489,7 @@ plt.show()
 # <details><summary>Answer</summary>
 #
 # The random split, where siblings help every head: most end between 82 and 97 % (only `shuffled_lstm` is lower), on the
-# others between 50 and 82 %. The loss is lowest near epoch 12, and top-1 still rises from 66 to 73 %: the model gets surer of
+# others between 50 and 82 %. The loss is lowest near epoch 12, and top-1 still rises from 66 to 74 %: the model gets surer of
 # its wrong answers while it makes fewer.
 #
 # </details>

@@ -24,11 +24,11 @@
 #
 # **Guess first.**
 #
-# 1. Train one head five times with other seeds. How many points lie between the worst and the best run? ______
+# 1. Train one head five times with different seeds. How many points lie between the worst and the best run? ______
 # 2. Five seeds of two heads, split by source video. By how many points must one truly lead to be found ahead in four of
 #    five such studies? ______
-# 3. Four pairs of our classes are one movement forwards and backwards, such as *sitting down* and *standing up*. Which share
-#    of their clips can a head get right that does not see the order of frames? ______
+# 3. Four pairs of our classes are one movement forwards and backwards, such as *sitting down* and *standing up*. What share
+#    of their clips can a head that does not see the order of frames get right? ______
 
 # %% [markdown]
 # ## What the paper says
@@ -144,7 +144,7 @@ means.round(4)
 # ## Step 4: clips are not independent
 #
 # The usual standard error $\sqrt{p(1-p)/N}$ takes clips as $N$ separate throws of a coin. But clips of one source video share
-# person, room and camera. Do they go right and wrong together? And how much wider is an interval that draws whole source
+# person, room and camera. Are they right or wrong together? And how much wider is an interval that draws whole source
 # videos, a *cluster bootstrap*?
 
 # %%
@@ -238,20 +238,20 @@ compared = text.readable(Table.of(pd.concat(parts)))
 compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 
 # %% [markdown]
-# *What you see:* context_lstm minus cnn_lstm is positive in nearly every row, but whoever may pick the row may pick the answer.
-# `late` leaves nothing to pick. By `late`, context_lstm leads on the random split. On the two others this cannot be told: five
-# seeds would have found a true lead of 8 to 11 points four times in five (guess 2; by `last`, up to 22).
+# *What you see:* context_lstm minus cnn_lstm is positive in all rows except one, but whoever may pick the row may pick the
+# answer. `late` leaves nothing to pick. By `late`, context_lstm leads on the random split. On the two others this cannot be
+# told: five seeds would have found a true lead of 8 to 11 points four times in five (guess 2: 11; by `last`, 22).
 #
 # ## Step 6: real clips
 #
-# Two records are of UCF101 with ResNet-50: *one* frame of each of all 13,320 clips ([Chapter 3](03_ucf101.ipynb)), where no
-# head has any time to use, and 16 frames of the clips of four classes.
+# Two studies use UCF101 with ResNet-50: *one* frame of each of the 13,320 clips ([Chapter 3](03_ucf101.ipynb)), where there
+# is no time to use, and 16 frames of the clips of four classes.
 
 # %%
 columns = ["difference", "difference_low", "difference_high", "detectable"]
 for name in ("ucf101_subset", "ucf101_midframes"):
     whole = runs.load(f"../papermill_runs/results/{name}")
-    print(f"{studies.study(studies.usual(whole))}; context_lstm minus cnn_lstm, late, in points:")
+    print(f"{name} ({whole['classes'].iloc[0]} classes); context_lstm minus cnn_lstm, late, in points:")
     for protocol in studies.protocols(whole):
         found = paper_tables.differences(whole, protocol).frame
         found = found[(found["model"] == "context_lstm") & (found["epoch"] == "late")].iloc[0]
@@ -265,7 +265,7 @@ report.figures.leak(whole)
 # lead is real here, but it comes without any order of frames, and a single linear layer is ahead of both. On the random split
 # that layer, and looking up the most similar still picture, pass the paper's 92.2 %.
 #
-# ## Step 7: is it as sure as it may be?
+# ## Step 7: is its confidence justified?
 #
 # A head that says "90 %" should be right 9 times in 10. Sort clips into bins by predicted probability: the *expected calibration
 # error* ([Guo and others 2017](references.md#guo-2017)) is the mean gap between probability and share of right clips.
@@ -284,7 +284,7 @@ report.figures.reliability_by_head(records, STRICT)
 #
 # ## Step 8: right and wrong clips (Fig. 3)
 #
-# A few clips prove nothing, least of all picked by hand. These are picked by rule and show their first, middle and last frame.
+# A few clips prove nothing, least of all if hand-picked. These are picked by rule and show their first, middle and last frame.
 
 # %%
 from ctxlstm import stickfigures, ucf101
@@ -349,8 +349,8 @@ widgets.record_dashboard_figure(records, **shown)
 #
 # <details><summary>Answer</summary>
 #
-# WalkLeft and WalkRight, SitDown and StandUp are reverses; other errors share a pose. You know from the first pose: who stands
-# cannot stand up. The head needs some frames more.
+# WalkLeft and WalkRight, SitDown and StandUp are reverses; other errors share a pose. You know from the first pose: someone who
+# stands cannot stand up. The head needs a few more frames.
 #
 # </details>
 
@@ -431,7 +431,7 @@ print("interval over seeds, paired test, McNemar and calibration: equal; cluster
 # - Our heads are small (64 units, 30 epochs), and stick figures are synthetic. [Chapter 8](08_cnn_lstm.ipynb) adds a control of
 #   equal size.
 # - No head was trained on 28 frames of all 101 classes, as the paper's were. On single frames cnn_lstm still rises at epoch 30.
-# - Official splits are the same for every seed: their intervals hold no doubt about the test clips.
+# - Official splits are the same for every seed: their intervals do not cover the choice of test clips.
 
 # %% [markdown]
 # ## Summary

@@ -24,7 +24,7 @@
 # **Guess first.** Write down, before you scroll:
 #
 # 1. With MaxPool the paper reports 92.2 %, without it 91.0 %, one run each, 3,330 test clips. How likely is a difference of that
-#    size or more if the pool makes none? ______
+#    size or more if the pool has no effect? ______
 # 2. We change 15 details of the cascade, one at a time, three seeds each. If *none* matters, how likely is at least one
 #    $p < 0.05$? ______
 # 3. How many of the 15 will differ reliably from the default? ______
@@ -86,8 +86,8 @@ for a, b in ((ours, base), (ours, pool), (pool, base)):
 
 # %% [markdown]
 # The pool's effect has $z = 1.8$: chance alone gives a difference like that in about 8 of 100 pairs of equal heads (guess 1).
-# This is the *friendly* count: it ignores source videos, the choice among 300 epochs ([Chapter 9](09_training.ipynb)) and the
-# seed.
+# This count is *friendly*: it ignores source videos, the choice among 300 epochs ([Chapter 9](09_training.ipynb)) and the
+# seed. (Pairing by clip could shrink the error, but needs predictions.)
 #
 # How large is the seed's part? Our stick-figure records (synthetic) have five seeds per head. Take all pairs of runs of the
 # *same* head.
@@ -105,8 +105,8 @@ print(f"{len(same)} pairs of runs of one head differ by {np.median(same):.1f} po
 print(f"1.2 points or more: {np.mean(np.array(same) >= 1.2):.0%} of the pairs")
 
 # %% [markdown]
-# More than half of the pairs do. Our test sets are small (225 clips), so the paper's spread would be smaller. How small, one run
-# cannot tell.
+# More than half of the pairs do. Our test sets are small (225 clips), so the paper's spread is probably smaller. One run cannot
+# tell how small.
 #
 # ## Step 2: Fig. 6, with bands
 #
@@ -158,7 +158,7 @@ text.readable(Table.of(table2)).style.hide(axis="index")
 # <details><summary>Answer</summary>
 #
 # Without the pool all three `late` rows are negative, as the paper says, but `last` gives −9.3 points on one split and +4.0 on
-# another. For BN-ReLU the signs differ.
+# another. For BN-ReLU the signs of `late` differ.
 #
 # </details>
 #
@@ -368,13 +368,13 @@ print("all equal; epochs won:", winner.value_counts().to_dict())
 # ## Exercises
 #
 # [Exercises](exercises/release/11_ablation/11_ablation.ipynb) ([with
-# solutions](exercises/source/11_ablation/11_ablation.ipynb)): the clips that the pool effect would have needed, another
+# solutions](exercises/source/11_ablation/11_ablation.ipynb)): how many clips the pool effect would have needed, another
 # correction, what may be concluded, and a prediction.
 #
 # ## Limits
 #
 # - Synthetic clips in Steps 1 to 4, four easy classes in Step 5; small heads, 30 epochs, three to five seeds.
-# - Intervals on the official split hold no doubt about its test clips.
+# - Intervals on the official split do not cover the choice of its test clips.
 # - The ablation on all of UCF101 (`-p config ucf101_paper`) has not been run.
 #
 # ## Summary

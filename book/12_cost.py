@@ -26,8 +26,8 @@
 #
 # **Guess first.** Three numbers, before any counting:
 #
-# 1. Of all arithmetic in a training step, frames included: which share is the baseline head's, and which the frozen
-#    ResNet-50's? ______
+# 1. Of all arithmetic in a training step, frames included: what share is the baseline head's, and what share the
+#    frozen ResNet-50's? ______
 # 2. How many GB does the whole baseline head hold while it trains at batch 80 (weights, gradients, optimizer,
 #    activations)? ______
 # 3. On features that are already computed, how many times as long does a step of the cascade take? ______
@@ -99,7 +99,7 @@ for name, blocks in NAMES.items():
 # %% [markdown]
 # ## Step 2: arithmetic
 #
-# Per frame, every weight of a layer is multiplied and added once. A multiplication with its addition is two FLOPs: $2 \cdot
+# Per frame, every weight of a layer takes part in one multiplication and one addition. That is two FLOPs: $2 \cdot
 # 4H(D_\text{in} + H)$ for an LSTM layer, per frame and direction.
 
 
@@ -286,7 +286,7 @@ print(f"paper:  {55 / 93:.2f} times")
 
 # %% [markdown]
 # The record has the paper's sizes. On features the cascade takes several times as long; online, where every frame passes the
-# backbone, nearly as long as the baseline. The paper's ratio lies on the other side of 1. This is a CPU, but each of the
+# backbone, hardly longer than the baseline. The paper's ratio lies on the other side of 1. This is a CPU, but each of the
 # cascade's blocks contains all the waiting of the baseline, on a GPU too.
 #
 # ## Step 6: what could explain the paper's figures?
@@ -407,7 +407,7 @@ print(f"by hand = ctxlstm.cost at two other sizes; a real forward pass saves {he
 # - The cascade has about six times the baseline head's arithmetic and five times its memory.
 # - 55 hours are ordinary for a busy card; in 93 hours it waited, or did work that we do not count.
 # - The head can explain neither figure: the baseline's whole head is 0.3 GB and half a per cent of the arithmetic, and the
-#   difference between the heads has the other sign.
+#   difference between the heads has the opposite sign.
 #
 # Next: [Chapter 13](13_verdict.ipynb) closes the ledger.
 

@@ -33,7 +33,7 @@ guesses = {}  # paste your guesses from chapter 1 here
 # ## What the paper says
 #
 # Sections 5 and 6 conclude that the structure reaches state-of-the-art top-1 accuracy on the entire validation set, reduces
-# training time and GPU memory, is robust, and does not over-fit.
+# training time and GPU memory, is robust, and does not overfit.
 #
 # > **Not stated in the paper.** The number of blocks, the axis of the pooling, the hand-over and read-out in detail, seeds,
 # > frames per clip. A verdict here is about **our default reading** of the model: three blocks, pooling along the features,
@@ -84,7 +84,7 @@ print(f"runs of all 101 classes of UCF101 in the paper's setting: {full}")
 #
 # `claims.judge` applies the rules. Three columns, three questions:
 #
-# - **status**: does the claim hold? Decided by the rule, from the paper's setting alone.
+# - **status**: does the claim hold? Decided by the rule; the small studies never decide.
 # - **printed**: do the paper's own numbers fit the claim? Numbers that fit prove nothing, because they are the claim's own;
 #   numbers that contradict it decide.
 # - **reproduced**: what do all studies here show together, at whatever size? "Partly" means that they disagree.
@@ -160,7 +160,7 @@ tell("fails")
 # %% [markdown]
 # How sure is each of these?
 #
-# - **Printed numbers** decide two: the accuracy after epoch 150, and over-fitting in the usual sense, a large gap between
+# - **Printed numbers** decide two: the accuracy after epoch 150, and overfitting in the usual sense, a large gap between
 #   training and test. That the test accuracy does not *fall* late is another claim (`no_late_decline`), and open.
 # - **One frame of every clip** decides two. Looking up the most similar still picture passes 92.2 % on the paper's split,
 #   so that number needs no model of time. It loses some 36 points where source videos are kept whole, so a number on
@@ -170,12 +170,12 @@ tell("fails")
 #   counted. So the head, as read here, cannot be *why* training took less. Whether it did take less is another claim
 #   (`training_time`, `memory`), which only a GPU can answer. [Chapter 12](12_cost.ipynb) has the arithmetic.
 #
-# The last point hardly hangs on our reading: one two-way block is larger than a one-way baseline, two are larger than a
+# The last point hardly depends on our reading: one two-way block is larger than a one-way baseline, two are larger than a
 # two-way one (checked below).
 #
 # What speaks *for* the paper? Its printed numbers fit most of its claims. Its late cells of Table 1 lie about two points
-# above the baseline's, more than the best values do. On the synthetic clips its model is ahead
-# (Step 5).
+# above the baseline's, more than the best values do. On the synthetic clips its model is mostly
+# ahead (Step 5).
 #
 # Every rule follows. Two say of themselves that they were written late, when the figures of a trial were known.
 
@@ -236,9 +236,9 @@ figure.legend(*pair[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# *What you see:* against `cnn_lstm` most dots lie right of zero, but most intervals hold zero. Against `wide_lstm`, a plain
+# *What you see:* against `cnn_lstm` most dots lie right of zero, but most intervals contain zero. Against `wide_lstm`, a plain
 # LSTM with as many weights, hardly anything is left except on the random split: part of the lead may be size and not
-# cascade. For pooling and the order of ReLU and BatchNorm nearly all intervals hold zero. **The choice of the epoch moves
+# cascade. For pooling and the order of ReLU and BatchNorm nearly all intervals contain zero. **The choice of the epoch moves
 # such results by as much as the heads differ.**
 
 # %% [markdown]
@@ -305,11 +305,11 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 #
 # <details><summary>One proposal</summary>
 #
-# "Context-LSTM, a cascade of two-way LSTM blocks on frozen ResNet-50 features, is reported with 92.2 % top-1 on a random
-# split of UCF101, the best of 300 epochs on the test set, which cannot be compared with results on the official splits; on
-# that split looking up the most similar still picture reaches more. Its lead over a plain LSTM is seen on synthetic clips,
-# is partly matched by a plain LSTM of equal size, and is not confirmed at full size; the reported savings of time and
-# memory cannot come from the head, which as read here is larger than the baseline's."
+# "Context-LSTM, a cascade of two-way LSTM blocks on frozen ResNet-50 features, is reported to reach 92.2 % top-1 on a random
+# split of UCF101, the best of 300 epochs on the test set, which cannot be compared with results on the official splits; on such
+# a random split looking up the most similar still picture reaches more. Its lead over a plain LSTM is seen on synthetic clips,
+# is partly matched by a plain LSTM of equal size, and is not confirmed at full size; the reported savings of time and memory
+# cannot come from the head, which as read here is larger than the baseline's."
 #
 # Yours may weigh differently. It should not leave out the split, and not turn "cannot be told" into "false".
 #
@@ -341,9 +341,9 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 # <details><summary>Answer</summary>
 #
 # With the records as they were when this page was made: none is shown to hold at full size, since no run in the paper's
-# setting exists; six fail (above 91 % from epoch 150 on and no over-fitting, by printed numbers; the need for time and the
+# setting exists; six fail (above 91 % from epoch 150 on and no overfitting, by printed numbers; the need for time and the
 # worth of the random split, by one frame per clip; a head that saves time or memory, by a cost record of a CPU); the other
-# 21 cannot be told yet, the central one, higher accuracy than the baseline, among them.
+# 21 cannot be told yet, among them the central one, higher accuracy than the baseline.
 #
 # </details>
 
@@ -351,7 +351,7 @@ assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, 
 # ## Common mistakes
 #
 # 1. **"Cannot be told" read as "false".** It says that evidence is missing, here and perhaps only here.
-# 2. **"Fails" read as "the paper is wrong".** Some sentences do not hold as they stand. The model may still be a good one.
+# 2. **"Fails" read as "the paper is wrong".** The model may still be a good one.
 # 3. **"Consistent" read as "confirmed".** A claim's own numbers fit it unless something went wrong.
 #
 # ## Exercises

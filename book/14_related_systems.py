@@ -273,7 +273,7 @@ class CLSTM(LSTM):
 
 # %% [markdown]
 # **Motion as an input [18].** FlowNet learns optical flow, the shift of every pixel to the next frame
-# ([Dosovitskiy et al. 2015](references.md#dosovitskiy-2015)); two-stream networks classify pictures and flow apart and add up
+# ([Dosovitskiy et al. 2015](references.md#dosovitskiy-2015)); two-stream networks classify pictures and flow separately and add
 # the scores ([Simonyan and Zisserman 2014](references.md#simonyan-2014)). In our cached features, differences take the
 # place of flow.
 
@@ -290,7 +290,7 @@ class TwoStream(nn.Module):
 
 # %% [markdown]
 # **Attention [22].** Every element takes a weighted mean of all elements, the weights from products of queries and keys. The
-# Transformer is built of this, without recurrence ([Vaswani et al. 2017](references.md#vaswani-2017)).
+# Transformer is built from this, without recurrence ([Vaswani et al. 2017](references.md#vaswani-2017)).
 
 
 # %% tags=["heads"]
@@ -377,8 +377,8 @@ def train(model, x, y, rows, test, seed):
 
 
 # %% [markdown]
-# A seed draws the split, the first weights and the batches, the same split for every head. We fix before looking what
-# counts: the mean test top-1 of the last third of the epochs (`evaluation.late`).
+# A seed draws the split, the first weights and the batches, the same split for every head. We fix what counts before
+# looking: the mean test top-1 of the last third of the epochs (`evaluation.late`).
 
 
 # %% tags=["heads"]
@@ -531,7 +531,7 @@ real_table
 # - The clips are drawn: 288, of eight classes, two pairs of which differ only in direction. That favours heads that read change.
 # - One learning rate, 21 epochs, nothing tuned: a slow learner may be cut short.
 # - Heads on maps read 32 directions of 1,280.
-# - Five splits of the same clips: only true differences of some 17 points would mostly be found.
+# - Five splits of the same clips: only true differences of some 17 points or more would usually be found.
 
 # %% [markdown]
 # ## Summary

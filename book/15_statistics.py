@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 15 How sure may one be?
+# # 15 How sure can one be?
 #
 # Statistics behind sections 4.2 to 4.4 | 35 minutes to read, half a minute to run | downloads: none
 #
@@ -20,7 +20,7 @@
 # Other chapters link here. You need means, standard deviations and the $p$-value: how often chance alone would give a result
 # at least this extreme.
 #
-# **The question.** How sure may one be?
+# **The question.** How sure can one be?
 #
 # **Guess first.** Write three numbers down.
 #
@@ -41,7 +41,7 @@
 # %% [markdown]
 # ## What the paper says
 #
-# Tables 1 and 2 give one accuracy per model on 3,330 test clips: 90.7, 91.0 and 92.2 %.
+# Table 2 gives one accuracy per model on 3,330 test clips: 90.7, 91.0 and 92.2 %.
 #
 # > **Not stated in the paper.** Intervals, seeds, the number of runs, and which source video each test clip belongs to.
 #
@@ -138,7 +138,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.linspace(100 * by_video.min(), 100 * by_video.max(), 40)
 ax.hist(100 * by_clip, bins, color=BY_CLIP, alpha=0.5, label="drawing clips")
 ax.hist(100 * by_video, bins, histtype="step", linewidth=2, color=BY_VIDEO, label="drawing source videos")
-ax.set(xlabel="top-1 of a redrawn test set (%)", ylabel="repetitions", title="One accuracy, two doubts")
+ax.set(xlabel="top-1 of a redrawn test set (%)", ylabel="repetitions", title="One accuracy, two intervals")
 ax.legend(frameon=False)
 plt.show()
 
@@ -174,7 +174,8 @@ print(f"difference {100 * (a.mean() - b.mean()):+.1f} points, McNemar p = {p_mcn
 
 # %% [markdown]
 # Clips of one video often fall the same way, so this $p$ is too optimistic. A **sign flip by source video** repairs it: give
-# each video's net score a random sign, and count how often the total is at least as far from zero as the observed one.
+# each video's net score (wins minus losses) a random sign, and count how often the total is at least as far from zero as the
+# observed one.
 
 # %%
 net = (a.astype(int) - b.astype(int)).astype(float)
@@ -353,7 +354,7 @@ plt.show()
 # | this model has this accuracy | source videos | `inference.interval` |
 # | this trained model beats that one | source videos | `inference.sign_flip` (`mcnemar` only to compare) |
 # | this recipe beats that one | seeds, corrected | `inference.paired_over_seeds(..., overlap=...)` |
-# | there is no difference | the interval, `detectable` | the same |
+# | any difference is small | the interval, `detectable` | the same |
 # | one of many rows stands out | rows | `studies.holm` |
 
 # %% [markdown]

@@ -172,7 +172,7 @@ for _low, _high, _end in (
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: Chapter 1, Step 2. "Fails" has two parts, and a missing interval is neither of them.
+# Hint: Chapter 1, Step 3. "Fails" has two parts, and a missing interval is neither of them.
 
 # %% [markdown]
 # ## 4 Predict, then move it: chance in small test sets (extend, 3 points)
