@@ -43,6 +43,7 @@ def equal(low, high, tie=0.6):
 # %% nbgrader={"grade": true, "grade_id": "equal-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert equal(-0.2, 0.4) == "holds", "no difference in this interval is large enough to matter"
 assert equal(0.9, 2.1) == "fails", "every difference in this interval matters"
+assert equal(-2.0, -0.9) == "fails", "and so does every one in this: B is better"
 assert equal(-3.0, 4.0) == "cannot be told", (
     "an interval that contains zero may contain large differences too"
 )
@@ -82,6 +83,8 @@ def stays_above(cells, after, level, epochs):
 printed = {2: 80.0, 4: 92.0, 6: 91.5, 8: 93.0}
 assert stays_above(printed, 4, 92, 8) == "fails", "epoch 6 has 91.5 %: one cell below suffices"
 assert stays_above(printed, 2, 91, 8) == "cannot be told", "nobody knows what happened at epochs 3, 5 and 7"
+assert stays_above({5: 93.0, 6: 92.5}, 4, 92, 6) == "holds", "both late epochs are printed and above 92 %"
+assert stays_above({5: 93.0, 6: 92.0}, 4, 92, 6) == "fails", "92 % is not above 92 %"
 ### BEGIN HIDDEN TESTS
 assert stays_above({8: 93, 7: 93, 6: 92, 5: 94, 1: 10}, 4, 91, 8) == "holds"
 assert stays_above({8: 93, 7: 93, 6: 92, 5: 94, 4: 10}, 4, 91, 8) == "holds"
@@ -113,14 +116,15 @@ assert stays_above(_table, 200, 90.9, 300) == "cannot be told"
 # Write a function that turns a result into a sentence that leaves nothing out. `result` has the keys `system`, `other` (the
 # system it is compared with), `top1`, `split`, `epoch` (how it was chosen), `runs` (how many), and `low` and `high`, the
 # interval of system minus other in points, or None where there is none. The sentence names system, top1 with one decimal and
-# `%`, split, epoch and the number of runs, and ends in exactly one of
+# `%`, split, epoch and the number of runs (`1 run`, `5 runs`), and ends in exactly one of
 #
 # - `better than OTHER.`
 # - `not better than OTHER.`
 # - `whether it is better than OTHER cannot be told.`
 #
-# by Chapter 1's rule for "better" with a margin of 0.6 points. For example: `Net reaches 92.2 % on a random split (best of 300
-# epochs, 1 run); whether it is better than Base cannot be told.`
+# by Chapter 1's rule for "better" with a margin of 0.6 points. The rule looks at the interval alone: `runs` is named and does
+# not affect the verdict. For example: `Net reaches 92.2 % on a random split (best of 300 epochs, 1 run); whether it is better than
+# Base cannot be told.`
 
 
 # %% nbgrader={"grade": false, "grade_id": "fair-sentence", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -148,8 +152,12 @@ for part in ("Net", "92.2 %", "a random split", "best of 300 epochs", "1 run"):
     assert part in text, f"the sentence leaves out {part!r}"
 assert text.endswith("whether it is better than Base cannot be told."), "one run each has no interval"
 many = single | dict(runs=5, epoch="last epoch")
-assert fair_sentence(many | dict(low=0.9, high=2.0)).endswith(" better than Base."), (
-    "all of it lies above the margin"
+text = fair_sentence(many | dict(low=0.9, high=2.0))
+assert "5 runs" in text, "the number of runs: '1 run', '5 runs'"
+assert text.endswith(" better than Base."), "all of it lies above the margin"
+assert "not better" not in text, "better and not better exclude one another"
+assert fair_sentence(many | dict(low=-0.4, high=0.5)).endswith(" not better than Base."), (
+    "no difference that matters is not better"
 )
 ### BEGIN HIDDEN TESTS
 _other = dict(
@@ -167,8 +175,12 @@ for _low, _high, _end in (
     assert ("not better" in _text) == _end.startswith("not")
     assert ("cannot be told" in _text) == ("cannot" in _end)
     assert all(
-        part in _text for part in ("A", "71.0 %", "the official splits", "chosen by validation", "7 run")
+        part in _text for part in ("A", "71.0 %", "the official splits", "chosen by validation", "7 runs")
     )
+_two = fair_sentence(_other | dict(low=0.7, high=1.2, runs=2))
+assert "2 runs" in _two
+assert _two.endswith(" better than B.")
+assert "not better" not in _two
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -179,10 +191,10 @@ for _low, _high, _end in (
 #
 # Two models are right with the same probability $p$ on `clips` test clips each, all clips independent. The difference of their
 # accuracies is then nearly normal, with mean 0 and standard deviation $100\sqrt{2p(1-p)/\text{clips}}$ points. Write
-# `chance(gap, clips, p)`: the probability (0 to 1) that they lie `gap` points or more apart, either way.
+# `chance(gap, clips, p=0.9145)`: the probability (0 to 1) that they lie `gap` points or more apart, either way.
 #
-# Before you move the slider, set `prediction`: with 225 clips, which gap is as rare as 1.5 points are with 3,330? Then find it with
-# the slider, and set `seen` to it (in points, right to 0.2).
+# Chapter 1 says which gap is as rare with 225 clips as 1.5 points are with 3,330: 5.8 points. Before you move the slider, set
+# `prediction`: which gap is it with 500 clips? Then find it with the slider, and set `seen` to it (in points, right to 0.2).
 
 # %% nbgrader={"grade": false, "grade_id": "chance", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -194,7 +206,7 @@ def chance(gap, clips, p=0.9145):
     return float(2 * stats.norm.sf(gap / (100 * math.sqrt(2 * p * (1 - p) / clips))))
 
 
-seen = 1.5 * math.sqrt(3330 / 225)
+seen = 1.5 * math.sqrt(3330 / 500)
 ### END SOLUTION
 
 
@@ -203,12 +215,12 @@ def draw(gap=1.5):
     gaps = np.linspace(0, 10, 101)
     with panel.drawing(7, 2.6) as figure:
         axes = figure.add_axes([0.12, 0.25, 0.85, 0.65])
-        for clips, colour in ((3330, "#0072B2"), (225, "#D55E00")):
+        for clips, colour in ((3330, "#0072B2"), (500, "#D55E00")):
             axes.plot(gaps, [100 * chance(g, clips) for g in gaps], color=colour)
             axes.plot(gap, 100 * chance(gap, clips), "o", color=colour)
             axes.text(
                 6,
-                55 if clips == 225 else 35,
+                55 if clips == 500 else 35,
                 f"{clips} clips: {100 * chance(gap, clips):.1f} %",
                 color=colour,
             )
@@ -220,16 +232,21 @@ panel.Panel(draw, {"gap": panel.slider("gap, points", 1.5, 0.1, 10, 0.1)})
 
 # %% nbgrader={"grade": true, "grade_id": "chance-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert prediction > 0, "write a prediction down first"
-assert abs(chance(1.5, 3330, 0.9145) - 0.0286) < 0.0005, "the paper's gap: about 3 in 100"
+assert abs(chance(1.5, 3330) - 0.0286) < 0.0005, (
+    "the paper's gap, with p = 0.9145 unless said: about 3 in 100"
+)
+assert abs(chance(3, 500, 0.8) - 0.2357) < 0.0005, "fewer clips and a smaller p leave more to chance"
 assert chance(0, 100, 0.9) == 1, "two models are always at least 0 points apart"
-assert seen > 1.5, "seen: the gap at which the orange number is what the blue one is at 1.5"
+assert abs(chance(seen, 500) - chance(1.5, 3330)) < 0.01, (
+    "seen: the gap at which the orange number is what the blue one is at 1.5"
+)
 ### BEGIN HIDDEN TESTS
 for _gap, _clips, _p in ((5, 225, 0.8), (0.3, 3330, 0.9), (2, 50, 0.5)):
     _sd = 100 * np.sqrt(2 * _p * (1 - _p) / _clips)
     assert abs(chance(_gap, _clips, _p) - 2 * stats.norm.sf(_gap / _sd)) < 1e-9
-assert abs(seen - 5.77) < 0.25
+assert abs(seen - 3.87) < 0.25
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # Hint: `stats.norm.sf(z)` is the chance of lying more than z standard deviations above the mean; there are two sides. What does
-# `seen` say about one run of each model on 225 clips?
+# `seen` say about one run of each model on 500 clips?

@@ -9,7 +9,8 @@
 # %% [markdown]
 # # Exercises 11: reading an ablation
 #
-# To [Chapter 11](../../../11_ablation.ipynb). Accuracies are fractions, 0 to 1.
+# To [Chapter 11](../../../11_ablation.ipynb). Accuracies are fractions, 0 to 1, unless per cent are named. Hidden tests check
+# the same things on other data. 11 points.
 
 # %%
 import math
@@ -22,7 +23,7 @@ from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
 # %% [markdown]
-# ## 1 How many clips would it have taken? (basic)
+# ## 1 How many clips would it have taken? (basic, 2 points)
 #
 # Two single runs with accuracies $p_1 > p_2$ on $N$ clips each, clips taken as independent. From which $N$ on is the difference at
 # least $z = 1.96$ standard errors?
@@ -55,7 +56,7 @@ assert clips_needed(0.922, 0.907) == 2669
 # Hint: square both sides and solve for $N$; `math.ceil` rounds up.
 
 # %% [markdown]
-# ## 2 Another correction (thinking)
+# ## 2 Another correction (thinking, 3 points)
 #
 # Holm keeps the chance of *any* false alarm at 5 %. Benjamini and Hochberg keep the expected *share* of false alarms among the rows that
 # you call real at 5 %, which is milder. Sort the $m$ values ascending; the $k$-th becomes $p_k \cdot m / k$; from the largest down,
@@ -83,6 +84,9 @@ assert np.allclose(benjamini_hochberg([0.01, 0.02, 0.5]), [0.03, 0.03, 0.5]), (
     "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03"
 )
 assert np.allclose(benjamini_hochberg([0.5, 0.01, 0.02]), [0.5, 0.03, 0.03]), "the order given must be kept"
+assert np.allclose(benjamini_hochberg([0.04, 0.05]), [0.05, 0.05]), (
+    "0.04 * 2 / 1 is 0.08, but none may exceed the one after it"
+)
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(3)
 for m in (2, 7, 15):
@@ -96,7 +100,7 @@ assert np.allclose(benjamini_hochberg([0.9, 0.95]), [0.95, 0.95])
 # Hint: `np.minimum.accumulate` on the reversed list gives "none may exceed the one after it".
 
 # %% [markdown]
-# ## 3 What may be concluded? (thinking)
+# ## 3 What may be concluded? (thinking, 3 points)
 #
 # An ablation tests `m` changes of one default. Write `conclude(default, changed, m, overlap)` for one of them: `default` and `changed`
 # are accuracies in per cent, one pair per seed. Take the interval of changed minus default at the level $1 - 0.05/m$, so that all
@@ -139,6 +143,11 @@ assert conclude(base, base + drop, 1, overlap=1 / 3) == "worse", (
 )
 assert conclude(base, base + drop, 15, overlap=1 / 3) == "cannot be told", "one of 15 needs a wider interval"
 assert conclude([100] * 3, [100, 100, 99], 1) == "ceiling", "nothing can be above 100 %"
+assert conclude([100] * 5, 100 + drop, 1) == "worse", "what is worse is worse, also below 100 %"
+assert conclude(base, base - drop, 1) == "better", "a single change: the interval is 1.61 to 2.39"
+assert conclude(base, base + (drop + 2) / 4, 1) == "no difference that matters", (
+    "the interval is -0.10 to 0.10"
+)
 ### BEGIN HIDDEN TESTS
 assert conclude(base, base - drop, 1) == "better"
 assert conclude(base, base + (drop + 2) / 3, 1) == "no difference that matters"
@@ -153,12 +162,13 @@ assert conclude(base, base + 3 * drop + 6, 2) == "cannot be told"
 # Hint: compute the interval first. Comparisons with NaN are False, which is what a missing interval should give.
 
 # %% [markdown]
-# ## 4 Predict, then move it: whose curve is on top? (extend)
+# ## 4 Predict, then move it: whose curve is on top? (extend, 3 points)
 #
 # Stick figures (synthetic), split by source video. In how many of the 30 epochs is the mean test top-1 (over seeds) of
 # `context_lstm_no_pool` *above* that of `context_lstm`? Write `prediction` (0 to 30) first. Then choose the two heads in the dashboard,
-# count by eye, and write `epochs_ahead(records, a, b, protocol)`: the number of epochs in which the mean curve of head `a`
-# lies above that of head `b`.
+# split by group, count by eye, and set `seen` to your count (right to 5). Then write `epochs_ahead(records, a, b, protocol)`: the
+# number of epochs in which the mean curve of head `a` lies above that of head `b`. `protocol` is `"grouped"` for the split by
+# source video (group), `"official"` for the official splits.
 
 # %%
 records = runs.load(runs.default_folder().parent / "results" / "stickfigures")
@@ -167,6 +177,7 @@ widgets.record_dashboard(records)
 # %% nbgrader={"grade": false, "grade_id": "epochs-ahead", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
 prediction = 10  # any number from 0 to 30: a wrong guess costs nothing
+seen = 17
 
 
 def mean_curve(records, model, protocol):
@@ -188,7 +199,14 @@ assert epochs_ahead(records, "gru", "gru", "grouped") == 0, "no head lies above 
 assert epochs_ahead(records, "transformer", "single_frame", "grouped") > 20, (
     "the transformer leads nearly everywhere"
 )
+no_pool = ("context_lstm_no_pool", "context_lstm")
+assert epochs_ahead(records, *no_pool, "official") == 16, (
+    "of the official splits: the mean over all five seeds"
+)
+assert abs(seen - epochs_ahead(records, *no_pool, "grouped")) <= 5, "seen: count again, or mend epochs_ahead"
 ### BEGIN HIDDEN TESTS
+assert epochs_ahead(records, *no_pool, "grouped") == 17
+assert abs(seen - 17) <= 5
 main = studies.usual(records)
 curves = {}
 for head in ("context_lstm_no_pool", "context_lstm", "cnn_lstm"):

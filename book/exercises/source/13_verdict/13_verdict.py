@@ -39,7 +39,7 @@ paper = {
 # - `no_decline`: "the accuracy never falls from one printed epoch to the next".
 # - `best_is_typical`: "the best epoch is no luck". The printed epochs of the second half (later than half of `epochs`) should
 #   reach it: fails if their mean lies more than two standard errors of the best below it, $100\sqrt{p(1-p)/N}$ points each,
-#   with $p$ the best accuracy and $N$ the test clips.
+#   with $p$ the best accuracy and $N$ the test clips. If no epoch of the second half is printed: `"cannot be told"`.
 #
 # Predict first: why is `"holds"` not among the answers? ______
 
@@ -67,6 +67,14 @@ found = own_numbers(paper)
 assert found["no_overfitting"] == "fails", "0.41 is more than twice 0.02"
 assert found["no_decline"] == "fails", "from epoch 60 to 80 it falls by 1.1 points"
 assert found["best_is_typical"] == "cannot be told", "95.27 is 1.13 below 96.4; two standard errors are 1.18"
+calm = paper | {"test_clips": 4000, "test_loss": 0.03, "table": {20: 91.0, 60: 94.0, 100: 95.8}}
+assert own_numbers(calm) == {
+    "no_overfitting": "cannot be told",
+    "no_decline": "cannot be told",
+    "best_is_typical": "fails",
+}, "0.03 is less than twice 0.02, no epoch falls, and 94.9 is 1.5 below 96.4; two standard errors are 0.59"
+early = paper | {"table": {20: 91.0, 40: 94.2}}
+assert own_numbers(early)["best_is_typical"] == "cannot be told", "nothing is printed of the second half"
 ### BEGIN HIDDEN TESTS
 _wide = paper | {"test_clips": 10_000, "test_loss": 0.04, "table": {100: 95.0, 50: 80.0, 75: 94.0}}
 assert own_numbers(_wide) == {
@@ -120,6 +128,13 @@ assert differences(two_lane, two_lane) == {}, "a result may be compared with its
 assert differences(two_lane, rival) == {"split": "a", "epoch": "a", "extra": "b"}, (
     "split and epoch flatter TwoLane, the extra data its rival"
 )
+validated = two_lane | {"epoch": "validation"}
+assert differences(rival, validated) == {"split": "b", "epoch": "either", "extra": "a"}, (
+    "the other way round; of last and validation it cannot be said"
+)
+assert differences(two_lane, two_lane | {"extra": {"audio"}}) == {"extra": "either"}, (
+    "neither has all of the other's extra data"
+)
 ### BEGIN HIDDEN TESTS
 assert differences(rival, two_lane) == {"split": "b", "epoch": "b", "extra": "a"}
 assert differences(rival | {"epoch": "validation"}, rival) == {"epoch": "either"}
@@ -165,6 +180,10 @@ lead = np.array([2.0, 2.4, 1.6, 2.2, 1.8])
 assert better(base + lead, base, 250, 750) == "holds", "2.0 +- 0.64 lies above the margin"
 assert better((base + lead)[:4], base[:4], 250, 750) == "cannot be told", "four seeds decide nothing"
 assert better(base + 2, base, 250, 750) == "cannot be told", "equal differences give no interval"
+assert better(base, base + lead, 250, 750) == "fails", "the interval is -2.64 to -1.36, all below -0.6"
+assert better(base + lead - 0.9, base, 250, 750) == "cannot be told", (
+    "1.1 +- 0.64 reaches into the margin; without the correction it would be 1.1 +- 0.39"
+)
 ### BEGIN HIDDEN TESTS
 assert better(base, base + lead, 250, 750) == "fails"
 assert better(base + (lead - 2) / 3, base, 250, 750) == "fails"
@@ -225,6 +244,10 @@ panel.Panel(draw, {"lead": panel.slider("lead, points", 2.0, 0.7, 4, 0.1)})
 assert prediction is None or prediction >= 5, "write a prediction down first"
 assert seeds_needed(10, 1, 0) == 5, "a huge lead needs the five seeds that the rule asks for"
 assert seeds_needed(1, 1.5, 0) == 57, "seeds with clips of their own: the interval shrinks without end"
+assert seeds_needed(3, 1.5, 1 / 3) == 9, "the same clips split again: the overlap stays, however many seeds"
+assert seen == seeds_needed(2, 1.5, 1 / 3), (
+    "seen: what your function gives; a quarter tested is an overlap of 1/3"
+)
 ### BEGIN HIDDEN TESTS
 assert seeds_needed(2, 1.5, 0) == 7
 assert seeds_needed(2, 1.5, 1 / 3) is None
