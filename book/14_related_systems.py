@@ -29,7 +29,7 @@
 #
 # <details><summary>Answer</summary>
 #
-# On our clips the differences: see `two_stream` and `busy_quiet` in the figure.
+# On drawn clips the differences (`two_stream`, `busy_quiet`); on real ones none of them (Step 5).
 #
 # </details>
 
