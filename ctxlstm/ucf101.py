@@ -228,10 +228,10 @@ def split(
         if lists is not None:
             _check_lists(clips["name"], is_test, Path(lists).expanduser(), fold)
 
-    for part, size in (("test", is_test.sum()), ("train", (~is_test).sum())):
+    for part, size in (("test", is_test.sum()), ("training", (~is_test).sum())):
         if size == 0:
             raise ValueError(
-                f"Protocol {protocol!r} (fold {fold}) leaves the {part} part empty: the table's {len(clips)} clips "
+                f"Protocol {protocol!r} (fold {fold}) leaves the {part} set empty: the table's {len(clips)} clips "
                 f"have only the groups {sorted(set(clips['group']))}; add clips of other groups or choose another "
                 "protocol or fold"
             )
@@ -478,7 +478,7 @@ def _check_lists(names: pd.Series, is_test: np.ndarray, lists: Path, fold: int) 
         if _same(name) in listed[other] or _same(name) not in listed[expected]:
             where = f"in {other}list{fold:02d}.txt" if _same(name) in listed[other] else "in neither list"
             raise ValueError(
-                f"{name} belongs to the {expected} part of official fold {fold} by its group number, but is {where} of "
+                f"{name} belongs in {expected}list{fold:02d}.txt by its group number, but is {where} of "
                 f"{lists}: check that these are UCF101's lists and that the clip is UCF101's"
             )
 

@@ -296,7 +296,7 @@ for name, records in found.items():
 
 # %%
 page.heading("Fig. 6: training loss and test accuracy of the models of Table 2")
-reading = ("A training loss that goes on falling while the test accuracy stays level is over-fitting by its usual "
+reading = ("A training loss that goes on falling while the test accuracy stays level is overfitting by its usual "
            "definition; bands are the range of the seeds.")  # fmt: skip
 for name, records in found.items():
     with page.partial(name):
@@ -317,7 +317,7 @@ for name, records in found.items():
         display(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
 
 # %%
-page.heading("Over-fitting and calibration in numbers")
+page.heading("Overfitting and calibration in numbers")
 for name, records in found.items():
     with page.partial(name):
         table = study_tables.overfitting(records)

@@ -20,7 +20,7 @@ from ctxlstm.report import claims, paper_tables, studies, study_tables, text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
-STUDIES = ("stickfigures", "ucf101_subset", "ucf101_midframes")
+STUDIES = ("stickfigures", "ucf101_subset", "ucf101_midframes", "ucf101_nine")
 READMES = ("README.md", "papermill_runs/README.md", "benchmarks/README.md")
 README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in READMES)
 BENCHMARKS = ROOT / "benchmarks" / "results"

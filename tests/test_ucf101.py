@@ -552,7 +552,7 @@ def test_class_of_one_group_and_empty_parts():
         ValueError, match=r"\(fold 3\) leaves the test set empty: .* only the groups \[1, 8\]"
     ):
         ucf101.split(clips, "official", fold=3)
-    with pytest.raises(ValueError, match=r"\(fold 1\) leaves the train set empty"):
+    with pytest.raises(ValueError, match=r"\(fold 1\) leaves the training set empty"):
         ucf101.split(clips[clips["group"] == 1], "official")
     assert (
         len(ucf101.split(clips[clips["label"] == "A"], "grouped").test) == 2
@@ -569,14 +569,14 @@ def test_lists_that_say_otherwise(tmp_path):
     test.write_bytes(b"a/v_A_g01_c01.avi\r\na/v_A_g01_c02.avi\r\n\r\n")
     assert ucf101.split(clips, "official", lists=tmp_path).test.tolist() == [0, 1]
     test.write_text("a/v_A_g01_c01.avi\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"v_A_g01_c02 belongs to the test set .* is in neither list"):
+    with pytest.raises(ValueError, match=r"v_A_g01_c02 belongs in testlist01.txt .* is in neither list"):
         ucf101.split(clips, "official", lists=tmp_path)
     shutil.copy(train, test)
-    with pytest.raises(ValueError, match=r"v_A_g01_c01 belongs to the test set .* neither"):
+    with pytest.raises(ValueError, match=r"v_A_g01_c01 belongs in testlist01.txt .* neither"):
         ucf101.split(clips, "official", lists=tmp_path)
     train.write_text("a/v_A_g01_c01.avi 1\n", encoding="utf-8")
     with pytest.raises(
-        ValueError, match=r"v_A_g01_c01 belongs to the test set .* but is in trainlist01\.txt"
+        ValueError, match=r"v_A_g01_c01 belongs in testlist01.txt .* but is in trainlist01\.txt"
     ):
         ucf101.split(clips, "official", lists=tmp_path)
 
@@ -602,7 +602,7 @@ def test_lists_as_people_have_them(tmp_path, write):
     lines = {"train": "A/v_A b_g08_c01.avi 1\nA/v_A b_g08_c02.avi 1\n", "test": "A/v_A b_g01_c01.avi\n"}
     for part, text in lines.items():
         (tmp_path / f"{part}list01.txt").write_bytes(write(text))
-    with pytest.raises(ValueError, match=r"v_A b_g01_c02 belongs to the test set .* is in neither list"):
+    with pytest.raises(ValueError, match=r"v_A b_g01_c02 belongs in testlist01.txt .* is in neither list"):
         ucf101.split(clips, "official", lists=tmp_path)
     (tmp_path / "testlist01.txt").write_bytes(write(lines["test"] + "A/v_A b_g01_c02.avi\n"))
     assert ucf101.split(clips, "official", lists=tmp_path).test.tolist() == [0, 1]

@@ -86,7 +86,7 @@ def test_split_explorer_offers_only_what_counts(clips):
     widget.controls["protocol"].value = "official"  # as a hand does it
     assert (fold.disabled, seed.disabled) == (False, True)
     # Groups 1 to 4 all test in fold 1, and none does in fold 3: there is no such split of these clips.
-    assert "leaves the train set empty" in widget.numbers.value
+    assert "leaves the training set empty" in widget.numbers.value
     assert widget.picture.value == before
     widget.controls["protocol"].value = "grouped"
     assert 'role="status"' in widget.numbers.value

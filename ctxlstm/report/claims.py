@@ -171,7 +171,7 @@ CLAIMS = (
         "no_overfitting", "4.3 d, 6", "The model does not over-fit.",
         "the gap: loss and top-1 of the training set beside those of the test set, in the log of Fig. 4, then in runs (whether "
         "the test accuracy falls late is the claim no_late_decline)",
-        f"Fails (over-fitted) if the mean test loss is more than {rules.LOSS_RATIO:.0f} times the mean training loss and the "
+        f"Fails (overfitted) if the mean test loss is more than {rules.LOSS_RATIO:.0f} times the mean training loss and the "
         f"training top-1 more than {rules.TOP1_GAP:.0f} points above the test top-1; holds if neither; cannot be told if one. "
         f"The paper's log decides where it can, else at least {rules.SEEDS} seeds that agree. The log was in print, and "
         "known, when these limits were set.",

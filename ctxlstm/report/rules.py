@@ -25,7 +25,7 @@ SPREAD_TIE = 0.1  # points, the same for the spread of an accuracy over epochs
 LEVEL_SLACK = 1.0  # points: two binomial standard errors of one published run (3,330 clips: 0.46 each)
 DECLINE = -0.5  # points in 100 epochs: about one such error
 STAY = 0.95  # share of the late epochs that must lie above the level
-LOSS_RATIO, TOP1_GAP = 2.0, 5.0  # over-fitting: test over training loss; training less test top-1 in points
+LOSS_RATIO, TOP1_GAP = 2.0, 5.0  # overfitting: test over training loss; training less test top-1 in points
 TIME_MARGIN, MEMORY_MARGIN = 0.05, 0.02  # a step time varies from run to run, counted bytes hardly
 
 # The paper's setting (configs/ucf101_paper.yaml): what it prints, and where it is silent its public code base; only the
@@ -234,7 +234,7 @@ def stays_above(study: Study, level: float, after: int) -> Finding:
 
 
 def overfit_sign(ratio: float, gap: float) -> int:
-    """-1 over-fitted (ratio of losses and gap of top-1 both above their limits), 1 both within, 0 one of two."""
+    """-1 overfitted (ratio of losses and gap of top-1 both above their limits), 1 both within, 0 one of two."""
     return 1 - (ratio > LOSS_RATIO) - (gap > TOP1_GAP)
 
 

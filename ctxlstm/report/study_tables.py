@@ -267,7 +267,7 @@ def selection_bonus(records: pd.DataFrame) -> Table:
 
 
 def overfitting(records: pd.DataFrame) -> Table:
-    """Signs of over-fitting over the last third of the epochs, and calibration after the last; means over runs.
+    """Signs of overfitting over the last third of the epochs, and calibration after the last; means over runs.
 
     Columns model, protocol, loss_ratio (test over training loss, median over runs), train_top1, test_top1 (fractions),
     slope (trend of the test top-1, points per 100 epochs; with low and high over seeds), nll (nats),

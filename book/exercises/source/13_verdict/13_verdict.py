@@ -10,7 +10,7 @@
 # # Exercises 13: judging another paper
 #
 # To [Chapter 13](../../../13_verdict.ipynb). The paper of this sheet is **made up**: "TwoLane recognises 40 gestures with 96.4 %,
-# the state of the art, without over-fitting". Hidden tests ask the same of other made-up papers. 12 points.
+# the state of the art, without overfitting". Hidden tests ask the same of other made-up papers. 12 points.
 
 # %%
 import itertools
