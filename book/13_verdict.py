@@ -174,8 +174,8 @@ tell("fails")
 # two-way one (checked below).
 #
 # What speaks *for* the paper? Its printed numbers fit most of its claims. Its late cells of Table 1 lie about two points
-# above the baseline's, more than the best values do. On the synthetic clips its model is mostly
-# ahead (Step 5).
+# above the baseline's, more than the best values do. On the synthetic clips its model is mostly ahead (Step 5); on nine real
+# classes it is not ([Chapter 10](10_results.ipynb)).
 #
 # Every rule follows. Two say of themselves that they were written late, when the figures of a trial were known.
 
