@@ -50,6 +50,14 @@ if packed.there(results_folder) or any(results_folder.glob("*/params.yaml")):
     raise ValueError(
         f"{results} holds runs itself: give the folder above it, which has a folder for each study"
     )
+
+
+def shown(figure):
+    """Show a figure small: its files beside the page are large, and this notebook stays below a megabyte."""
+    figure.set_dpi(64)
+    display(figure)
+
+
 page = report.page.Report(out_folder, "Context-LSTM on UCF101: the paper's numbers beside ours")
 KINDS = {"stickfigures": "synthetic", "ucf101": "real"}
 SIBLINGS = ("by_sibling: the share of test clips whose nearest training clip is a sibling. same_clips_top1: only test clips with "
@@ -127,7 +135,7 @@ if (results_folder / "siblings.csv").is_file():
     if "ucf101_midframes" in found:
         picture = figures.full_size_leak(found["ucf101_midframes"], siblings)
         reading = "One real frame per clip, all of UCF101: both heads without time pass the paper's number on its split."
-        display(page.figure(picture, "full-size-leak", reading))
+        shown(page.figure(picture, "full-size-leak", reading))
     by_left = (
         siblings.groupby("left", sort=False)[["clips", "top1", "by_sibling", "same_clips_top1"]]
         .mean()
@@ -149,7 +157,7 @@ for name, records in found.items():
     with page.partial(name):
         reading = ("Every head under every split, mean over seeds with 95 % intervals: the grey bar is the distance between "
                    "the splits. A head far to the right on the random split alone recognises videos, not actions.")  # fmt: skip
-        display(page.figure(figures.leak(records), f"{name}-leak", f"{name}. {reading}"))
+        shown(page.figure(figures.leak(records), f"{name}-leak", f"{name}. {reading}"))
 
 # %% [markdown]
 # A study of one frame per clip tells about the split and not about time: what follows leaves it out.
@@ -264,7 +272,7 @@ for name, records in found.items():
             continue
         figure = figures.examples(main.iloc[0], show)
         reading = "Predicted class and its probability; picked by rule."
-        display(page.figure(figure, f"{name}-fig3", f"{name}. {reading}"))
+        shown(page.figure(figure, f"{name}-fig3", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Fig. 4: the training log
@@ -292,7 +300,7 @@ for name, records in found.items():
     with page.partial(name):
         for protocol in studies.protocols(records):
             figure = figures.accuracy_over_epochs(records, protocol)
-            display(page.figure(figure, f"{name}-fig5-{protocol}", f"{name}, {protocol}. {reading}"))
+            shown(page.figure(figure, f"{name}-fig5-{protocol}", f"{name}, {protocol}. {reading}"))
 
 # %%
 page.heading("Fig. 6: training loss and test accuracy of the models of Table 2")
@@ -302,7 +310,7 @@ for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[0]
         figure = figures.ablation_curves(records, protocol)
-        display(page.figure(figure, f"{name}-fig6", f"{name}, {protocol}. {reading}"))
+        shown(page.figure(figure, f"{name}-fig6", f"{name}, {protocol}. {reading}"))
 
 # %% [markdown]
 # ## How sure the heads are
@@ -314,7 +322,7 @@ for name, records in found.items():
     with page.partial(name):
         protocol = studies.protocols(records)[0]
         figure = figures.reliability_by_head(records, protocol)
-        display(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
+        shown(page.figure(figure, f"{name}-calibration", f"{name}, {protocol}. {reading}"))
 
 # %%
 page.heading("Overfitting and calibration in numbers")
@@ -341,7 +349,7 @@ for name, records in found.items():
                 )
                 figure = figures.readings(own, protocol)
                 reading = "Dots left of the line are readings that do worse than the default; bars that cross it tell nothing."
-                display(page.figure(figure, f"{name}-readings-{protocol}", f"{name}, {protocol}. {reading}"))
+                shown(page.figure(figure, f"{name}-readings-{protocol}", f"{name}, {protocol}. {reading}"))
 
 # %% [markdown]
 # ## Batch size
@@ -354,7 +362,7 @@ for name, records in found.items():
         if len(curve.frame):
             display(page.table(curve, f"{name}-batch-size", f"{name}: top-1 over the batch size"))
             reading = "A line that rises to the right would be the paper's claim; bars are 95 % intervals."
-            display(page.figure(figures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}"))
+            shown(page.figure(figures.batch_size(records), f"{name}-batch-size", f"{name}. {reading}"))
 
 # %% [markdown]
 # ## Per class
