@@ -163,7 +163,8 @@ def test_readme_says_what_the_main_job_gave():
     table = pd.read_csv(RESULTS / "main_job.csv")
     asked = Study().replace(seeds=(0, 1, 2)).runs()
     expected = {(run.model, run.protocol, run.seed) for run in asked}
-    for _, own in table.groupby("kernels"):
+    assert table["commit"].nunique() == 2  # two rounds
+    for _, own in table.groupby(["kernels", "commit"]):
         assert set(own[["model", "protocol", "seed"]].itertuples(index=False, name=None)) == expected
     assert set(table["kernels"]) == {"default", "avx2", "avx512"}
     splits = {"paper": "random, as the paper's", "grouped": "by source video"}
@@ -174,7 +175,7 @@ def test_readme_says_what_the_main_job_gave():
         assert f"| {' | '.join(cells)} |" in README
     by_seed = table.groupby(["model", "protocol", "seed"])
     assert f"moved it by up to {100 * by_seed['last'].agg(np.ptp).max():.0f} points" in README
-    means = table.groupby(["model", "protocol", "kernels"])["late"].mean()
+    means = table.groupby(["model", "protocol", "kernels", "commit"])["late"].mean()
     assert f"by {100 * means.groupby(level=[0, 1]).agg(np.ptp).max():.0f} at most" in README
     untrained = table[table["model"] == "nearest_neighbour"]
     assert (untrained.groupby(["protocol", "seed"])["late"].nunique() == 1).all()
