@@ -385,6 +385,7 @@ class _Ratio:
 
     @property
     def cpu(self) -> bool:
+        """Whether it was measured on a processor, where the paper's claim is about a GPU."""
         return self.device.lower().startswith("cpu")
 
 
