@@ -60,6 +60,7 @@
 # A miniature is **not the system**: it keeps one idea and drops size, data and training.
 
 # %% tags=["heads"]
+import itertools
 import time
 
 import matplotlib.pyplot as plt
@@ -69,7 +70,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from ctxlstm import classroom, evaluation, figures, inference, models, ucf101, video
+from ctxlstm import classroom, evaluation, figures, inference, models, ucf101
 from ctxlstm.models.references import positions
 
 plt.rcParams.update(figures.style())
@@ -78,38 +79,57 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## Step 1: vectors and maps
 #
-# Most heads read the features of every chapter, one vector per frame. Two ideas need to know *where* something is. For them we
-# stop the CNN before its last average, at maps of 4 × 4 places, and keep the 32 main directions of the 1,280 channels, found on
-# the *training* clips: directions from all clips would have seen the test set.
+# Most heads read the features of every chapter, one vector per frame: the mean of the CNN's last map over all its places. Two
+# ideas need to know *where* something is. For them we also take the means of 4 × 4 windows of that map, and keep the 32 main
+# directions of the 1,280 channels, found on the *training* clips: directions from all clips would have seen the test set.
 
 
-# %%
-@torch.no_grad()
-def maps_of(clips, backbone, frames=12, side=4):
-    """Maps of the CNN's last layer, (N, T, D, side, side) in float16."""
-    maps = []
-    for path in clips["path"]:
-        images = backbone.resize(video.read_frames(path, frames, "uniform").images)  # (T, 3, s, s)
-        full = backbone.net.extract_features((images - backbone.mean) / backbone.std)  # (T, D, h, w)
-        maps.append(F.adaptive_avg_pool2d(full, side).half())
-    return torch.stack(maps)
+# %% tags=["heads"]
+SIDE = 4
+
+
+class Windows(nn.Module):
+    """The mean of a map and of 4 × 4 windows of it."""
+
+    def forward(self, m):  # (B, D, h, w)
+        means = [F.adaptive_avg_pool2d(m, side).flatten(1) for side in (1, SIDE)]
+        return torch.cat(means, dim=1)  # (B, 17 D)
+
+
+def with_windows(backbone):
+    """The CNN, in whose last average the windows take part."""
+    average = "avgpool" if hasattr(backbone.net, "avgpool") else "_avg_pooling"
+    setattr(backbone.net, average, Windows())
+    backbone.name += f" with {SIDE} x {SIDE} windows"
+    backbone.width *= 1 + SIDE**2
+    return backbone
+
+
+# %% tags=["heads"]
+def apart(x):
+    """Vectors (N, T, D) and maps (N, T, D, 4, 4) of features (N, T, 17 D)."""
+    D = x.shape[2] // (1 + SIDE**2)
+    return x[:, :, :D], x[:, :, D:].unflatten(2, (D, SIDE, SIDE))
 
 
 def narrow(maps, vectors, rows, channels=32):
-    """Maps (N, T, channels, h, w) along the main directions of the vectors of the clips `rows`."""
+    """Maps along the main directions of the vectors of the clips `rows`."""
     torch.manual_seed(0)
-    directions = torch.pca_lowrank(vectors[rows].flatten(0, 1), channels)[2].T  # (channels, D)
-    return torch.stack([F.conv2d(clip.float(), directions[:, :, None, None]) for clip in maps])
+    directions = torch.pca_lowrank(vectors[rows].flatten(0, 1), channels)[2].T
+    kernel = directions[:, :, None, None]  # (channels, D, 1, 1)
+    narrowed = [F.conv2d(clip.float(), kernel) for clip in maps]
+    return torch.stack(narrowed)  # (N, T, channels, 4, 4)
 
 
 # %%
-start = time.process_time()
 features = classroom.features()  # x (288, 12, 1280), float16
-clips, backbone = classroom.clips(), classroom.backbone()
-assert clips["name"].tolist() == features.clips["name"].tolist()
-maps = maps_of(clips, backbone)
-assert_close(maps.float().mean(dim=(3, 4)), features.x.float(), rtol=1e-2, atol=1e-2)  # the features again
-print(f"maps {tuple(maps.shape)}, {time.process_time() - start:.0f} seconds of one core")
+wide = classroom.features(with_windows(classroom.backbone()))  # x (288, 12, 21760)
+vectors, maps = apart(wide.x)
+assert wide.clips["name"].tolist() == features.clips["name"].tolist()
+close = {"rtol": 1e-2, "atol": 1e-2}
+assert_close(vectors, features.x, **close)
+assert_close(maps.float().mean(dim=(3, 4)), features.x.float(), **close)
+print(f"vectors {tuple(vectors.shape)}, maps {tuple(maps.shape)}")
 
 # %% [markdown]
 # ## Step 2: the ideas
@@ -213,7 +233,8 @@ class I3DLSTM(LSTM):
 
     def __init__(self, C, K):
         super().__init__(C, K)
-        self.embed = nn.Sequential(nn.BatchNorm3d(C), nn.Conv3d(C, 64, 3, padding=1), nn.ReLU())
+        convolution = nn.Conv3d(C, 64, 3, padding=1)
+        self.embed = nn.Sequential(nn.BatchNorm3d(C), convolution, nn.ReLU())
 
     def forward(self, m):
         e = self.embed(m.transpose(1, 2))  # (B, 64, T, h, w)
@@ -297,7 +318,8 @@ class TwoStream(nn.Module):
 class Attention(nn.Module):
     def __init__(self, D, K, H=32):
         super().__init__()
-        self.embed, self.qkv, self.out = nn.Linear(D, H), nn.Linear(H, 3 * H), nn.Linear(H, K)
+        self.embed, self.qkv = nn.Linear(D, H), nn.Linear(H, 3 * H)
+        self.out = nn.Linear(H, K)
 
     def forward(self, x):
         e = self.embed(x)
@@ -321,7 +343,8 @@ class TSN(nn.Module):
     def forward(self, x):
         if self.training:  # a random frame of each third
             parts = x.tensor_split(3, dim=1)
-            x = torch.stack([part[:, torch.randint(part.shape[1], ())] for part in parts], dim=1)
+            drawn = [part[:, torch.randint(part.shape[1], ())] for part in parts]
+            x = torch.stack(drawn, dim=1)  # (B, 3, D)
         return self.snippet(x).mean(dim=1)
 
 
@@ -331,10 +354,13 @@ class TSN(nn.Module):
 # Two baselines of the package, three controls and ten ideas. Another data set needs only `HEADS` and `measure`.
 
 # %% tags=["heads"]
-SMALL = {"hidden_size": 32, "embedding": (64,)}
+def baseline(name, **options):
+    return lambda D, K: models.build(name, input_size=D, num_classes=K, **options)
+
+
 HEADS = {
-    "mean_linear": lambda D, K: models.build("mean_linear", input_size=D, num_classes=K),
-    "cnn_lstm": lambda D, K: models.build("cnn_lstm", input_size=D, num_classes=K, **SMALL),
+    "mean_linear": baseline("mean_linear"),
+    "cnn_lstm": baseline("cnn_lstm", hidden_size=32, embedding=(64,)),
     "lstm": LSTM,
     "few_frames": FewFrames,
     "map_lstm": MapLSTM,
@@ -358,7 +384,8 @@ BASELINES, EPOCHS, BATCH = ("mean_linear", "cnn_lstm"), 21, 24
 # %% tags=["heads"]
 def train(model, x, y, rows, test, seed):
     """Train on `rows` of x; one row per epoch with the top-1 on `test`, a fraction."""
-    target = model.targets(x, y, rows, seed) if hasattr(model, "targets") else y  # (N, K) or (N,)
+    taught = hasattr(model, "targets")
+    target = model.targets(x, y, rows, seed) if taught else y  # (N, K) or (N,)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     torch.manual_seed(seed)
     history = []
@@ -383,8 +410,8 @@ def train(model, x, y, rows, test, seed):
 
 # %% tags=["heads"]
 def measure(features, split_rule, seeds, maps=None):
-    """Late test top-1 (%) of every head, one row per seed and head; without maps, heads that read them are left out."""
-    vectors, y, K, found = features.x.float(), features.y, len(features.classes), []
+    """Late test top-1 (%) of every head and seed; no maps: no heads that read them."""
+    vectors, y, found = features.x.float(), features.y, []
     for seed in seeds:
         split = ucf101.split(features.clips, split_rule, seed=seed)
         rows, test = torch.as_tensor(split.train), torch.as_tensor(split.test)
@@ -395,7 +422,7 @@ def measure(features, split_rule, seeds, maps=None):
             if x is None:
                 continue
             torch.manual_seed(seed)
-            model = make(x.shape[2], K)
+            model = make(x.shape[2], len(features.classes))
             late = evaluation.late(train(model, x, y, rows, test, seed))
             found.append((name, seed, 100 * late.mean, len(test) / len(rows)))
     return pd.DataFrame(found, columns=["head", "seed", "top1", "overlap"])
@@ -403,7 +430,8 @@ def measure(features, split_rule, seeds, maps=None):
 
 # %%
 start = time.process_time()
-results = {rule: measure(features, rule, range(5), maps) for rule in ("paper", "grouped")}
+rules = ("paper", "grouped")
+results = {rule: measure(features, rule, range(5), maps) for rule in rules}
 seconds = time.process_time() - start
 print(f"{sum(map(len, results.values()))} trainings, {seconds:.0f} seconds of one core")
 
@@ -416,26 +444,23 @@ print(f"{sum(map(len, results.values()))} trainings, {seconds:.0f} seconds of on
 
 
 # %%
-def compare(found, baseline):
-    """Each head minus the baseline, paired by seed: one `OverSeeds` per head."""
-    by_head = {name: rows.set_index("seed")["top1"].to_dict() for name, rows in found.groupby("head")}
-    overlap, base = found["overlap"].mean(), by_head[baseline]
-    return {
-        name: inference.paired_over_seeds(mine, base, overlap=overlap)
-        for name, mine in by_head.items()
-        if name != baseline
-    }
-
-
 def tabulate(results):
-    """All comparisons, and the table of them, the best head on unseen source videos first."""
-    added = {(rule, base): compare(found, base) for rule, found in results.items() for base in BASELINES}
-    table = pd.DataFrame({f"{rule}: top-1 (%)": found.groupby("head")["top1"].mean().round(1)
-                          for rule, found in results.items()})  # fmt: skip
-    for (rule, base), rows in added.items():
-        cells = {name: f"{d.mean:+.1f} ({d.low:+.1f} to {d.high:+.1f})" for name, d in rows.items()}
-        table[f"{rule}: over {base}"] = pd.Series(cells)
-    return added, table.sort_values("grouped: top-1 (%)", ascending=False, kind="stable").fillna("")
+    """Each head minus each baseline, paired by seed; and the table, best head first."""
+    top1 = {rule: found.pivot(index="seed", columns="head", values="top1")
+            for rule, found in results.items()}
+    table = pd.DataFrame({f"{rule}: top-1 (%)": each.mean().round(1)
+                          for rule, each in top1.items()})
+    added = {}
+    for rule, base in itertools.product(top1, BASELINES):
+        seeds, overlap = top1[rule].to_dict(), results[rule]["overlap"].mean()
+        added[rule, base] = rows = {
+            name: inference.paired_over_seeds(seeds[name], seeds[base], overlap=overlap)
+            for name in seeds if name != base}
+        table[f"{rule}: over {base}"] = pd.Series({
+            name: f"{d.mean:+.1f} ({d.low:+.1f} to {d.high:+.1f})"
+            for name, d in rows.items()})
+    best = table["grouped: top-1 (%)"].sort_values(ascending=False, kind="stable")
+    return added, table.loc[best.index].fillna("")
 
 
 added, table = tabulate(results)
@@ -443,6 +468,8 @@ order = table.index[::-1].tolist()
 table
 
 # %% tags=["hide-input"]
+NAMED = {"grouped": "unseen source videos", "paper": "random split"}
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 6.6), sharey=True, layout="constrained")
 for ax, base in zip(axes, BASELINES, strict=True):
     for rule, shift in (("grouped", 0.19), ("paper", -0.19)):
@@ -451,13 +478,10 @@ for ax, base in zip(axes, BASELINES, strict=True):
         for place, d in rows.items():
             ax.plot([d.low, d.high], [place, place], color=colour, linewidth=1.4)
             ax.plot(d.mean, place, marker, color=colour, markersize=5)
-        text = {"grouped": "unseen source videos", "paper": "random split"}[rule]
         low = min(rows)  # beside the lowest row is room for the name of the split
-        ax.annotate(
-            text, (rows[low].high, low), (6, 2.5 if rule == "grouped" else -2.5), textcoords="offset points",
-            va="center",
-            color=colour, fontsize=9, fontweight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
+        ax.annotate(NAMED[rule], (rows[low].high, low), (6, 13 * shift), color=colour,
+                    textcoords="offset points", va="center", fontsize=9,
+                    fontweight="bold", bbox=PLAIN)
     ax.axvline(0, color="#222222", linewidth=1)
     ax.set(title=f"Over {base}", xlabel="difference in late test top-1 (points)")
     ax.set(yticks=range(len(order)), yticklabels=order, ylim=(-0.6, len(order) - 0.2))
@@ -468,10 +492,12 @@ plt.show()
 # %%
 both = pd.Series([d for rows in added.values() for d in rows.values()])
 clear = sum(d.low > 0 or d.high < 0 for d in both)
-print(f"{clear} of {len(both)} intervals leave out 0; by chance alone about {0.05 * len(both):.0f} would")
-print(f"smallest p times {len(both)} (Holm's first step): {min(d.p for d in both) * len(both):.2f}")
+smallest = min(d.p for d in both) * len(both)
 needed = both.map(lambda d: d.detectable).median()
-print(f"true difference that 4 of 5 such studies would find: {needed:.0f} points (median)")
+print(f"{clear} of {len(both)} intervals leave out 0; "
+      f"by chance about {0.05 * len(both):.0f}")
+print(f"smallest p times {len(both)} (Holm's first step): {smallest:.2f}")
+print(f"true difference that 4 of 5 such studies would find: {needed:.0f} points")
 assert set(order[-2:]) == {"two_stream", "busy_quiet"}
 assert (table["paper: top-1 (%)"] > table["grouped: top-1 (%)"]).all()
 assert set(order) == set(HEADS)
@@ -536,8 +562,7 @@ real_table
 # - One learning rate, 21 epochs, nothing tuned: a slow learner may be cut short.
 # - Heads on maps read 32 directions of 1,280.
 # - Five splits of the same clips: only true differences of some 17 points or more would usually be found.
-
-# %% [markdown]
+#
 # ## Summary
 #
 # - Each idea of section 2 fits in a dozen lines; `measure` treats all heads alike.

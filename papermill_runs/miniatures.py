@@ -25,7 +25,7 @@ root: str = ""  # folder with the clips; stickfigures: where to render (default:
 weights: str = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
 cache: str = ""  # folder for features (default: the user's cache)
 results: str = ""  # folder that gets miniatures.csv (default: papermill_runs/out)
-heads: str = ""  # some of the chapter's heads, with commas between (default: all that read vectors)
+heads: str = ""  # some of the chapter's heads, with commas between (default: all)
 epochs_each: int = 21  # epochs of every training, as in the chapter
 cpu: bool = False  # do not use a GPU for the features; the small heads train on a CPU
 
@@ -66,6 +66,8 @@ print(f"{len(chapter['HEADS'])} heads, {epochs_each} epochs, seeds {', '.join(ma
 # ## The clips and their features
 
 # %%
+from dataclasses import replace
+
 import torch
 
 from ctxlstm import datasets
@@ -78,7 +80,14 @@ if not datasets.count_groups(clips):
         "nobody says which clips go together: give group_pattern or group_table, as for protocol grouped"
     )
 first = study.runs()[0]
-features = steps.features(first, clips, steps.split(first, clips))
+net, maps = steps.load_backbone(first), None
+windows = any(getattr(make, "reads", "") == "maps" for make in chapter["HEADS"].values())
+features = steps.features(
+    first, clips, steps.split(first, clips), chapter["with_windows"](net) if windows else net
+)
+if windows:
+    vectors, maps = chapter["apart"](features.x)
+    features = replace(features, x=vectors)
 print(f"x {tuple(features.x.shape)}, {len(features.classes)} classes")
 
 # %% [markdown]
@@ -89,7 +98,9 @@ print(f"x {tuple(features.x.shape)}, {len(features.classes)} classes")
 # %%
 import pandas as pd
 
-measured = [chapter["measure"](features, rule, study.seeds).assign(split=rule) for rule in study.protocols]
+measured = [
+    chapter["measure"](features, rule, study.seeds, maps).assign(split=rule) for rule in study.protocols
+]
 about = {"dataset": study.dataset, "classes": len(features.classes), "clips": len(features.clips),
          "backbone": study.backbone, "frames": study.frames, "rule": study.rule, "epochs": epochs_each,
          "batch_size": study.batch_size, "features": features.digest[:16], "commit": runs.commit()}  # fmt: skip

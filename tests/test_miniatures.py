@@ -26,10 +26,10 @@ def test_the_chapters_heads_are_measured_on_other_clips(small, tmp_path):
     done = papermill("miniatures", tmp_path, **small, seeds="0,1")
     assert done.returncode == 0, done.stderr[-3000:]
     table = pd.read_csv(small["results"] / "miniatures.csv")
-    assert set(table["head"]) == {"mean_linear", "two_stream", "distilled"}, "conv_lstm reads maps: left out"
+    assert set(table["head"]) == {"mean_linear", "two_stream", "distilled", "conv_lstm"}
     assert table.groupby(["split", "head", "seed"]).size().eq(1).all()
     assert set(table["split"]) == {"paper", "grouped"}
-    assert len(table) == 2 * 3 * 2
+    assert len(table) == 2 * 4 * 2
     assert table["top1"].between(0, 100).all()
     assert table["top1"].nunique() > 1
     assert (table["classes"] == 3).all()

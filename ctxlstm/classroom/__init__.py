@@ -37,10 +37,13 @@ def backbone() -> Backbone:
     return load_backbone("efficientnet_lite0", size=SIZE)
 
 
-def features() -> Features:
-    """Features x (288, 12, 1280) of `clips`; they are extracted where they are not there yet (half a minute)."""
+def features(net: Backbone | None = None) -> Features:
+    """Features x (288, 12, D) of `clips`; they are extracted where they are not there yet (half a minute).
+
+    `net` is the CNN; by default that of the chapters (`backbone`), with D = 1280.
+    """
     table = clips()
-    net, how = backbone(), {"frames": FRAMES, "rule": "uniform"}
+    net, how = net or backbone(), {"frames": FRAMES, "rule": "uniform"}
     # A folder for each key: what another version of a decoder or of this package has left is not in the way.
     key = hashlib.sha256(json.dumps(make_key(net, table, **how), sort_keys=True).encode()).hexdigest()[:12]
     out = files.default_folder() / "features" / f"classroom-{key}"

@@ -58,13 +58,24 @@ def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
     return made
 
 
-def features(run: Run, clips: pd.DataFrame, split: ucf101.Split) -> Features:
-    """What the model reads: features from the cache, or the frames themselves where no features can be kept."""
-    return load(run, clips, extract(run, clips, split))
+def features(
+    run: Run, clips: pd.DataFrame, split: ucf101.Split, net: backbone.Backbone | None = None
+) -> Features:
+    """What the model reads: features from the cache, or the frames themselves where no features can be kept.
+
+    `net` is a CNN to use in place of the run's own, under a name of its own.
+    """
+    return load(run, clips, extract(run, clips, split, net=net))
 
 
 def extract(
-    run: Run, clips: pd.DataFrame, split: ucf101.Split, *, workers: int = 0, scheduler: str = ""
+    run: Run,
+    clips: pd.DataFrame,
+    split: ucf101.Split,
+    *,
+    workers: int = 0,
+    scheduler: str = "",
+    net: backbone.Backbone | None = None,
 ) -> Path:
     """Make what is missing of what the model reads, and return its folder: features, or decoded frames.
 
@@ -73,8 +84,9 @@ def extract(
     Args:
         workers: processes of a local Dask cluster for features; 0 or 1: in this process.
         scheduler: address of a Dask scheduler, whose workers extract (`cluster.extract`).
+        net: the CNN; default: the run's (`load_backbone`).
     """
-    net, how = load_backbone(run), {"frames": run.frames, "rule": run.rule}
+    net, how = net or load_backbone(run), {"frames": run.frames, "rule": run.rule}
     device = "cpu" if run.cpu else None
     if run.batch_norm == "adapted":  # to the training set only
         ctxlstm.features.adapt(net, clips.iloc[split.train], device=device, **how)
