@@ -1,7 +1,7 @@
-"""`python -m benchmarks`: all benchmarks that need no GPU, one table; `python -m benchmarks decoding cache`: these.
+"""`python -m benchmarks`: all benchmarks that need no GPU; `python -m benchmarks decoding cache`: only these.
 
-Every benchmark leaves a record in benchmarks/results/. A limit that is missed stands in the table; the exit code is 1
-only where a benchmark broke.
+Every benchmark writes a record to benchmarks/results/. The table shows missed limits; the exit code is 1 only
+if a benchmark failed.
 """
 
 import argparse
@@ -16,12 +16,12 @@ TOPICS = ("decoding", "extraction", "training", "cache", "memory", "online")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmarks that are named, all by default; 0, or 1 if one broke."""
+    """Run the named benchmarks, all by default; return 1 if one failed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument(
         "topics", nargs="*", metavar="topic", help=f"any of {', '.join(TOPICS)}; default: all"
     )
-    parser.add_argument("--small", action="store_true", help="in seconds, to try it; nothing is recorded")
+    parser.add_argument("--small", action="store_true", help="a trial run of seconds; nothing is recorded")
     chosen = parser.parse_args(arguments)
     unknown = [topic for topic in chosen.topics if topic not in TOPICS]
     if unknown:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{time.perf_counter() - start:.0f} s", flush=True)
     print(f"\n{harness.table(rows)}")
     if broken:
-        print(f"\nbroke, see above: {', '.join(broken)}")
+        print(f"\nfailed, see above: {', '.join(broken)}")
     return int(bool(broken))
 
 

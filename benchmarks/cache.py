@@ -1,7 +1,7 @@
-"""A full-size feature cache, UCF101's 13,320 x 28 x 2,048 float16 (1.5 GB of random numbers): opened, and read.
+"""Open and read a full-size feature cache: UCF101's 13,320 x 28 x 2,048 float16 (1.5 GB of random numbers).
 
-It is written to a temporary folder and removed. The files then lie in the system's memory, not on the disk: what is
-measured is the work of the programs.
+It is written to a temporary folder and removed. Its files are then in the system's page cache, so the
+programs are measured, not the disk.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from ctxlstm.features.cache import Cache
 FULL, SMALL = (13_320, 28, 2_048), (160, 8, 256)  # N, T, D
 BATCH = 80
 OPEN_LIMIT = 3.0  # seconds to open, check and deliver the first batch
-NEEDED = {"disk": 5e9, "memory": 5e9}  # bytes: the numbers twice on the disk, as a cache and as one file
+NEEDED = {"disk": 5e9, "memory": 5e9}  # bytes: the numbers are on disk twice, as a cache and as one file
 
 
 def measure(small: bool = False) -> tuple[list[Row], dict]:
@@ -104,7 +104,7 @@ def first_batch_plain(path: Path) -> None:
 
 
 def load(path: Path) -> int:
-    """Read the whole cache into memory; its bytes. A function of this module, for a process of its own."""
+    """Read the whole cache into memory, return its bytes; at module level for use in a new process."""
     return features.load(path).x.nbytes
 
 

@@ -1,4 +1,4 @@
-"""The videos that are measured on: real UCF101 clips where they are at hand, else stick figures."""
+"""The benchmarks' videos: real UCF101 clips if available, else stick figures."""
 
 import os
 from pathlib import Path
@@ -8,15 +8,15 @@ import pandas as pd
 
 from ctxlstm import classroom, stickfigures, ucf101
 
-# As the tests have it: real clips never enter the repository.
+# The same folder as in the tests: real clips never enter the repository.
 SHARED = Path(os.environ.get("CTXLSTM_SHARED", Path(__file__).parents[2] / "shared"))
 REAL = SHARED / "data" / "ucf101_subset" / "videos"
 
 
 def table(count: int, small: bool = False) -> tuple[pd.DataFrame, str]:
-    """`count` clips spread over all classes, as from `ucf101.index`, and in words what they are.
+    """`count` clips spread over all classes, as from `ucf101.index`, and a description of them.
 
-    With `small` always stick figures, eight at most, so that a test does the same everywhere.
+    With `small` always stick figures, at most eight, so that a test does the same everywhere.
     """
     if small:
         root = stickfigures.render(
@@ -33,7 +33,7 @@ def table(count: int, small: bool = False) -> tuple[pd.DataFrame, str]:
 
 
 def long_clip(folder: Path, small: bool = False) -> tuple[Path, str]:
-    """A clip of several hundred frames, and in words what it is: the longest real one, else one made in `folder`."""
+    """A clip of several hundred frames and its description: the longest real one, or one made in `folder`."""
     if REAL.is_dir() and not small:
         paths = ucf101.index(REAL)["path"]
         path = max(paths, key=count_frames)
@@ -45,13 +45,13 @@ def long_clip(folder: Path, small: bool = False) -> tuple[Path, str]:
 
 
 def count_frames(path: str | Path) -> int:
-    """Frames of a healthy clip, as its header has it."""
+    """Frames of an undamaged clip, according to its header."""
     with av.open(str(path)) as container:
         return container.streams.video[0].frames
 
 
 def _repeat(path: Path, out: Path, times: int) -> int:
-    """Write a clip's packets one after another `times` times, without coding them anew; return the frames written."""
+    """Write a clip's packets `times` times in a row, without re-encoding; return how many frames that is."""
     written = 0
     with av.open(str(out), "w") as target:
         stream = None

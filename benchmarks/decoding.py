@@ -1,7 +1,7 @@
 """Decoding: `video.read_frames` beside a bare PyAV loop that gives the same pictures.
 
-The loop knows which frames to take, looks for no damage and checks nothing; like read_frames it uses one thread, one
-converter for all frames of a clip and writes into one array.
+The loop knows which frames to take, looks for no damage and checks nothing; like read_frames it uses one
+thread and one converter for all frames of a clip, and writes into one array.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ _THREADS = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 def bare(path: str, wanted: np.ndarray) -> np.ndarray:
-    """Frames number `wanted` (T,), sorted, of a video -> uint8 RGB (T, H, W, 3)."""
+    """The frames with numbers `wanted` (T,), sorted, of a video -> uint8 RGB (T, H, W, 3)."""
     convert, filled, out = VideoReformatter(), 0, None
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -44,7 +44,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
     """Rows of the table, and the times behind them."""
     rows, raw = [], {}
     table, source = clips.table(24, small)
-    # A clip of fewer frames than are asked for repeats some, which the bare loop would not.
+    # A clip with fewer frames than requested repeats some; the bare loop would not.
     paths = [path for path in table["path"] if clips.count_frames(path) >= FRAMES]
     note = f"a bare PyAV loop over the same frames; {len(paths)} {source}, one thread"
     for rule in ("first", "uniform"):

@@ -1,9 +1,9 @@
 """Extraction end to end beside the machine's own limit for the same frames.
 
-The limit is the sum of three stages, each done alone with every core busy: bare decoding and bare resizing in as many
-threads as there are cores, and the bare backbone on batches that lie ready, in the faster of two ways (one batch on
-all cores, or one batch a core). It writes nothing, waits for nothing and hands nothing over. On a CPU the stages
-share the cores, so their times add up; end to end can be faster only where one stage fills the gaps of another.
+The limit is the sum of three stages, each run alone with every core busy: bare decoding and bare resizing
+with one thread per core, and the bare backbone on prepared batches, in the faster of two ways (one batch on
+all cores, or one batch per core). It writes nothing, waits for nothing and passes nothing on. On a CPU the
+stages share the cores, so their times add up; end to end can be faster only if a stage fills another's gaps.
 """
 
 import copy
@@ -30,7 +30,7 @@ from ctxlstm.backbone import Backbone
 from ctxlstm.cost import measured
 
 FRAMES = 28
-BATCH = FRAMES // 2  # images in a forward pass: no rest is left at the end of a clip
+BATCH = FRAMES // 2  # images in a forward pass: divides a clip evenly
 CORES = os.cpu_count() or 1
 
 
@@ -68,7 +68,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
 
 
 def extract(net: Backbone, table: pd.DataFrame, rule: str) -> float:
-    """Seconds of `features.extract` of the clips of `table` into a new folder; making the backbone is not counted."""
+    """Seconds of `features.extract` for the clips of `table`, into a new folder; the backbone is ready."""
     with tempfile.TemporaryDirectory() as folder:
         done = features.extract(
             table, Path(folder) / "f", backbone=net, frames=FRAMES, rule=rule, device="cpu", progress=False
@@ -77,7 +77,7 @@ def extract(net: Backbone, table: pd.DataFrame, rule: str) -> float:
 
 
 class Limit:
-    """The three stages, each alone; called, it gives the sum of their seconds and keeps them in `stages`."""
+    """The three stages, each alone; a call returns the sum of their seconds and adds them to `stages`."""
 
     def __init__(self, net: Backbone, paths: Iterable[str], rule: str):
         self.net, self.paths = net, list(paths)
@@ -118,7 +118,7 @@ def forward(net: Backbone, images: Tensor) -> Tensor:
 
 
 def on_all_cores(function: Callable, *arguments: Iterable) -> list:
-    """`map` in a thread a core, in each of which torch uses that one core."""
+    """`map` with one thread per core; torch uses one core in each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

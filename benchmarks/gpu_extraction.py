@@ -4,7 +4,7 @@ Not run yet: an H200 is expected to take six minutes.
 
 ResNet-50 with random weights (they cost what trained ones cost) on 224 x 224 frames: from the GPU's memory in several
 ways, then end to end from .avi files with every processor core decoding, and a step of fine-tuning at the paper's batch.
-`--small` tries every line of the script in a minute, on a CPU where there is no GPU; nothing is recorded then.
+`--small` tries every line of the script in a minute, on a CPU if there is no GPU; nothing is recorded then.
 """
 
 import copy
@@ -36,11 +36,11 @@ class Size:
     """How large everything is; the defaults are the paper's."""
 
     pixels: int = 224
-    batch: int = 256  # images at once: features.extract's own on a GPU
+    batch: int = 256  # images at once: the default of features.extract on a GPU
     frames: int = 28
     groups: int = 25  # of the stick figures: 900 clips, 25,200 frames
     clips: int = 80  # of a step of fine-tuning
-    images: tuple[int, ...] = (64, 128, 512)  # of them at once through the backbone
+    images: tuple[int, ...] = (64, 128, 512)  # frames at once through the backbone
     device: str = "cuda"
 
 
@@ -48,7 +48,7 @@ SMALL = Size(32, 8, 4, 1, 2, (2,), "cuda" if torch.cuda.is_available() else "cpu
 
 
 def from_memory(size: Size, rates: dict[str, float]) -> tuple[list[Row], dict]:
-    """Frames a second of ways to run the network on frames in the device's memory, and the share of the matrix rate."""
+    """Frames per second of ways to run the network on frames in memory, and shares of the matrix rate."""
     flops, _ = cost.resnet50(size.pixels)
     images = torch.randint(0, 256, (size.batch, 3, size.pixels, size.pixels), dtype=torch.uint8)
     images = images.to(size.device)  # (B, 3, s, s)
@@ -57,7 +57,9 @@ def from_memory(size: Size, rates: dict[str, float]) -> tuple[list[Row], dict]:
         net = cost.measured.random_resnet50(size.pixels)
         net.precision = precision
         net = net.to(size.device)
-        peak = rates["bf16" if precision == "bf16" else "no"] / flops  # frames a second, if products were all
+        peak = (
+            rates["bf16" if precision == "bf16" else "no"] / flops
+        )  # frames/s, if products were all the work
         ways = {"ours": net, "as published, eager": _plain(net)}
         if size.device == "cuda":
             ways |= {
@@ -84,7 +86,7 @@ def from_memory(size: Size, rates: dict[str, float]) -> tuple[list[Row], dict]:
 
 
 def _plain(net: Backbone) -> nn.Module:
-    """The same network without its BatchNorms folded in: scaling, then layer after layer."""
+    """The same network with BatchNorm not folded in: scaling, then layer by layer."""
     dtype = torch.bfloat16 if net.precision == "bf16" else torch.float32
     layers = copy.deepcopy(net.net).to(dtype=dtype, memory_format=torch.channels_last)
 
@@ -172,7 +174,7 @@ def end_to_end(size: Size) -> tuple[list[Row], dict]:
 
 
 def finetuning(size: Size) -> tuple[list[Row], dict]:
-    """A step of fine-tuning at the paper's batch: seconds, and peak memory beside what was predicted."""
+    """A step of fine-tuning at the paper's batch: seconds, and peak memory beside the prediction."""
     rows, raw = [], {}
     for images in size.images:
         net = cost.measured.random_resnet50(size.pixels)
@@ -206,14 +208,14 @@ def finetuning(size: Size) -> tuple[list[Row], dict]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure everything, print the table, keep the record."""
+    """Measure everything, print the table, save the record."""
     small = harness.small_or_gpu("gpu_extraction", __doc__, arguments)
     if small is None:
         return 2
     size = SMALL if small else Size()
     rates = ceilings(gpu_training.SMALL if small else gpu_training.Size())
     rows, raw = [], {"ceilings": rates}
-    with device.arithmetic("no"):  # float32 as extraction has it
+    with device.arithmetic("no"):  # float32, as in extraction
         measured = [from_memory(size, rates), end_to_end(size), finetuning(size)]
     for found in measured:
         rows += found[0]

@@ -2,10 +2,11 @@
 
 Not run yet: an H200 is expected to take ten minutes.
 
-Full size: 9,990 + 3,330 clips of 28 x 2,048 generated features in the GPU's memory, batch 80, hidden size 512, 3 blocks.
-Floors come from this card's own rates, measured first: the work counted by `cost.predict` over the matrix rate, and the
-bytes that Adam and the weights must move over the bandwidth; the larger of the two. `--small` tries every line of the
-script in a minute, on a CPU where there is no GPU; its numbers mean nothing and are not recorded.
+Full size: 9,990 + 3,330 clips of 28 x 2,048 generated features in the GPU's memory, batch 80, hidden size
+512, 3 blocks. Floors come from this card's own rates, measured first. A floor is the larger of two times: the
+work counted by `cost.predict` divided by the matrix rate, and the bytes that must be moved divided by the
+bandwidth. `--small` tries every line of the script in a minute, on a CPU if there is no GPU; its numbers mean
+nothing and are not recorded.
 """
 
 import statistics
@@ -78,14 +79,14 @@ def data(size: Size) -> tuple[Features, ucf101.Split]:
 
 
 def build(name: str, size: Size) -> torch.nn.Module:
-    """A new model of the size under test, the same weights each time."""
+    """A new model of the size under test, with the same weights each time."""
     torch.manual_seed(0)
     sizes = {"input_size": size.width, "num_classes": size.classes, "hidden_size": size.hidden_size}
     return models.build(name, **sizes, embedding=size.embedding)
 
 
 def fit(name: str, size: Size, features: Features, split: ucf101.Split, **changes) -> training.History:
-    """`training.fit` of a new model without a validation set, as the paper has it."""
+    """`training.fit` of a new model without a validation set, as in the paper."""
     given = {
         "epochs": size.epochs,
         "batch_size": size.batch_size,
@@ -101,7 +102,7 @@ def epoch_seconds(history: training.History) -> float:
 
 
 def ceilings(size: Size) -> dict[str, float]:
-    """This device's own limits: products in each precision (FLOP/s) and a copy (bytes/s, read and written)."""
+    """This device's limits: matrix products in each precision (FLOP/s), a copy (bytes/s, read and write)."""
     found = {}
     for precision, dtype in (("no", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(size.matrix, size.matrix, device=size.device, dtype=dtype) for _ in "ab")
@@ -137,10 +138,10 @@ def counted(name: str, size: Size) -> cost.Cost:
 
 
 def floor(name: str, precision: str, size: Size, rates: dict[str, float]) -> float:
-    """Seconds that an epoch takes at least: counted work over the matrix rate, or bytes over the bandwidth.
+    """The least seconds an epoch can take: counted work over the matrix rate, or bytes over the bandwidth.
 
-    Bytes of a step: Adam reads weight, gradient and two means and writes three of them; the forward and backward pass
-    read the weights once each, and the batch's features.
+    Bytes of a step: Adam reads weight, gradient and two moments and writes three of them; the forward and
+    backward pass read the weights once each; and the batch's features are read.
     """
     work = counted(name, size)
     steps = -(-work.train_clips // size.batch_size)
@@ -184,7 +185,7 @@ def accuracy(size: Size, features: Features, split) -> tuple[list[Row], dict]:
 
 
 def tried(size: Size, features: Features, split) -> tuple[list[Row], dict]:
-    """What each way to be fast is worth: an epoch with it, over one without it."""
+    """What each optimisation is worth: an epoch with it over one without it."""
     rows, raw = [], {}
 
     def compare(work: str, name: str, value) -> None:
@@ -211,7 +212,7 @@ def _several_kernels(model, learning_rate: float, _: float) -> torch.optim.Adam:
 
 
 def memory(size: Size) -> tuple[list[Row], dict]:
-    """Peak of training steps of context_lstm without the features, and the prediction of it."""
+    """Peak memory of context_lstm's training steps without the features, and its prediction."""
     options = {"input_size": size.width, "num_classes": size.classes, "hidden_size": size.hidden_size}
     shared = {"batch_size": size.batch_size, "frames": size.frames, "embedding": size.embedding, **options}
     found = cost.measured.in_fresh_process("context_lstm", "cached", steps=5, device=size.device, **shared)
@@ -255,7 +256,7 @@ def profile(size: Size, features: Features) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure everything, print the table, keep the record."""
+    """Measure everything, print the table, save the record."""
     small = harness.small_or_gpu("gpu_training", __doc__, arguments)
     if small is None:
         return 2

@@ -1,7 +1,7 @@
 """What all benchmarks share: two things timed in turn, one table, one record, and memory in fresh processes.
 
-Times of one machine wobble with what else it does, so nothing is judged by seconds: ours and a reference run in turn
-in one process, and the ratio of each pair is taken. The table has medians: of both, and of the ratios.
+Times vary with whatever else the machine does, so nothing is judged by seconds: ours and a reference run in
+turn in one process, and the ratio of each pair is taken. The table has the medians of both and of the ratios.
 """
 
 import argparse
@@ -37,9 +37,9 @@ class Row:
         work: what was done, with its sizes.
         ours, reference: two measurements in `unit` ("s", "frames/s", "MB", ...).
         unit: of both.
-        ratio: of the two, the way the limit has it.
-        limit: in words, ">= 0.9", "<= 1.05", or "" where there is none.
-        met: whether the ratio keeps the limit; None where there is no limit, or nothing was measured.
+        ratio: of the two, in the direction of the limit.
+        limit: as text, ">= 0.9", "<= 1.05", or "" if there is none.
+        met: whether the limit is met; None if there is no limit, or nothing was measured.
         note: what the reference is, and whatever else a reader needs.
     """
 
@@ -73,17 +73,17 @@ def row(
 
 
 def skipped(work: str, reason: str) -> Row:
-    """A row of what could not be measured here, with the reason."""
+    """A row for something that cannot be measured here, with the reason."""
     return Row(work, math.nan, math.nan, "", math.nan, note=f"not measured: {reason}")
 
 
 def alternate(
     ours: Callable[[], Any], reference: Callable[[], Any], times: int, warmup: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Wall seconds of `times` calls of each, in turn in this process; which comes first is swapped every time.
+    """Wall seconds of `times` calls of each, in turn in this process; the order is swapped every time.
 
-    A callable that returns a float has timed itself: that number counts instead. `warmup` calls of each come before
-    and are not counted.
+    A callable that returns a float has timed itself: that number counts instead. `warmup` calls of each come
+    first and are not counted.
 
     Returns:
         Seconds of ours and of the reference; the i-th of both were measured one right after the other.
@@ -98,12 +98,12 @@ def alternate(
 
 
 def ratio(ours: Sequence[float], reference: Sequence[float]) -> float:
-    """Median of the pairwise ratios ours / reference; of speeds, swap the two."""
+    """Median of the pairwise ratios ours / reference; for speeds, swap the two."""
     return statistics.median(a / b for a, b in zip(ours, reference, strict=True))
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as text: work, ours, reference, ratio, limit, met; notes stand below, numbered."""
+    """The rows as text: work, ours, reference, ratio, limit, met; numbered notes follow below."""
     cells = [("work", "ours", "reference", "ratio", "limit", "met")]
     notes: list[str] = []
     for line in rows:
@@ -135,7 +135,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float, unit: str = "") -> str:
-    """Three digits that count, and the unit."""
+    """Three significant digits, and the unit."""
     if math.isnan(value):
         return "-"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -143,7 +143,7 @@ def _number(value: float, unit: str = "") -> str:
 
 
 class InProcess(NamedTuple):
-    """What a function did in a fresh process: its value, the resident set in bytes before it and its peak."""
+    """The result of a function in a fresh process: its value, resident set in bytes before it, and peak."""
 
     value: Any
     before_bytes: int
@@ -156,9 +156,9 @@ class InProcess(NamedTuple):
 
 
 def in_process(function: Callable, *args: Any) -> InProcess:
-    """Call `function(*args)` in a new process that ends with it; the function lies in an importable module.
+    """Call `function(*args)` in a new process that ends with it; the function must be importable.
 
-    The peak is the system's own count, so that nothing between two looks is missed. It holds the libraries too;
+    The system itself counts the peak, so nothing between two samples is missed. It includes the libraries;
     what the function added is `grown_bytes`.
 
     Raises:
@@ -170,7 +170,7 @@ def in_process(function: Callable, *args: Any) -> InProcess:
             return process.submit(_call, function, args).result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                f"the process of {function.__module__}.{function.__name__} died, perhaps for want of memory"
+                f"the process of {function.__module__}.{function.__name__} died, perhaps out of memory"
             ) from error
 
 
@@ -194,7 +194,7 @@ def peak_bytes() -> int:
 
 
 def machine() -> dict:
-    """What ran it: processor, cores, memory in GB, torch's threads, and the GPU, None where there is none."""
+    """This machine: processor, cores, memory in GB, torch's threads, and the GPU, None if there is none."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "processor": _processor(),
@@ -212,14 +212,14 @@ def _processor() -> str:
 
 
 def small_or_gpu(name: str, text: str, arguments: list[str] | None) -> bool | None:
-    """Read the arguments of a benchmark for a GPU: was `--small` asked for? None if not, and there is no GPU.
+    """Parse the arguments of a GPU benchmark: whether `--small` is given; None if not and there is no GPU.
 
     Args:
         name: of its module; text: that module's docstring; arguments: default: the command line's.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=text.splitlines()[0])
     parser.add_argument(
-        "--small", action="store_true", help="to try it, without a GPU too; nothing is recorded"
+        "--small", action="store_true", help="a trial run, also without a GPU; nothing is recorded"
     )
     small = parser.parse_args(arguments).small
     if small or torch.cuda.is_available():
@@ -229,10 +229,10 @@ def small_or_gpu(name: str, text: str, arguments: list[str] | None) -> bool | No
 
 
 def save(name: str, rows: Sequence[Row], raw: Mapping[str, Any], *, folder: str | Path | None = None) -> Path:
-    """Write the record of the benchmark `name` on this kind of machine, in place of an older one.
+    """Write the record of the benchmark `name` on this kind of machine, replacing an older one.
 
     Args:
-        name: of the benchmark, as its module.
+        name: of the benchmark's module.
         rows: lines of the table.
         raw: all repeated measurements behind them, {work: {"ours": [...], "reference": [...], ...}}.
         folder: default: `RESULTS`.
@@ -260,7 +260,7 @@ def save(name: str, rows: Sequence[Row], raw: Mapping[str, Any], *, folder: str 
 
 
 def _short(value: Any) -> Any:
-    """Numbers with five digits that count, and null for what was not measured: JSON has no not-a-number."""
+    """Numbers with five significant digits, and null for what was not measured: JSON has no NaN."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):

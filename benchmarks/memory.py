@@ -1,4 +1,4 @@
-"""Peaks of memory in fresh processes: extraction whose peak does not follow the clips, training that holds them once."""
+"""Peak memory in fresh processes: extraction's does not grow with the clips, training holds them once."""
 
 import tempfile
 from pathlib import Path
@@ -11,9 +11,9 @@ from benchmarks.harness import Row, in_process, row
 from benchmarks.training import Case, data
 from ctxlstm import backbone, features, training
 
-TIMES = (1, 2, 4)  # so much data
+TIMES = (1, 2, 4)  # multiples of the data
 FRAMES = 28
-MARGIN = 0.1  # by which a peak may differ for other reasons: the system counts pages, an allocator keeps some
+MARGIN = 0.1  # tolerance for other causes: the system counts pages, an allocator keeps some memory
 
 
 def measure(small: bool = False) -> tuple[list[Row], dict]:
@@ -24,7 +24,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
 
 
 def extraction_rows(small: bool) -> tuple[list[Row], dict]:
-    """What extraction of so many times the clips takes at most, over the same of the fewest."""
+    """Peak memory of extraction with multiples of the clips, over that with the fewest."""
     base, size = (2, 32) if small else (24, 128)
     _, source = clips.table(base, small)
     runs = [in_process(extract, times * base, size, small) for times in TIMES]
@@ -39,7 +39,7 @@ def extraction_rows(small: bool) -> tuple[list[Row], dict]:
 
 
 def extract(count: int, size: int, small: bool) -> None:
-    """Extract the features of so many clips."""
+    """Extract the features of `count` clips."""
     table, _ = clips.table(count, small)
     net = backbone.load("efficientnet_lite0", size=size)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,8 +48,8 @@ def extract(count: int, size: int, small: bool) -> None:
 
 
 def training_rows(small: bool) -> tuple[list[Row], dict]:
-    """What the peak of training grows by with more clips, over the bytes of their features; and the rest of it."""
-    base = 100 if small else 1920  # clips: so many to test on that each run has a full batch of them
+    """Growth of training's peak with more clips, over their features' bytes; and the rest of the peak."""
+    base = 100 if small else 1920  # clips: enough that each run tests on a full batch
     case = Case("cnn_lstm", {"hidden_size": 16, "num_layers": 1, "embedding": (16,)}, 20 if small else 80)
     runs = [in_process(train, case, times * base) for times in TIMES]
     sizes, before = ([run.value[i] for run in runs] for i in (0, 1))
@@ -62,9 +62,7 @@ def training_rows(small: bool) -> tuple[list[Row], dict]:
         work, added, more = f"peak of training, what {times}x the clips add", peak - grown[0], size - sizes[0]
         rows.append(row(work, added / 1e6, more / 1e6, "MB", added / more, at_most=1 + MARGIN, note=note))
     model = sum(p.numel() * p.element_size() for p in case.build().parameters())
-    batch = (
-        4 * case.batch_size * FRAMES * case.width * (2 + 4)
-    )  # four training batches where nothing is learnt
+    batch = 4 * case.batch_size * FRAMES * case.width * (2 + 4)  # four training batches at once in testing
     rest, wanted = grown[0] - sizes[0], 4 * model + batch
     work = "peak of training, all but the features"
     note = "weights, gradients, Adam's two means, a batch to test on in float16 and float32; activations not counted"
@@ -73,7 +71,7 @@ def training_rows(small: bool) -> tuple[list[Row], dict]:
 
 
 def train(case: Case, count: int) -> tuple[int, int]:
-    """Train an epoch on so many clips and test on some; the bytes of their features and those in use before."""
+    """Train an epoch on `count` clips, some for testing; return bytes of their features and in use before."""
     torch.set_num_threads(1)
     config = training.Config(epochs=1, batch_size=case.batch_size, validation=0, cpu=True)
     few, split = data(case, case.batch_size, 10)

@@ -1,7 +1,8 @@
 """Cached training beside the public code base's way: every frame through the backbone in every epoch.
 
-Same clips, same backbone (ResNet-50 with random weights, which cost what trained ones cost), same head, one run. The
-clips are decoded once for both; the public code base reads its pictures anew in every epoch, which is not counted.
+Same clips, same backbone (ResNet-50 with random weights, which cost what trained ones cost), same head, one
+run. The clips are decoded once for both; the public code base reads its images again in every epoch, which is
+not counted.
 """
 
 import itertools
@@ -70,7 +71,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
 def epochs(
     name: str, options: dict, data: Features, split: Split, count: int, net: torch.nn.Module | None = None
 ) -> list[float]:
-    """Seconds of each epoch of `training.fit`, evaluation included; with `net` before the head on frames."""
+    """Seconds of each epoch of `training.fit`, evaluation included; with `net`, of `Online` on frames."""
     torch.manual_seed(0)
     head = models.build(name, num_classes=len(data.classes), **options)
     model = online.Online(net, head) if net else head
@@ -79,8 +80,10 @@ def epochs(
 
 
 def break_even(extraction: float, cached: Sequence[float], decoding: float, every: Sequence[float]) -> float:
-    """The first epoch at whose end the cached way has taken no longer; seconds before and of each epoch, the last
-    repeated for ever. Infinite where it never pays."""
+    """The first epoch by whose end the cached way has taken no longer; infinite if it never does.
+
+    Arguments are the seconds before and during each epoch; the last epoch is repeated forever.
+    """
     ours, reference = extraction, decoding
     if cached[-1] >= every[-1]:
         return math.inf

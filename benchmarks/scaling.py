@@ -1,10 +1,10 @@
-"""A cost model fitted to measurements, and what it says for many clips on many machines: benchmarks/scaling.md.
+"""A cost model fitted to measurements, with predictions for many clips and machines: benchmarks/scaling.md.
 
     python -m benchmarks.scaling            measure, write the record, rewrite the page's tables
-    python -m benchmarks.scaling RECORD     rewrite the tables from that file, after a change of the inputs below
+    python -m benchmarks.scaling RECORD     rewrite the tables from that file, after changing the inputs below
 
-The resources of a machine work side by side, so a job takes as long as the busiest of them; a store that all machines
-share does not get faster with their number. Units: seconds, bytes, bytes a second.
+The resources of a machine work in parallel, so a job takes as long as the busiest of them; a store that all
+machines share does not get faster with their number. Units: seconds, bytes, bytes per second.
 """
 
 import json
@@ -27,20 +27,20 @@ COUNTS = (1, 10, 100, 1000)  # machines
 
 
 class Data(NamedTuple):
-    """A data set; `codec` is the CPU time of a pixel against that of UCF101's codec, MPEG-4 Part 2."""
+    """A data set; `codec` is the CPU time per pixel relative to UCF101's codec, MPEG-4 Part 2."""
 
     name: str
     clips: int
-    decoded: int  # frames a clip, until the 28 are found
-    pixels: int  # of a frame
+    decoded: int  # frames per clip, until the 28 are found
+    pixels: int  # per frame
     codec: float
-    video_bytes: float  # a clip
+    video_bytes: float  # per clip
 
 
 class Machine(NamedTuple):
     """A kind of machine."""
 
-    decode: Sequence[float]  # CPU seconds of a core: clip opened, frame decoded, frame turned into RGB
+    decode: Sequence[float]  # CPU seconds of a core: per clip opened, frame decoded, frame converted to RGB
     each: Mapping[str, float]  # by stage: a frame's resizing (CPU of a core) and backbone, a clip's training
     cores: int
     network: float
@@ -53,7 +53,7 @@ DATA = (
     Data("Kinetics-700", 650_000, 300, 340 * 256, 2, 1.1e6),
     Data("100 million clips", 100_000_000, 300, 340 * 256, 2, 1.1e6),
 )
-STORE = 10e9  # bytes a second that the shared store delivers or takes, to and from all machines together
+STORE = 10e9  # bytes per second that the shared store delivers or takes, for all machines together
 NETWORK = 125e6  # of the machine that measures
 GPU_NETWORK, GPU_CORES = 3e9, 16  # of a machine with a GPU, whose cores are like those measured
 GPU = {"backbone, resnet50": 1 / 8000, "backbone, efficientnet_lite0": 1 / 20_000}
@@ -72,9 +72,9 @@ def extraction(machine: Machine, data: Data, net: str, count: int) -> dict[str, 
 
 
 def epoch(machine: Machine, data: Data, head: str, parameters: int, count: int) -> dict[str, float]:
-    """Likewise of one epoch over all clips, `BATCH` clips a machine and step, gradients summed over the network."""
+    """The same for one epoch: `BATCH` clips per machine and step, gradients summed over the network."""
     steps = math.ceil(data.clips / (BATCH * count))
-    sums = steps * 4 * parameters * 2 if count > 1 else 0  # 4 bytes a parameter, twice round a ring
+    sums = steps * 4 * parameters * 2 if count > 1 else 0  # 4 bytes per parameter, twice round a ring
     trained = BATCH * steps * machine.each[f"epoch, {head}"]
     return {machine.nets_on: trained, "network": sums / machine.network}
 
@@ -90,13 +90,13 @@ def machine_of(record: Mapping) -> Machine:
 
 
 def tables(record: Mapping, name: str) -> dict[str, str]:
-    """What stands between the page's marks, by name, from a record that lies in the file `name`."""
+    """The text between the page's marks, by mark, from a record in the file `name`."""
     about, versions, raw, here = record["machine"], record["versions"], record["raw"], machine_of(record)
     gpu = Machine(here.decode, {**here.each, **GPU}, GPU_CORES, GPU_NETWORK, nets_on="GPU")
     fitted, checked = [], []
     for work, found in raw["stages"].items():
         costs = zip(found["units"], found["coefficients"], strict=True)
-        ms = {unit: float(f"{1000 * each:.3g}") for unit, each in costs}  # three digits that count
+        ms = {unit: float(f"{1000 * each:.3g}") for unit, each in costs}  # three significant digits
         ends = ms.pop("fixed", ""), found["clock"], len(found["seconds"])
         fitted += [(work, *cost, *ends) for cost in ms.items()]
     for row in record["rows"]:

@@ -21,7 +21,7 @@ TESTED = 8  # clips on which an epoch evaluates: part of its fixed seconds
 
 
 def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
-    """Predictions beside measurements at 4 times the larger fitted size, and all that the page is made of."""
+    """Predictions beside measurements at 4 times the larger fitted size, and all that the page needs."""
     few, batch, times = (1, 4, 1) if small else (6, BATCH, 2)
     table = clips.table(8, small=True)[0] if small else classroom.clips()[::4].reset_index(drop=True)
     frames = video.read_frames(table["path"][0], FRAMES, "first").images  # (T, 3, H, W)
@@ -29,7 +29,7 @@ def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
     stages = {"decode": decoding(table["path"][:24])}
     for net in (cost.measured.random_resnet50(32 if small else 224), lite):
         name, images = f"{net.name}, {net.size} px", torch.zeros(4, 3, net.size, net.size, dtype=torch.uint8)
-        forward(net, images)  # folds BatchNorm into the convolutions, which no two threads can do
+        forward(net, images)  # folds BatchNorm into the convolutions, which threads must not do at once
         stages[f"resize, {name}"] = line(partial(resizing, net, frames), FRAMES, "frame", 5, "CPU")
         stages[f"backbone, {name}"] = line(partial(passing, net, images), 4 * CORES, "frame", times)
     index = ucf101.full_index()
@@ -50,20 +50,20 @@ def measure(small: bool = False) -> tuple[list[harness.Row], dict]:
 
 
 def line(run: Callable[[int], float], size: int, unit: str, times: int, clock: str = "wall") -> dict:
-    """Do `size` and 2 `size` in turn, `times` over, and fit fixed seconds and seconds a unit."""
+    """Run `size` and 2 `size` in turn, `times` times, and fit fixed seconds and seconds per unit."""
     run(size)  # the first call loads libraries
     columns = [[1, size], [1, 2 * size]] * times
     return stage(("fixed", unit), clock, columns, [run(count) for _, count in columns])
 
 
 def stage(units: Sequence[str], clock: str, columns: list[list[int]], seconds: list[float]) -> dict:
-    """What was measured, and the least squares above zero: columns (N, k) @ coefficients (k,) = seconds (N,)."""
+    """Measurements and non-negative least squares: columns (N, k) @ coefficients (k,) = seconds (N,)."""
     costs = nnls(np.array(columns, dtype=float), np.array(seconds))[0].tolist()
     return {"units": units, "clock": clock, "columns": columns, "seconds": seconds, "coefficients": costs}
 
 
 def decoding(paths: Iterable[str]) -> dict:
-    """Clips opened, frames decoded, frames turned into RGB: told apart by reading each clip in four ways."""
+    """Clips opened, frames decoded, frames converted to RGB: separated by reading each clip in four ways."""
 
     def read(way: tuple[str, int, str]) -> tuple[list[int], float]:
         start = time.thread_time()
@@ -76,18 +76,18 @@ def decoding(paths: Iterable[str]) -> dict:
 
 
 def resizing(net: backbone.Backbone, frames: torch.Tensor, count: int) -> float:
-    """Squash `count` frames, a multiple of the clip's, on every core at a time: mean CPU seconds of a core."""
+    """Squash `count` frames, a multiple of the clip's, on all cores at once: mean CPU seconds of a core."""
     squash = partial(timeit, lambda: net.resize(frames), timer=time.thread_time, number=count // FRAMES)
     return float(np.mean(on_all_cores(lambda _: squash(), range(CORES))))
 
 
 def passing(net: backbone.Backbone, images: torch.Tensor, count: int) -> float:
-    """The backbone alone on `count` frames in memory, in batches, one on each core at a time."""
+    """Seconds of the backbone alone on `count` frames in memory, in batches, one per core at a time."""
     return timeit(lambda: on_all_cores(partial(forward, net), [images] * (count // len(images))), number=1)
 
 
 def train(model: torch.nn.Module, given: features.Features, batch: int, count: int) -> float:
-    """One epoch of `training.fit` on `count` clips, with an evaluation on `TESTED` others."""
+    """Seconds of an epoch of `training.fit` on `count` clips, with an evaluation on `TESTED` others."""
     rows = np.arange(TESTED + count)
     split = ucf101.Split("paper", 1, 0, rows[TESTED:], rows[:TESTED])
     config = training.Config(epochs=1, batch_size=batch, validation=0, cpu=True)

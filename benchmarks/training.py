@@ -1,7 +1,7 @@
 """Training beside a bare hand-written loop on the same tensors, and what an import costs.
 
-The loop has the same torch.nn.LSTM modules and as many threads; it checks nothing, records nothing and cannot be
-resumed. It runs one epoch after each epoch of `training.fit`, so that both see the same machine.
+The loop has the same torch.nn.LSTM modules and number of threads; it checks nothing, records nothing and
+cannot be resumed. It runs one epoch after each epoch of `training.fit`, so that both see the same machine.
 """
 
 import subprocess
@@ -28,7 +28,7 @@ IMPORT_LIMIT = 0.5  # seconds that `import ctxlstm` may add to `import torch`
 
 @dataclass(frozen=True)
 class Case:
-    """A head, its data and the clips of a step; `epochs` of it are timed."""
+    """A head, its data and the clips of a step; `epochs` are run, and all but the first are timed."""
 
     model: str
     options: dict
@@ -54,7 +54,7 @@ CASES = (
     Case("context_lstm", MIDDLE, 40),
     Case("cnn_lstm", SMALL_HEAD, 40, frames=12, width=1280, epochs=40),
     Case("context_lstm", SMALL_HEAD, 40, frames=12, width=1280, epochs=40),
-)  # steps of some 10 ms (the small heads) to 200 ms on one core
+)  # steps of about 10 ms (the small heads) to 200 ms on one core
 
 
 def measure(small: bool = False) -> tuple[list[Row], dict]:
@@ -66,7 +66,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
         steps = 2 if small else 8
         for what, tested, most in (("step", 2, 1.05), ("epoch with evaluation", None, 1.1)):
             trained = steps * case.batch_size
-            tested = tested or trained // 3  # the paper's split has three clips to train for one to test
+            tested = tested or trained // 3  # the paper's split has three training clips per test clip
             threads, a, b = epochs(case, trained, tested, 3 if small else case.epochs)
             if what == "step":
                 a, b = ([seconds / steps for seconds in column] for column in (a, b))
@@ -76,7 +76,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
                 "" if what == "step" else f"; {steps} steps and {tested} clips to test"
             )
             rows.append(row(work, median(a), median(b), "s", ratio(a, b), at_most=most, note=note))
-    modules = (("ctxlstm", 4), ("ctxlstm.models", 2))  # and how often
+    modules = (("ctxlstm", 4), ("ctxlstm.models", 2))  # and how many times
     for module, often in modules[:1] if small else modules:
         limit = IMPORT_LIMIT if module == "ctxlstm" else None
         work = f"import torch, {module}"
@@ -97,7 +97,7 @@ def measure(small: bool = False) -> tuple[list[Row], dict]:
 
 
 def epochs(case: Case, trained: int, tested: int, count: int) -> tuple[int, list[float], list[float]]:
-    """Threads of `training.fit`, and the seconds of its epochs and of the bare loop's, the first of `count` left out."""
+    """Threads of `training.fit`, and seconds of its and the bare loop's epochs, `count` without the first."""
     features, split = data(case, trained, tested)
     model, bare = case.build(), Bare(case, features, split)
     threads, seconds = [], []
@@ -118,10 +118,10 @@ def epochs(case: Case, trained: int, tested: int, count: int) -> tuple[int, list
 
 
 def data(case: Case, trained: int, tested: int) -> tuple[Features, Split]:
-    """Random features of so many clips to train and to test on."""
+    """Random features of `trained` clips to train on and `tested` clips to test on."""
     count = trained + tested
     x = torch.empty(count, case.frames, case.width, dtype=torch.float16)  # (N, T, D)
-    x.normal_(generator=torch.Generator().manual_seed(0))  # in place: never there as float32
+    x.normal_(generator=torch.Generator().manual_seed(0))  # in place, without a float32 copy
     names = [f"v_Class{i % case.classes:03}_g{i % 25 + 1:02}_c{i:05}" for i in range(count)]
     labels = [f"Class{i % case.classes:03}" for i in range(count)]
     clips = pd.DataFrame({"name": names, "label": labels, "group": [i % 25 + 1 for i in range(count)]})
@@ -144,7 +144,7 @@ class Bare:
         }[case.model]
 
     def epoch(self, threads: int) -> None:
-        """Every training clip once, then the test set, with so many threads."""
+        """Every training clip once, then the test set, with `threads` threads."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         self.model.train()
@@ -183,7 +183,7 @@ class Bare:
 
 
 def importing(*modules: str) -> float:
-    """Seconds that a fresh Python takes to import these modules, its own start not counted."""
+    """Seconds that a fresh Python takes to import these modules, not counting its own start."""
     code = "import time; start = time.perf_counter(); " + "; ".join(f"import {name}" for name in modules)
     code += "; print(time.perf_counter() - start)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)

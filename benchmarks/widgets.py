@@ -1,8 +1,9 @@
 """Seconds that each widget of the book takes to follow a control: `python benchmarks/widgets.py` (a minute or two).
 
-A control is moved from place to place; the time is that of the whole update, new picture and new numbers. Wall time
-is what a reader waits, CPU time hardly changes when other programs run. Exit code 1 if a median of wall seconds is
-above the limit. Needs the chapters' clips and features, which are made where they are not there yet.
+A control is moved from place to place; the time is that of the whole update, new picture and new numbers.
+Wall time is how long a reader waits; CPU time hardly changes when other programs run. The exit code is 1 if a
+median of wall seconds is above the limit (widgets marked * have none). Needs the chapters' clips and
+features, made if missing.
 """
 
 import statistics

@@ -142,8 +142,10 @@ def check(what, test, remedy="Run `make setup` in the folder that holds README.m
 
 
 def decode():
-    images = video.read_frames(clips["path"][0], 12, "uniform").images  # (T, 3, 240, 320) uint8
-    return f"{len(images)} frames of {clips['name'][0]}, {images.shape[3]}x{images.shape[2]} pixels"
+    # images: (T, 3, 240, 320), uint8
+    images = video.read_frames(clips["path"][0], 12, "uniform").images
+    size = f"{images.shape[3]}x{images.shape[2]} pixels"
+    return f"{len(images)} frames of {clips['name'][0]}, {size}"
 
 
 def forward():
@@ -156,7 +158,8 @@ def forward():
 check("packages", classroom.versions)
 clips = classroom.clips()  # a table, one row per clip
 check("video", decode)
-check("weights", lambda: f"{classroom.backbone().name}, {classroom.backbone().width} numbers per frame")
+check("weights", lambda: f"{classroom.backbone().name}, "
+                         f"{classroom.backbone().width} numbers per frame")
 check("model", forward, "Run `make setup` again, and `make test` to find out more")
 
 # %% [markdown]
@@ -185,19 +188,21 @@ split = ucf101.split(clips, "grouped", seed=0)
 model = models.build("context_lstm", **classroom.SMALL)
 config = training.Config(epochs=15, batch_size=24, validation=0, cpu=True)
 history = training.fit(model, features, split, config)
+top1 = history.table["test_top1"].iloc[-1]
 print(f"trained on {len(split.train)} clips; top-1 on {len(split.test)} test clips "
-      f"{history.table['test_top1'].iloc[-1]:.0%}, chance {1 / len(features.classes):.0%}")  # fmt: skip
+      f"{top1:.0%}, chance {1 / len(features.classes):.0%}")
 
 # %% [markdown]
 # Then follow one test clip, with a clock at each station (medians of five passes).
 
 # %%
 row = next(row for row in split.test if clips["label"][row] == "SitDown")
+path = clips["path"][row]
 net, passes = classroom.backbone(), []
 model.eval()
 for _ in range(5):
     clock = [time.perf_counter()]
-    frames = video.read_frames(clips["path"][row], 12, "uniform").images  # (T, 3, 240, 320)
+    frames = video.read_frames(path, 12, "uniform").images  # (T, 3, 240, 320)
     clock.append(time.perf_counter())
     x = net(frames)[None]  # (B, T, D) = (1, 12, 1280)
     clock.append(time.perf_counter())
@@ -209,8 +214,10 @@ seconds = np.median(passes, axis=0)  # (3,)
 
 probabilities = logits.softmax(dim=1)[0]  # (K,)
 print("true:     ", clips["label"][row])
-print("predicted:", features.classes[probabilities.argmax()], f"with {probabilities.max():.0%}")
-for station, share in zip(("decoding", "CNN", "Context-LSTM"), seconds / seconds.sum(), strict=True):
+print("predicted:", features.classes[probabilities.argmax()],
+      f"with {probabilities.max():.0%}")
+stations = ("decoding", "CNN", "Context-LSTM")
+for station, share in zip(stations, seconds / seconds.sum(), strict=True):
     print(f"{station:<13}{share:6.1%} of the time")
 
 # %% [markdown]
@@ -236,26 +243,33 @@ print("outputs of the blocks:", [tuple(output.shape) for output in outputs])
 def heat(axes, values, title, ylabel):
     """A sequence (T, n) as a heat map, time from left to right, bright is large."""
     low, high = np.percentile(values, [2, 98])
-    axes.imshow(values.T, aspect="auto", cmap="viridis", interpolation="none", vmin=low, vmax=high)
-    axes.set(xlabel="frame t", ylabel=ylabel, xticks=range(0, len(values), 2), yticks=[])
+    axes.imshow(values.T, aspect="auto", cmap="viridis", interpolation="none",
+                vmin=low, vmax=high)
+    axes.set(xlabel="frame t", ylabel=ylabel, xticks=range(0, len(values), 2),
+             yticks=[])
     axes.set_title(title, fontsize=10)
     axes.grid(False)
 
 
+# %% tags=["hide-input"]
 figure = plt.figure(figsize=(10, 7.6), layout="constrained")
 rows = figure.subfigures(4, 1, height_ratios=[0.75, 1.5, 1.8, 1.9])
 for t, (axes, image) in enumerate(zip(rows[0].subplots(1, 12), frames, strict=True)):
     axes.imshow(image.permute(1, 2, 0))
     axes.axis("off")
     axes.set_title(f"t = {t}", fontsize=9, fontweight="normal", loc="center")
-heat(rows[1].subplots(), x[0, :, :64].numpy(), "features x (T, D): the first 64 of 1,280", "feature")
-titles = ["block 1, from zeros (T, H)", "block 2, from block 1's (h, c)", "block 3, from block 2's (h, c)"]
+heat(rows[1].subplots(), x[0, :, :64].numpy(),
+     "features x (T, D): the first 64 of 1,280", "feature")
+titles = ["block 1, from zeros (T, H)", "block 2, from block 1's (h, c)",
+          "block 3, from block 2's (h, c)"]
 for axes, output, title in zip(rows[2].subplots(1, 3), outputs, titles, strict=True):
     heat(axes, output.numpy(), title, "unit")
 axes = rows[3].subplots()
-colours = [report.figures.RIGHT if name == clips["label"][row] else "#BBBBBB" for name in features.classes]
+colours = [report.figures.RIGHT if name == clips["label"][row] else "#BBBBBB"
+           for name in features.classes]
 axes.barh(features.classes, probabilities, color=colours)
-axes.set(xlabel="probability", xlim=(0, 1), title="prediction (K): blue is the true class")
+axes.set(xlabel="probability", xlim=(0, 1),
+         title="prediction (K): blue is the true class")
 axes.invert_yaxis()
 plt.show()
 
@@ -290,7 +304,7 @@ plt.show()
 # | block, stage | three LSTM layers read both ways; ReLU, BatchNorm and MaxPool after them |
 # | hand-over | block $k$'s last $(h, c)$ become block $k+1$'s first |
 # | random split (the paper's) | clips go to the training or test set at random, 3 to 1 |
-# | split by group | whole source videos go to the training or test set |
+# | split by source video | whole source videos go to the training or test set |
 # | official split | UCF101's own three lists, which also keep source videos whole |
 # | top-1 | share of test clips whose most probable class is the true one |
 # | synthetic | measured on generated clips |
@@ -308,12 +322,16 @@ def swatches(axes, title, colours):
 
 names = {"f": "forget gate", "i": "input gate", "g": "candidate", "o": "output gate"}
 names |= {"c": "cell state", "h": "hidden state"}
-gates = {f"{letter}  {names[letter]}": colour for letter, colour in figures.GATE_COLOURS.items()}
-splits = {figures.PROTOCOL_NAMES[name]: colour for name, colour in figures.PROTOCOL_COLOURS.items()}
+gates = {f"{letter}  {names[letter]}": colour
+         for letter, colour in figures.GATE_COLOURS.items()}
+splits = {figures.PROTOCOL_NAMES[name]: colour
+          for name, colour in figures.PROTOCOL_COLOURS.items()}
 verdicts = {"holds, right": report.figures.RIGHT, "fails, wrong": report.figures.WRONG,
-            "cannot be told": figures.GREY}  # fmt: skip
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained", width_ratios=(1, 1.2, 1.6, 1))
-sets = {"gates and states": gates, "heads": figures.HEAD_COLOURS, "splits": splits, "verdicts": verdicts}
+            "cannot be told": figures.GREY}
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained",
+                            width_ratios=(1, 1.2, 1.6, 1))
+sets = {"gates and states": gates, "heads": figures.HEAD_COLOURS,
+        "splits": splits, "verdicts": verdicts}
 for panel, (title, colours) in zip(axes, sets.items(), strict=True):
     swatches(panel, title, colours)
 plt.show()
@@ -353,7 +371,8 @@ def show_frame(t=0):
     plt.show()
 
 
-ipywidgets.interactive(show_frame, t=ipywidgets.IntSlider(0, 0, 11, description="frame t"))
+slider = ipywidgets.IntSlider(0, 0, 11, description="frame t")
+ipywidgets.interactive(show_frame, t=slider)
 
 # %% [markdown]
 # Without a kernel, see the still picture below each widget.
@@ -378,9 +397,10 @@ show_frame(t=0)
 
 # %%
 with torch.no_grad():
-    torch.testing.assert_close(model.head(outputs[-1][None, -1]), logits)  # the last frame: (B, H) -> (B, K)
+    last = outputs[-1][None, -1]  # the last frame: (B, H)
+    torch.testing.assert_close(model.head(last), logits)  # (B, K)
 assert features.x.shape == (288, 12, 1280)
-assert len(ucf101.split(clips, "paper", seed=0).test) == 72, "a quarter of 288 clips tests"
+assert len(ucf101.split(clips, "paper", seed=0).test) == 72, "a quarter of 288 clips"
 print("ready for chapter 1")
 
 # %% [markdown]

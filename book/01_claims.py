@@ -65,9 +65,9 @@ rng = np.random.default_rng(0)
 # %%
 cells = paper.table1()
 columns = [*paper.EPOCHS, "best"]
-table = cells.assign(epoch=cells["epoch"].astype(object).where(cells["epoch"].notna(), "best"))
-table = table.pivot(index="row", columns="epoch", values="top1").loc[cells["row"].unique(), columns]
-table.style.format(precision=1, na_rep="-")
+epoch = cells["epoch"].astype(object).where(cells["epoch"].notna(), "best")
+table = cells.assign(epoch=epoch).pivot(index="row", columns="epoch", values="top1")
+table.loc[cells["row"].unique(), columns].style.format(precision=1, na_rep="-")
 
 # %%
 paper.table2().drop(columns="status").style.hide(axis="index").format(precision=1)
@@ -85,7 +85,7 @@ paper.table2().drop(columns="status").style.hide(axis="index").format(precision=
 # %%
 claims = pd.DataFrame({"section": [claim.section for claim in report.claims.CLAIMS],
                        "claim": [claim.id for claim in report.claims.CLAIMS],
-                       "it says": [claim.says for claim in report.claims.CLAIMS]})  # fmt: skip
+                       "it says": [claim.says for claim in report.claims.CLAIMS]})
 LEFT = [{"selector": "th, td", "props": "text-align: left"}]
 claims.style.hide(axis="index").set_table_styles(LEFT)
 
@@ -104,11 +104,12 @@ claims.style.hide(axis="index").set_table_styles(LEFT)
 # %%
 def wrapped(label, text):
     """A paragraph with a label, 100 characters wide."""
-    return textwrap.fill(text, 100, initial_indent=f"{label:<9}", subsequent_indent=" " * 9)
+    return textwrap.fill(text, 100, initial_indent=f"{label:<9}",
+                         subsequent_indent=" " * 9)
 
 
 def show_claim(claim):
-    """What a claim says, how it is tested, the rule, and the command whose run could decide it."""
+    """What a claim says, its test, its rule, and the command that could decide it."""
     for label in ("says", "test", "rule", "command"):
         print(wrapped(label, getattr(claim, label)), end="\n\n")
 
@@ -132,7 +133,7 @@ show_claim(by_id["accuracy_above_baseline"])
 
 # %%
 def verdict(low, high, tie=0.6):
-    """1: holds, -1: fails, 0: cannot be told; low and high are the ends of the interval in points."""
+    """1: holds, -1: fails, 0: cannot be told; the interval is [low, high] in points."""
     if low > tie:
         return 1
     if high < -tie or (low >= -tie and high <= tie):
@@ -148,7 +149,8 @@ axes.axvspan(-0.6, 0.6, color="#EEEEEE", label="no difference that matters")
 axes.axvline(0, color="#444444", linewidth=1)
 for row, (low, high) in enumerate(examples):
     sign = verdict(low, high)
-    axes.plot([low, high], [row, row], "|-", color=colours[sign], linewidth=3, markersize=12)
+    axes.plot([low, high], [row, row], "|-", color=colours[sign],
+              linewidth=3, markersize=12)
     axes.text(3.2, row, report.claims.STATUSES[sign], color=colours[sign], va="center")
 axes.set(title='"A is better than B"', ylabel="made-up case")
 axes.set(xlabel="accuracy of A minus accuracy of B (points)")
@@ -191,22 +193,22 @@ for gap, pair in (
     (0.3, "no MaxPool and baseline"),
 ):
     share = np.mean(np.abs(difference) >= gap - 1e-9)
-    print(f"{gap} points or more apart: {share:5.1%} of the repetitions  (the paper's {pair})")
+    print(f"{gap} points or more apart: {share:5.1%} of the repetitions  "
+          f"(the paper's {pair})")
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 bins = 100 / 3330 * (np.arange(-82, 83, 4) + 0.5)  # four clips wide
-axes.hist(difference, bins=bins.tolist(), color="#BBBBBB", density=True, label="equally good models")
+axes.hist(difference, bins=bins.tolist(), color="#BBBBBB", density=True,
+          label="equally good models")
 axes.axvline(-1.5, color="#0072B2", linestyle=":")  # as far apart, the other way round
 for points, height, name in ((1.5, 0.45, "Context-LSTM"), (0.3, 0.62, "no MaxPool")):
     axes.axvline(points, color="#0072B2", linestyle="--")
-    axes.text(points + 0.05, height, f"the paper: {name}\nminus baseline", fontsize=9, color="#0072B2")
-axes.set(
-    title="Chance alone, 3,330 clips",
-    xlabel="difference of two accuracies (points)",
-    ylabel="share per point",
-    ylim=(0, 0.75),
-)
+    axes.text(points + 0.05, height, f"the paper: {name}\nminus baseline",
+              fontsize=9, color="#0072B2")
+axes.set(title="Chance alone, 3,330 clips",
+         xlabel="difference of two accuracies (points)",
+         ylabel="share per point", ylim=(0, 0.75))
 axes.legend(loc="upper left", fontsize=9)
 plt.show()
 
@@ -224,7 +226,8 @@ plt.show()
 # %%
 late = cells[cells["epoch"] >= 180].groupby("model")["top1"].agg(["mean", "std"])
 best = cells[cells["epoch"].isna() & (cells["model"] != "")].set_index("model")["top1"]
-for name, tail in (("std low", 0.975), ("std high", 0.025)):  # ends of the 95 % interval, five normal values
+# the ends of the 95 % interval, for five normal values
+for name, tail in (("std low", 0.975), ("std high", 0.025)):
     late[name] = late["std"] * np.sqrt(4 / stats.chi2.ppf(tail, df=4))
 late["best"], late["best - mean"] = best, best - late["mean"]
 late.round(2)
@@ -242,25 +245,30 @@ late.round(2)
 
 # %%
 def chance_figure(clips=3330, accuracy=91.0, gap=1.5):
-    """How often two equally good models differ by `gap` points or more on `clips` test clips."""
-    spread = np.sqrt(2) * standard_error(accuracy / 100, clips)  # of the difference, points
+    """How often equally good models differ by `gap` points or more on `clips` clips."""
+    spread = np.sqrt(2) * standard_error(accuracy / 100, clips)  # difference, in points
     x = np.linspace(-8, 8, 801)
     density = stats.norm.pdf(x, scale=spread)
     share = 2 * stats.norm.sf(gap, scale=spread)
     _, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
     axes.plot(x, density, color="#444444", label="equally good models")
-    axes.fill_between(x, density, where=np.abs(x) >= gap, color="#D55E00", label=f"{share:.1%} of the cases")
+    axes.fill_between(x, density, where=np.abs(x) >= gap, color="#D55E00",
+                      label=f"{share:.1%} of the cases")
     axes.set(xlabel="difference of two accuracies (points)", ylabel="share per point")
-    axes.set_title(f"{clips} clips, accuracy {accuracy} %: a gap of {gap} points or more", fontsize=11)
+    title = f"{clips} clips, accuracy {accuracy} %: a gap of {gap} points or more"
+    axes.set_title(title, fontsize=11)
     axes.legend(loc="upper right", fontsize=9)
     plt.show()
 
 
 # %%
 sliders = {
-    "clips": ipywidgets.IntSlider(value=3330, min=75, max=4000, step=5, description="test clips"),
-    "accuracy": ipywidgets.FloatSlider(value=91, min=50, max=99, step=0.5, description="accuracy %"),
-    "gap": ipywidgets.FloatSlider(value=1.5, min=0, max=8, step=0.1, description="gap, points"),
+    "clips": ipywidgets.IntSlider(value=3330, min=75, max=4000, step=5,
+                                  description="test clips"),
+    "accuracy": ipywidgets.FloatSlider(value=91, min=50, max=99, step=0.5,
+                                       description="accuracy %"),
+    "gap": ipywidgets.FloatSlider(value=1.5, min=0, max=8, step=0.1,
+                                  description="gap, points"),
 }
 ipywidgets.interactive(chance_figure, **sliders)
 
@@ -303,12 +311,13 @@ guesses = {
     "larger_batch": "", "state_of_the_art": "",
     "needs_time": "", "split_measures_actions": "",
     "whole_validation_set": "",
-}  # fmt: skip
+}
 
 # %%
 assert list(guesses) == list(by_id), "keep the names and their order"
-unknown = set(guesses.values()) - {*report.claims.STATUSES.values(), ""}
-assert not unknown, f"write {', '.join(report.claims.STATUSES.values())}, not {', '.join(unknown)}"
+words = report.claims.STATUSES.values()
+unknown = set(guesses.values()) - {*words, ""}
+assert not unknown, f"write {', '.join(words)}, not {', '.join(unknown)}"
 print(f"{sum(map(bool, guesses.values()))} of {len(guesses)} guesses written down")
 
 # %% [markdown]
@@ -321,8 +330,10 @@ for low, width in rng.uniform([-3, 0], [3, 4], size=(2000, 2)):
     assert verdict(low, low + width) == rules.direction(low, low + width, rules.TIE)
 np.testing.assert_allclose(standard_error(0.9), 100 * stats.binom.std(3330, 0.9) / 3330)
 np.testing.assert_allclose(difference.std(), np.sqrt(2) * standard_error(p), rtol=0.02)
-np.testing.assert_allclose(late.loc["context_lstm", ["std low", "std high"]], [0.24, 1.16], atol=0.005)
-assert report.claims.judge(pd.DataFrame(), pd.DataFrame())["claim"].tolist() == list(guesses)
+np.testing.assert_allclose(late.loc["context_lstm", ["std low", "std high"]],
+                           [0.24, 1.16], atol=0.005)
+judged = report.claims.judge(pd.DataFrame(), pd.DataFrame())
+assert judged["claim"].tolist() == list(guesses)
 print("our rule and our formula agree with the package and with SciPy")
 
 # %% [markdown]

@@ -77,7 +77,8 @@ assert [read_name(name) for name in full["name"]] == list(
     zip(full["label"], full["group"], full["clip"], strict=True)
 )
 print(read_name("v_PushUps_g01_c02"))
-print(f"{len(full):,} clips of {full['label'].nunique()} classes, groups 1 to {full['group'].max()}")
+print(f"{len(full):,} clips of {full['label'].nunique()} classes, "
+      f"groups 1 to {full['group'].max()}")
 full[["name", "label", "group", "clip"]].sample(4, random_state=0)
 
 # %% [markdown]
@@ -87,13 +88,15 @@ full[["name", "label", "group", "clip"]].sample(4, random_state=0)
 
 # %%
 sizes = full.groupby(["label", "group"]).size()  # clips of each source video
-print(f"{len(sizes):,} source videos, {full.groupby('label')['group'].nunique().max()} in each class")
+per_class = full.groupby("label")["group"].nunique().max()
+print(f"{len(sizes):,} source videos, {per_class} in each class")
 print(f"{sizes.min()} to {sizes.max()} clips each, {sizes.mean():.2f} on average")
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(6.5, 3), layout="constrained")
 axes.bar(*np.unique(sizes, return_counts=True), color=figures.GREY, label="UCF101")
-axes.set(xlabel="clips cut from one source video", ylabel="source videos", xticks=range(1, 8))
+axes.set(xlabel="clips cut from one source video", ylabel="source videos",
+         xticks=range(1, 8))
 axes.set_title("No clip of UCF101 is alone")
 axes.legend(frameon=False)
 plt.show()
@@ -116,7 +119,8 @@ shown = {
 }
 path = clips.set_index("name")["path"]
 strips = [video.read_frames(path[name], 6, "uniform").images for name in shown.values()]
-figures.film_strip(strips, [f"{title}\n{name[2:]}" for title, name in shown.items()], frames=6)
+titles = [f"{title}\n{name[2:]}" for title, name in shown.items()]
+figures.film_strip(strips, titles, frames=6)
 
 # %% [markdown]
 # *What you see:* rows 1 and 2 show the same person in the same place; row 4 shares only the group *number* with row 1.
@@ -132,10 +136,12 @@ shuffled = rng.permutation(len(full))  # (13320,) row numbers
 test, train = shuffled[: len(full) // 4], shuffled[len(full) // 4 :]
 assert (len(train), len(test)) == (9990, 3330)  # the two numbers of the paper's log
 
-source = list(zip(full["label"], full["group"], strict=True))  # the source video of each clip
+source = list(zip(full["label"], full["group"], strict=True))  # source video per clip
 in_training = {source[row] for row in train}
-leaked = np.array([source[row] in in_training for row in test])  # (3330,) True: it has a sibling in training
-print(f"{leaked.sum():,} of {len(leaked):,} test clips have a sibling in training: {leaked.mean():.1%}")
+# (3330,) True: the test clip has a sibling in training
+leaked = np.array([source[row] in in_training for row in test])
+print(f"{leaked.sum():,} of {len(leaked):,} test clips have a sibling in training: "
+      f"{leaked.mean():.1%}")
 
 # %% [markdown]
 # `ucf101.split` and `ucf101.leakage` do the same in one line each. Twenty seeds:
@@ -143,8 +149,10 @@ print(f"{leaked.sum():,} of {len(leaked):,} test clips have a sibling in trainin
 # %%
 splits = [ucf101.split(full, "paper", seed=seed) for seed in range(20)]
 leaks = [ucf101.leakage(full, split) for split in splits]
-shares = pd.Series([100 * leak.share for leak in leaks], name="test clips with a sibling (%)")
-print(f"siblings in training per test clip: {np.mean([leak.siblings_mean for leak in leaks]):.1f} on average")
+shares = pd.Series([100 * leak.share for leak in leaks],
+                   name="test clips with a sibling (%)")
+mean = np.mean([leak.siblings_mean for leak in leaks])
+print(f"siblings in training per test clip: {mean:.1f} on average")
 shares.describe()[["count", "mean", "min", "max"]].round(1).to_frame().T
 
 # %% [markdown]
@@ -158,17 +166,18 @@ shares.describe()[["count", "mean", "min", "max"]].round(1).to_frame().T
 
 # %%
 own_size = sizes.loc[source].to_numpy()  # (13320,) n of each clip's source video
-alone = np.array([np.prod([(3330 - j) / (13320 - j) for j in range(1, n)]) for n in range(8)])  # by n
+alone = np.array([np.prod([(3330 - j) / (13320 - j) for j in range(1, n)])
+                  for n in range(8)])  # by n
 expected = 100 * (1 - alone[own_size].mean())
 print(f"expected {expected:.2f} %, mean of 20 draws {shares.mean():.2f} %")
 assert abs(expected - shares.mean()) < 0.2
 
 # %% tags=["hide-input"]
-counts = np.bincount(np.concatenate([leak.siblings for leak in leaks]), minlength=7) / len(leaks)  # (7,)
+numbers = np.concatenate([leak.siblings for leak in leaks])
+counts = np.bincount(numbers, minlength=7) / len(leaks)  # (7,)
 figure, axes = plt.subplots(figsize=(6.5, 3), layout="constrained")
-bars = axes.bar(
-    range(7), counts, color=figures.PROTOCOL_COLOURS["paper"], label=figures.PROTOCOL_NAMES["paper"]
-)
+bars = axes.bar(range(7), counts, color=figures.PROTOCOL_COLOURS["paper"],
+                label=figures.PROTOCOL_NAMES["paper"])
 axes.bar_label(bars, [f"{count:.0f}" for count in counts])
 axes.set(xlabel="siblings of a test clip in training", ylabel="test clips (of 3,330)")
 axes.set_title("How much of a test clip's video was seen")
@@ -190,23 +199,27 @@ for fold in (1, 2, 3):
     official = ucf101.split(full, "official", fold=fold)
     assert np.array_equal(np.flatnonzero(tests), official.test)
     leak = ucf101.leakage(full, official).share
-    print(f"list {fold}: {(~tests).sum():,} train, {tests.sum():,} test, with a sibling: {leak:.1%}")
+    print(f"list {fold}: {(~tests).sum():,} train, {tests.sum():,} test, "
+          f"with a sibling: {leak:.1%}")
 
 # %% [markdown]
 # `grouped` is the paper's 3:1 draw made clean: it draws whole source videos, about a quarter of each class. One class under
 # each protocol:
 
 # %% tags=["hide-input"]
-three = {name: ucf101.split(full, name, seed=0) for name in ("paper", "grouped", "official")}
+three = {name: ucf101.split(full, name, seed=0)
+         for name in ("paper", "grouped", "official")}
 rows = full["label"] == "PushUps"
 picture = []
 for split in three.values():
     is_test = pd.Series(np.isin(np.arange(len(full)), split.test))
-    picture.append(100 * is_test[rows].groupby(full["group"][rows]).mean())  # (25,) share that tests
+    tested = is_test[rows].groupby(full["group"][rows]).mean()  # (25,) shares
+    picture.append(100 * tested)
 
 figure, axes = plt.subplots(figsize=(10, 2.6), layout="constrained")
 image = axes.imshow(picture, aspect="auto", cmap="cividis_r", vmin=0, vmax=100)
-axes.set(xticks=range(25), xticklabels=range(1, 26), xlabel="group (source video) of PushUps")
+axes.set(xticks=range(25), xticklabels=range(1, 26),
+         xlabel="group (source video) of PushUps")
 axes.set_yticks(range(3), [figures.PROTOCOL_NAMES[name] for name in three])
 axes.grid(visible=False)
 axes.set_title("Which part of each source video is tested")
@@ -246,19 +259,22 @@ for protocol in ("paper", "grouped"):
         right = label[found] == label[split.test]  # (test,)
         sibling = right & (group[found] == group[split.test])
         lines.append((protocol, seed, 100 * right.mean(), 100 * sibling.mean()))
-result = pd.DataFrame(lines, columns=["protocol", "seed", "right (%)", "thanks to a sibling (%)"])
-result.groupby("protocol", sort=False)[["right (%)", "thanks to a sibling (%)"]].agg(
-    ["min", "mean", "max"]
-).round(0)
+columns = ["right (%)", "thanks to a sibling (%)"]
+result = pd.DataFrame(lines, columns=["protocol", "seed", *columns])
+result.groupby("protocol", sort=False)[columns].agg(["min", "mean", "max"]).round(0)
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
-for y, (protocol, own) in zip((1, 0), result.groupby("protocol", sort=False), strict=True):
+by_protocol = result.groupby("protocol", sort=False)
+for y, (protocol, own) in zip((1, 0), by_protocol, strict=True):
     name, colour = figures.PROTOCOL_NAMES[protocol], figures.PROTOCOL_COLOURS[protocol]
     marker = figures.PROTOCOL_MARKERS[protocol]
-    axes.plot(own["right (%)"], [y] * len(own), marker, color=colour, markersize=9, alpha=0.6, label=name)
-axes.axvline(100 / 8, color=figures.GREY, linestyle=":", label="guessing (1 of 8 classes)")
-axes.set(xlabel="test top-1 of the nearest neighbour (%)", yticks=[], xlim=(0, 103), ylim=(-0.6, 1.6))
+    axes.plot(own["right (%)"], [y] * len(own), marker, color=colour,
+              markersize=9, alpha=0.6, label=name)
+axes.axvline(100 / 8, color=figures.GREY, linestyle=":",
+             label="guessing (1 of 8 classes)")
+axes.set(xlabel="test top-1 of the nearest neighbour (%)", yticks=[],
+         xlim=(0, 103), ylim=(-0.6, 1.6))
 axes.set_title("Same clips, same model, five seeds each (synthetic)")
 axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.14, 1))
 plt.show()
@@ -268,14 +284,18 @@ plt.show()
 # (table). With source videos kept apart it loses more than half. One test clip, and what the lookup found for it:
 
 # %%
-paper, grouped = (ucf101.split(clips, protocol, seed=0) for protocol in ("paper", "grouped"))
-answers = [dict(zip(split.test, most_similar(split), strict=True)) for split in (paper, grouped)]
-row = next(r for r in answers[0] if r in answers[1] and label[answers[1][r]] != label[r])  # wrong if grouped
+paper = ucf101.split(clips, "paper", seed=0)
+grouped = ucf101.split(clips, "grouped", seed=0)
+answers = [dict(zip(split.test, most_similar(split), strict=True))
+           for split in (paper, grouped)]
+row = next(r for r in answers[0]  # wrong if grouped
+           if r in answers[1] and label[answers[1][r]] != label[r])
 chosen = [row, answers[0][row], answers[1][row]]
 titles = ["the test clip", "found, random split", "found, grouped split"]
 figures.film_strip(
     [video.read_frames(clips["path"][i], 6, "uniform").images for i in chosen],
-    [f"{title}\n{clips['name'][i][2:]}" for title, i in zip(titles, chosen, strict=True)],
+    [f"{title}\n{clips['name'][i][2:]}"
+     for title, i in zip(titles, chosen, strict=True)],
     frames=6,
 )
 
@@ -301,7 +321,8 @@ figures.film_strip(
 whole = runs.load("../papermill_runs/results/ucf101_midframes")
 siblings = pd.read_csv("../papermill_runs/results/siblings.csv", dtype={"left": str})
 display(report.figures.full_size_leak(whole, siblings))
-by_left = siblings.groupby("left", sort=False)[["top1", "by_sibling", "same_clips_top1"]]
+columns = ["top1", "by_sibling", "same_clips_top1"]
+by_left = siblings.groupby("left", sort=False)[columns]
 by_left.agg(["min", "max"]).mul(100).round(1)
 
 # %% [markdown]
@@ -318,10 +339,10 @@ by_left.agg(["min", "max"]).mul(100).round(1)
 
 # %%
 twins = pd.read_csv("../papermill_runs/results/identical_clips.csv")
-apart = [read_name(a)[:2] != read_name(b)[:2] for a, b in zip(twins["name"], twins["same_as"], strict=True)]
-print(
-    f"{len(twins)} clips with the picture of another clip, {sum(apart)} of them of another source video by name:"
-)
+apart = [read_name(a)[:2] != read_name(b)[:2]
+         for a, b in zip(twins["name"], twins["same_as"], strict=True)]
+print(f"{len(twins)} clips have the same picture as another clip, "
+      f"{sum(apart)} of them as a clip of another source video (by name):")
 print(twins[apart].to_string(index=False))
 
 # %% [markdown]
@@ -337,10 +358,12 @@ print(twins[apart].to_string(index=False))
 # %%
 records = runs.load("../papermill_runs/results/ucf101_subset")
 leak_table = study_tables.leak(records).frame
-wide = 100 * leak_table.pivot(index="model", columns="protocol", values="top1")[["paper", "official"]]
+top1 = leak_table.pivot(index="model", columns="protocol", values="top1")
+wide = 100 * top1[["paper", "official"]]
 wide["drop"] = wide["paper"] - wide["official"]
 seen = leak_table.groupby("protocol")["siblings"].mean()
-print(f"test clips with a sibling in training: paper {seen['paper']:.0%}, official {seen['official']:.0%}")
+print(f"test clips with a sibling in training: paper {seen['paper']:.0%}, "
+      f"official {seen['official']:.0%}")
 display(wide.sort_values("official", ascending=False).round(1))
 figures.heads_by_protocol(leak_table)
 
@@ -390,9 +413,10 @@ widgets.split_explorer_figure(clips, protocol="paper", seed=0)
 # %%
 by_hand = ucf101.Split("paper", 1, 0, np.sort(train), np.sort(test))
 assert ucf101.leakage(full, by_hand).share == leaked.mean()
-for split in (*three.values(), *splits):
-    assert sorted([*split.train, *split.test]) == list(range(len(full)))  # every clip once
-assert ucf101.leakage(full, three["grouped"]).share == ucf101.leakage(full, three["official"]).share == 0
+for split in (*three.values(), *splits):  # every clip once
+    assert sorted([*split.train, *split.test]) == list(range(len(full)))
+for name in ("grouped", "official"):
+    assert ucf101.leakage(full, three[name]).share == 0
 
 head = references.NearestNeighbour(input_size=1280, num_classes=len(features.classes))
 head.learn(features.x[grouped.train].float(), features.y[grouped.train])

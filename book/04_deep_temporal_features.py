@@ -60,7 +60,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ctxlstm import classroom, evaluation, figures, models, stickfigures, training, ucf101, video, widgets
+from ctxlstm import classroom, figures, models, stickfigures, ucf101, video, widgets
 from ctxlstm.experiments import runs
 from ctxlstm.report import study_tables
 
@@ -80,7 +80,8 @@ clips = classroom.clips()
 path = clips.set_index("name")["path"]
 every = video.read_frames(path["v_SitDown_g01_c01"], rule="all")
 n, T = every.decoded, 12
-print(f"{tuple(every.images.shape)} = (n frames, RGB, height, width), {every.images.dtype}")
+print(f"{tuple(every.images.shape)} = (n frames, RGB, height, width), "
+      f"{every.images.dtype}")
 
 uniform = ((np.arange(T) + 0.5) * n / T).astype(int)  # (T,)
 twelve = video.read_frames(path["v_SitDown_g01_c01"], T, "uniform")
@@ -94,15 +95,18 @@ print("uniform:", uniform)
 # %%
 lengths = {"shortest": 29, "median": 167, "longest": 1776}  # frames, UCF101
 for name, n in lengths.items():
-    print(f"{name}: 28 frames are {28 / n:.0%} of {n}, {28 / 25:.1f} s at 25 frames a second")
+    print(f"{name}: 28 frames are {28 / n:.0%} of {n}, "
+          f"{28 / 25:.1f} s at 25 frames per second")
 
 figure, axes = plt.subplots(figsize=(9, 2.2), layout="constrained")
 rules = {"first": "black", "uniform": figures.GREY}
 for y, (rule, colour) in enumerate(rules.items()):
     index = video.frame_index(rule, lengths["median"], 28)
-    axes.plot(index, [y] * 28, "|", color=colour, markersize=22, markeredgewidth=2, label=rule)
+    axes.plot(index, [y] * 28, "|", color=colour, markersize=22, markeredgewidth=2,
+              label=rule)
 axes.axvspan(0, 167, color="#F2F2F2", zorder=0)
-axes.set(xlabel="frame number in a clip of median length (167 frames)", yticks=[0, 1], ylim=(-0.7, 1.7))
+axes.set(xlabel="frame number in a clip of median length (167 frames)",
+         yticks=[0, 1], ylim=(-0.7, 1.7))
 axes.set_yticklabels([f"{rule} 28" for rule in rules])
 axes.set_title("28 frames, two rules")
 plt.show()
@@ -128,7 +132,8 @@ with torch.no_grad():
 x = maps.mean(dim=(2, 3))  # (T, 1280) = (T, D)
 print(f"maps {tuple(maps.shape)} -> x {tuple(x.shape)}")
 
-# The package does the same, and kept the features of all 288 clips as 16-bit numbers, hence the tolerance.
+# The package does the same. It keeps the features of all 288 clips as 16-bit
+# numbers, hence the tolerance.
 torch.testing.assert_close(backbone(twelve.images), x, rtol=1e-3, atol=1e-3)
 features = classroom.features()  # x (288, 12, 1280)
 row = clips.index[clips["name"] == "v_SitDown_g01_c01"][0]
@@ -141,7 +146,8 @@ channel = x.std(dim=0).argmax().item()  # the feature that changes most over thi
 figure, axes = plt.subplots(2, 6, figsize=(10, 3.1), layout="constrained")
 for k, t in enumerate(range(0, 12, 2)):
     axes[0, k].imshow(twelve.images[t].permute(1, 2, 0), aspect="auto")
-    image = axes[1, k].imshow(maps[t, channel], vmin=0, vmax=maps[:, channel].max(), cmap="viridis")
+    image = axes[1, k].imshow(maps[t, channel], vmin=0, vmax=maps[:, channel].max(),
+                              cmap="viridis")
     axes[0, k].set_title(f"t = {t}", fontsize="small")
     axes[1, k].set_xlabel(f"mean {x[t, channel]:.2f}")
 for a in axes.flat:
@@ -149,7 +155,8 @@ for a in axes.flat:
 axes[0, 0].set_ylabel("frame")
 axes[1, 0].set_ylabel(f"map {channel}")
 figure.colorbar(image, ax=axes[1], label="activation")
-figure.suptitle("Frames of SitDown and one of their 1,280 feature maps (4 x 4 places)", weight="bold")
+figure.suptitle("Frames of SitDown and one of their 1,280 feature maps (4 x 4 places)",
+                weight="bold")
 plt.show()
 
 # %% [markdown]
@@ -161,11 +168,13 @@ plt.show()
 # A clip is now a matrix $x$ of shape $(T, D)$, a batch $(B, T, D)$. No head in this book ever sees more.
 
 # %%
-changing = x.std(dim=0).argsort(descending=True)[:40]  # the 40 features that change most
+changing = x.std(dim=0).argsort(descending=True)[:40]  # the 40 that change most
 reverse = x.flip(0)  # (T, D), the clip played backwards
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True, layout="constrained")
-for a, sequence, title in zip(axes, (x, reverse), ("SitDown", "the same, played backwards"), strict=True):
-    image = a.imshow(sequence[:, changing].T, aspect="auto", cmap="viridis", extent=(-0.5, T - 0.5, 40, 0))
+titles = ("SitDown", "the same, played backwards")
+for a, sequence, title in zip(axes, (x, reverse), titles, strict=True):
+    image = a.imshow(sequence[:, changing].T, aspect="auto", cmap="viridis",
+                     extent=(-0.5, T - 0.5, 40, 0))
     a.set(xlabel="time step t", title=title)
     a.grid(visible=False)
 axes[0].set_ylabel("feature (40 of 1,280)")
@@ -186,7 +195,8 @@ shuffled = x[torch.randperm(T)]  # (T, D)
 torch.testing.assert_close(shuffled.mean(dim=0), x.mean(dim=0))
 similar = torch.corrcoef(x)  # (T, T), between the frames
 torch.testing.assert_close(torch.corrcoef(reverse), similar.flip(0, 1))
-print("mean: the same in any order; correlation between frames: the same numbers, mirrored")
+print("mean: the same in any order; "
+      "correlation between frames: the same numbers, mirrored")
 
 # %% [markdown]
 # ## 4 What do the features hold most?
@@ -199,19 +209,24 @@ X = features.x.float()  # (288, 12, 1280)
 
 
 def average_by(columns):
-    """For every clip the mean vector of all clips that agree with it in these columns, (288, D)."""
+    """For every clip, the mean vector of all clips alike in these columns: (288, D)."""
     number = torch.as_tensor(clips.groupby(columns).ngroup().to_numpy())
-    return torch.stack([X[number == k].mean(dim=(0, 1)) for k in range(number.max() + 1)])[number]
+    means = [X[number == k].mean(dim=(0, 1)) for k in range(number.max() + 1)]
+    return torch.stack(means)[number]
 
 
-levels = [X.mean(dim=(0, 1)), average_by(["label"]), average_by(["label", "group"]), X.mean(dim=1)]
+levels = [X.mean(dim=(0, 1)), average_by(["label"]), average_by(["label", "group"]),
+          X.mean(dim=1)]
 steps = [(b - a).square().sum() * 12 for a, b in pairwise(levels)]
 steps.append((X - levels[-1][:, None]).square().sum())
 parts = ["class", "source video", "clip", "time"]
 variance = pd.Series([100 * float(step / sum(steps)) for step in steps], index=parts)
-torch.testing.assert_close(sum(steps), (X - levels[0]).square().sum(), rtol=1e-4, atol=0)
-chance = variance["source video"] * 7 / (8 * 11)  # what 12 source videos per class differ in by chance
-print(f"between classes {variance['class']:.1f} %, without chance about {variance['class'] - chance:.1f} %")
+total = (X - levels[0]).square().sum()
+torch.testing.assert_close(sum(steps), total, rtol=1e-4, atol=0)
+# how much classes of 12 source videos differ by chance alone
+chance = variance["source video"] * 7 / (8 * 11)
+print(f"between classes {variance['class']:.1f} %, "
+      f"without chance about {variance['class'] - chance:.1f} %")
 variance.round(0).rename("share of the variance (%)").to_frame().T
 
 # %% [markdown]
@@ -224,8 +239,9 @@ variance.round(0).rename("share of the variance (%)").to_frame().T
 
 # %%
 def plane(x):
-    """Sequences (N, T, D) in the two directions in which their vectors differ most: (N, T, 2)."""
-    return PCA(2, random_state=0).fit_transform(x.flatten(0, 1).numpy()).reshape(len(x), -1, 2)
+    """Sequences (N, T, D) in the two directions of largest variance: (N, T, 2)."""
+    vectors = x.flatten(0, 1).numpy()  # (N T, D)
+    return PCA(2, random_state=0).fit_transform(vectors).reshape(len(x), -1, 2)
 
 
 few = clips[clips["label"].isin(["Kick", "Wave"]) & (clips["group"] <= 3)]  # 18 clips
@@ -239,24 +255,23 @@ blue, red = "#0072B2", "#D55E00"
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
 for (name, group), rows in few.reset_index(drop=True).groupby(["label", "group"]):
     three, colour = placed[rows.index], blue if name == "Kick" else red  # (3, T, 2)
-    for clip in three:
-        left.plot(*clip.T, "o-", color=colour, linewidth=1.2, markersize=5, markevery=[0])
+    left.plot(*three.T, "o-", color=colour, linewidth=1.2, markersize=5, markevery=[0])
     low = (name, group) == ("Wave", 3)  # this name below its lines, the others above
     y = three[..., 1].min() - 0.5 if low else three[..., 1].max() + 0.5
-    at = {"ha": "center", "va": "top" if low else "bottom"}
-    left.text(three[..., 0].mean(), y, f"{name} g{group:02}", color=colour, weight="bold", **at)
-for name, colour, line in (("SitDown", blue, "-"), ("StandUp", red, "--")):
+    at = {"ha": "center", "va": "top" if low else "bottom", "weight": "bold"}
+    left.text(three[..., 0].mean(), y, f"{name} g{group:02}", color=colour, **at)
+for name, colour, line, dy in (("SitDown", blue, "-", 8), ("StandUp", red, "--", -12)):
     these = moved[(pair["label"] == name).to_numpy()]  # (36, T, 2)
-    for clip in these[::6]:
-        right.plot(*clip.T, color=colour, linewidth=0.7, alpha=0.35)
+    right.plot(*these[::6].T, color=colour, linewidth=0.7, alpha=0.35)
     mean = these.mean(axis=0)  # (T, 2)
     right.plot(*mean.T, line, color=colour, linewidth=3)
     arrow = {"arrowstyle": "-|>", "color": colour, "lw": 3, "mutation_scale": 22}
     right.annotate("", mean[-1], mean[-2], arrowprops=arrow)
-    text = {"xytext": (10, 8 if name == "SitDown" else -12), "textcoords": "offset points"}
+    text = {"xytext": (10, dy), "textcoords": "offset points"}
     right.plot(*mean[0], "o", color=colour, markersize=9)
     right.annotate(f"{name} starts", mean[0], color=colour, weight="bold", **text)
-for axes, title in ((left, "Features as they are"), (right, "Each clip minus its own mean")):
+titles = ("Features as they are", "Each clip minus its own mean")
+for axes, title in zip((left, right), titles, strict=True):
     axes.set(xlabel="first principal component", ylabel="second principal component")
     axes.set(title=title, xmargin=0.12, ymargin=0.08)
 plt.show()
@@ -272,11 +287,12 @@ plt.show()
 # is `bilstm`, an LSTM that reads both ways ([Chapter 6](06_lstm_gates.ipynb)).
 
 # %%
-order = torch.rand(X.shape[:2], generator=torch.Generator().manual_seed(0)).argsort(dim=1)  # (288, T)
-versions = {
-    "in order": features,
-    "shuffled": replace(features, x=features.x.take_along_dim(order[:, :, None], dim=1)),
-}
+from ctxlstm import evaluation, training
+
+generator = torch.Generator().manual_seed(0)
+order = torch.rand(X.shape[:2], generator=generator).argsort(dim=1)  # (288, T)
+shuffled = features.x.take_along_dim(order[:, :, None], dim=1)  # (288, T, D)
+versions = {"in order": features, "shuffled": replace(features, x=shuffled)}
 config = training.Config(epochs=25, batch_size=24, validation=0, cpu=True)
 said = {"in order": [], "shuffled": [], "in order, tested backwards": []}
 
@@ -286,29 +302,33 @@ for seed in range(3):
     for name, version in versions.items():
         torch.manual_seed(seed)
         model = models.build("bilstm", **classroom.SMALL)
-        said[name].append(training.fit(model, version, split, replace(config, seed=seed)).predictions)
-        if name == "in order":  # the same trained model, asked about the same test clips played backwards
+        history = training.fit(model, version, split, replace(config, seed=seed))
+        said[name].append(history.predictions)
+        if name == "in order":  # the same model, tested on the same clips backwards
             model.eval()
             with torch.no_grad():
                 logits = model(X[split.test].flip(1))  # (B, K)
-            tested = features.y[split.test], clips["name"].iloc[split.test], features.classes
-            said["in order, tested backwards"].append(evaluation.predictions(logits, *tested))
+            names = clips["name"].iloc[split.test]
+            tested = features.y[split.test], names, features.classes
+            table = evaluation.predictions(logits, *tested)
+            said["in order, tested backwards"].append(table)
 answers = {name: pd.concat(tables, ignore_index=True) for name, tables in said.items()}
-print({name: f"top-1 {(table['label'] == table['predicted']).mean():.0%}" for name, table in answers.items()})
+print({name: f"top-1 {(table['label'] == table['predicted']).mean():.0%}"
+       for name, table in answers.items()})
 
 # %% [markdown]
 # For a class of a reversed pair, count three answers: the class itself, **its reverse**, anything else.
 
 # %%
 twin = dict(classroom.PAIRS) | {b: a for a, b in classroom.PAIRS}
+kinds = {name: " / ".join(pair) for pair in classroom.PAIRS for name in pair}
 rows = []
 for name, table in answers.items():
     own = table["predicted"] == table["label"]
     reverse_said = table["predicted"] == table["label"].map(twin)
-    kind = table["label"].map(
-        lambda c: next((" / ".join(p) for p in classroom.PAIRS if c in p), "the four others")
-    )
-    share = pd.DataFrame({"right": own, "its reverse": reverse_said}).groupby(kind).mean()
+    kind = table["label"].map(kinds).fillna("the four others")
+    result = pd.DataFrame({"right": own, "its reverse": reverse_said})
+    share = result.groupby(kind).mean()
     rows.append((100 * share).round(0).assign(frames=name))
 order_table = pd.concat(rows).rename_axis("classes").set_index("frames", append=True)
 order_table.sort_index(level=0, sort_remaining=False)
@@ -323,7 +343,8 @@ for a, classes in zip(axes, order_table.index.levels[0], strict=True):
     a.set_title(classes, fontsize="medium")
     a.grid(visible=False, axis="y")
 axes[0].invert_yaxis()
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center",
+              ncols=2, frameon=False)
 plt.show()
 
 # %% [markdown]
@@ -339,15 +360,19 @@ plt.show()
 
 # %%
 records = runs.load("../papermill_runs/results/stickfigures")
-shown = ["context_lstm", "cnn_lstm", "shuffled_lstm", "mean_linear"]  # the last two know no order
-tables = {name: study_tables.per_class(records, name, "grouped").frame for name in shown}
-by_class = pd.DataFrame({name: table.set_index("class")["top1"] for name, table in tables.items()})
+# The last two know no order.
+shown = ["context_lstm", "cnn_lstm", "shuffled_lstm", "mean_linear"]
+tables = {name: study_tables.per_class(records, name, "grouped").frame
+          for name in shown}
+by_class = pd.DataFrame({name: table.set_index("class")["top1"]
+                         for name, table in tables.items()})
 (100 * by_class).round(0).astype(int)
 
 # %% tags=["hide-input"]
 needs = (100 * (by_class["cnn_lstm"] - by_class["shuffled_lstm"])).sort_values()
 has_reverse = {name for pair in stickfigures.REVERSED_PAIRS for name in pair}
-meaning = {"class of a reversed pair": "#D55E00", "no reverse among the classes": figures.GREY}
+meaning = {"class of a reversed pair": "#D55E00",
+           "no reverse among the classes": figures.GREY}
 figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
 for (text, colour), paired in zip(meaning.items(), (True, False), strict=True):
     shown_bars = needs.where([(name in has_reverse) == paired for name in needs.index])
@@ -365,15 +390,16 @@ plt.show()
 # one?* A coin toss gives 50 %.
 
 # %%
-usual = records[
-    (records["variant"] == "") & (records["batch_size"] == 40) & (records["protocol"] == "grouped")
-]
+usual = records[(records["variant"] == "") & (records["batch_size"] == 40)
+                & (records["protocol"] == "grouped")]
 rows = {}
 for name in [*shown, "single_frame"]:
-    table = pd.concat(runs.predictions(run) for _, run in usual[usual["model"] == name].iterrows())
+    these = usual[usual["model"] == name]
+    table = pd.concat(runs.predictions(run) for _, run in these.iterrows())
     for pair in stickfigures.REVERSED_PAIRS:
         inside = table[table["label"].isin(pair) & table["predicted"].isin(pair)]
-        rows[name, " / ".join(pair)] = 100 * (inside["label"] == inside["predicted"]).mean()
+        right = inside["label"] == inside["predicted"]
+        rows[name, " / ".join(pair)] = 100 * right.mean()
 pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 
 # %% [markdown]
@@ -394,8 +420,9 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 
 # %%
 def one_frame(seed):
-    """Frame 6 of 12 of a clip of every source video, WalkLeft and then WalkRight: (50, D)."""
-    names = [(name, group) for name in ("WalkLeft", "WalkRight") for group in range(1, 26)]
+    """Frame 6 of 12 of one clip per source video, WalkLeft, then WalkRight: (50, D)."""
+    names = [(name, group) for name in ("WalkLeft", "WalkRight")
+             for group in range(1, 26)]
     films = [stickfigures.frames(name, group, 1, seed=seed) for name, group in names]
     chosen = [film[video.frame_index("uniform", len(film), 12)[6]] for film in films]
     return backbone(torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2))
@@ -403,8 +430,9 @@ def one_frame(seed):
 
 reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 folds = RepeatedStratifiedKFold(n_splits=4, n_repeats=3, random_state=0)
+walks = [0] * 25 + [1] * 25  # left, right
 for seed in range(6):
-    right = cross_val_score(reader, one_frame(seed), [0] * 25 + [1] * 25, cv=folds).mean()
+    right = cross_val_score(reader, one_frame(seed), walks, cv=folds).mean()
     print(f"walkers of seed {seed}: one frame is right about {right:.0%}")
 
 # %% [markdown]
@@ -414,12 +442,10 @@ for seed in range(6):
 
 # %%
 real = runs.load("../papermill_runs/results/ucf101_subset")
-table = pd.DataFrame(
-    {
-        name: study_tables.per_class(real, name, "official").frame.set_index("class")["top1"]
-        for name in [*shown, "single_frame"]
-    }
-)
+tables = {name: study_tables.per_class(real, name, "official").frame
+          for name in [*shown, "single_frame"]}
+table = pd.DataFrame({name: part.set_index("class")["top1"]
+                      for name, part in tables.items()})
 table.loc["all four"] = table.mean()
 (100 * table).round(0).astype(int)
 
@@ -430,7 +456,7 @@ table.loc["all four"] = table.mean()
 #
 # ## Try it
 #
-# Move through a clip of StandUp, then of WalkLeft, with all frames but one covered.
+# Move through a clip of StandUp, then of WalkLeft. Then cover all frames but one with your hand.
 
 # %%
 widgets.frame_browser(clips)
@@ -439,7 +465,8 @@ widgets.frame_browser(clips)
 widgets.frame_browser_figure(clips, name="v_StandUp_g02_c01", t=0)
 
 # %% [markdown]
-# **Question.** Could *you* name the class from one frame? Does it help to know that it is the *first*?
+# **Question.** Could *you* name the class from one frame whose place in the clip you do not know? Does it help to know
+# that it is the *first*?
 #
 # <details><summary>Answer</summary>
 #
@@ -456,14 +483,18 @@ widgets.frame_browser_figure(clips, name="v_StandUp_g02_c01", t=0)
 for n in (5, 29, 167, 1776):
     uniform = ((np.arange(28) + 0.5) * n / 28).astype(int)
     np.testing.assert_array_equal(uniform, video.frame_index("uniform", n, 28))
-    np.testing.assert_array_equal(np.minimum(np.arange(28), n - 1), video.frame_index("first", n, 28))
+    first = np.minimum(np.arange(28), n - 1)
+    np.testing.assert_array_equal(first, video.frame_index("first", n, 28))
 
 torch.manual_seed(0)
 mean_linear = models.build("mean_linear", input_size=1280, num_classes=8)
 lstm = torch.nn.LSTM(1280, 32, batch_first=True)
+forwards, backwards = X[:4], X[:4].flip(1)  # (4, T, D) each
 with torch.no_grad():
-    torch.testing.assert_close(mean_linear(X[:4]), mean_linear(X[:4].flip(1)), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(lstm(X[:4])[0][:, -1], lstm(X[:4].flip(1))[0][:, -1], atol=1e-3)
+    torch.testing.assert_close(mean_linear(forwards), mean_linear(backwards),
+                               rtol=1e-4, atol=1e-4)
+    last = lstm(forwards)[0][:, -1], lstm(backwards)[0][:, -1]  # (4, 32) each
+    assert not torch.allclose(*last, atol=1e-3)
 print("the mean does not see order, an LSTM does")
 
 # %% [markdown]

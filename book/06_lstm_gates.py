@@ -50,7 +50,7 @@ torch.manual_seed(0)
 torch.set_printoptions(precision=3, sci_mode=False)
 COLOURS, GREY = figures.GATE_COLOURS, figures.GREY
 NAMES = {"f": "forget gate f", "i": "input gate i", "g": "candidate g",
-         "o": "output gate o", "c": "cell state c", "h": "hidden state h"}  # fmt: skip
+         "o": "output gate o", "c": "cell state c", "h": "hidden state h"}
 
 # %% [markdown]
 # ## What the paper says
@@ -91,52 +91,67 @@ NAMES = {"f": "forget gate f", "i": "input gate i", "g": "candidate g",
 # ## The cell in one picture
 
 # %% tags=["hide-input"]
-WIRES = [("c", (0.2, 4.3), (9.9, 4.3)), ("f", (2.3, 2.4), (2.3, 4.03)), ("i", (3.7, 2.4), (3.7, 3.4), (4.83, 3.4)),
-         ("g", (5.1, 2.4), (5.1, 3.13)), ("c", (5.1, 3.67), (5.1, 4.03)), ("o", (6.5, 2.4), (6.5, 2.52), (7.43, 2.52)),
-         ("c", (7.7, 4.3), (7.7, 3.7)), ("c", (7.7, 3.16), (7.7, 2.79)), ("h", (7.7, 2.25), (7.7, 1), (9.9, 1))]  # fmt: skip
+# what is drawn: boxes, nodes, wires and labels
+PARTS = [("f", "σ", "forget\nEq. 12"), ("i", "σ", "input\nEq. 13"),
+         ("g", "tanh", "candidate\nEq. 14"), ("o", "σ", "output\nEq. 16")]
+NODES = [(2.3, 4.3, "×"), (5.1, 4.3, "+"), (5.1, 3.4, "×"), (7.7, 2.52, "×"),
+         (7.7, 3.43, "tanh", 0.95)]
+WIRES = [("c", (0.2, 4.3), (9.9, 4.3)), ("f", (2.3, 2.4), (2.3, 4.03)),
+         ("i", (3.7, 2.4), (3.7, 3.4), (4.83, 3.4)), ("g", (5.1, 2.4), (5.1, 3.13)),
+         ("c", (5.1, 3.67), (5.1, 4.03)), ("o", (6.5, 2.4), (6.5, 2.52), (7.43, 2.52)),
+         ("c", (7.7, 4.3), (7.7, 3.7)), ("c", (7.7, 3.16), (7.7, 2.79)),
+         ("h", (7.7, 2.25), (7.7, 1), (9.9, 1))]
+LABELS = [(-0.3, 4.3, "$c_{t-1}$", "c"), (10.25, 4.3, "$c_t$", "c"),
+          (-0.3, 1, "$h_{t-1}$", "h"), (10.25, 1, "$h_t$", "h"),
+          (8.55, 5.65, "$h_t$", "h"), (1.6, -0.35, "$x_t$", "x")]
 ROUND = "round,pad=0,rounding_size=0.15"
+HEAD = {"arrowstyle": "-|>,head_width=0.4,head_length=0.7", "linewidth": 0,
+        "shrinkA": 0, "shrinkB": 0}
 
 
+# %% tags=["hide-input"]
 def wire(axes, colour, *points, arrow=True):
-    axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.6, solid_joinstyle="round", zorder=1)
+    axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.6,
+              solid_joinstyle="round", zorder=1)
     if arrow:
-        head = {"arrowstyle": "-|>,head_width=0.4,head_length=0.7", "color": colour, "linewidth": 0}
-        axes.annotate("", points[-1], points[-2], arrowprops=head | {"shrinkA": 0, "shrinkB": 0})
+        axes.annotate("", points[-1], points[-2], arrowprops=HEAD | {"color": colour})
 
 
 def box(axes, x, gate, function, name):
     wire(axes, GREY, (x, 1), (x, 1.8))
-    axes.add_patch(FancyBboxPatch((x - 0.5, 1.8), 1, 0.6, ROUND, color=COLOURS[gate], zorder=3))
-    axes.text(x, 2.1, function, color="white", weight="bold", size=15, ha="center", va="center", zorder=4)
+    look = {"color": COLOURS[gate], "zorder": 3}
+    axes.add_patch(FancyBboxPatch((x - 0.5, 1.8), 1, 0.6, ROUND, **look))
+    axes.text(x, 2.1, function, color="white", weight="bold", size=15,
+              ha="center", va="center", zorder=4)
     axes.text(x + 0.13, 1.37, name, color=GREY, size=9.5, va="center")
-    axes.text(x - 0.12, 2.68, f"${gate}_t$", color=COLOURS[gate], size=18, ha="right", va="center")
+    axes.text(x - 0.12, 2.68, f"${gate}_t$", color=COLOURS[gate], size=18,
+              ha="right", va="center")
 
 
 def node(axes, x, y, text, width=0.54):
-    axes.add_patch(Ellipse((x, y), width, 0.54, facecolor="white", edgecolor="#222222", lw=1.8, zorder=3))
+    look = {"facecolor": "white", "edgecolor": "#222222", "lw": 1.8, "zorder": 3}
+    axes.add_patch(Ellipse((x, y), width, 0.54, **look))
     axes.text(x, y - 0.02, text, size=14, ha="center", va="center", zorder=4)
 
 
 # %% tags=["hide-input"]
-PARTS = [("f", "σ", "forget\nEq. 12"), ("i", "σ", "input\nEq. 13"), ("g", "tanh", "candidate\nEq. 14"),
-         ("o", "σ", "output\nEq. 16")]  # fmt: skip
-NODES = [(2.3, 4.3, "×"), (5.1, 4.3, "+"), (5.1, 3.4, "×"), (7.7, 2.52, "×"), (7.7, 3.43, "tanh", 0.95)]
-LABELS = [(-0.3, 4.3, "$c_{t-1}$", "c"), (10.25, 4.3, "$c_t$", "c"), (-0.3, 1, "$h_{t-1}$", "h"),
-          (10.25, 1, "$h_t$", "h"), (8.55, 5.65, "$h_t$", "h"), (1.6, -0.35, "$x_t$", "x")]  # fmt: skip
 figure, axes = plt.subplots(figsize=(10, 5.6), layout="constrained")
-axes.add_patch(FancyBboxPatch((1, 0.45), 8.1, 4.5, ROUND, facecolor="#F6F6F3", edgecolor="#CCCCCC"))
+look = {"facecolor": "#F6F6F3", "edgecolor": "#CCCCCC"}
+axes.add_patch(FancyBboxPatch((1, 0.45), 8.1, 4.5, ROUND, **look))
 wire(axes, COLOURS["h"], (0.2, 1), (1.6, 1), arrow=False)
 wire(axes, GREY, (1.6, 0), (1.6, 1), (6.5, 1), arrow=False)
 for name, *points in WIRES:
     wire(axes, COLOURS[name], *points)
-axes.plot([8.43, 8.67], [4.3, 4.3], color="#F6F6F3", linewidth=9, zorder=1)  # a gap where h crosses c
+# a gap where h crosses c
+axes.plot([8.43, 8.67], [4.3, 4.3], color="#F6F6F3", linewidth=9, zorder=1)
 wire(axes, COLOURS["h"], (8.55, 1), (8.55, 5.35))
 for n, part in enumerate(PARTS):
     box(axes, 2.3 + 1.4 * n, *part)
 for place in NODES:
     node(axes, *place)
 for x, y, text, name in LABELS:
-    axes.text(x, y, text, color=COLOURS.get(name, GREY), size=19, ha="center", va="center")
+    colour = COLOURS.get(name, GREY)
+    axes.text(x, y, text, color=colour, size=19, ha="center", va="center")
 axes.text(5.45, 4.5, "Eq. 15", color=GREY, size=9.5)
 axes.text(7.8, 1.95, "Eq. 17", color=GREY, size=9.5)
 axes.set(xlim=(-0.8, 10.7), ylim=(-0.6, 5.9), aspect="equal")
@@ -161,13 +176,14 @@ left.plot(z, torch.sigmoid(z), color="#222222")
 marked = torch.tensor([0.0, 1.0, 3.0])
 left.plot(marked, torch.sigmoid(marked), "o", color="#222222", markersize=7)
 for at, value in zip(marked, torch.sigmoid(marked), strict=True):
-    left.annotate(f"σ({at:.0f}) = {value:.2f}", (at, value), (12, -13), textcoords="offset points")
-left.set(
-    title="Sigmoid: the gates f, i and o", xlabel="z = W · [h, x] + b", ylabel="opening", ylim=(-0.05, 1.1)
-)
+    text = f"σ({at:.0f}) = {value:.2f}"
+    left.annotate(text, (at, value), (12, -13), textcoords="offset points")
+left.set(title="Sigmoid: the gates f, i and o", ylabel="opening", ylim=(-0.05, 1.1))
 left.set_yticks([0, 0.5, 1], ["0 (shut)", "0.5", "1 (open)"])
 right.plot(z, torch.tanh(z), color=COLOURS["g"])
-right.set(title="Tanh: the candidate g", xlabel="z = W · [h, x] + b", ylabel="value", yticks=(-1, 0, 1))
+right.set(title="Tanh: the candidate g", ylabel="value", yticks=(-1, 0, 1))
+for axes in (left, right):
+    axes.set_xlabel("z = W · [h, x] + b")
 plt.show()
 
 # %% [markdown]
@@ -181,7 +197,7 @@ plt.show()
 
 # %%
 def cell(x, h, c, W, b):
-    """One time step. x (B, D); h and c (B, H); W["f"], ... (H, H + D); b["f"], ... (H,)."""
+    """One step. x (B, D); h and c (B, H); W["f"], ... (H, H + D); b["f"], ... (H,)."""
     hx = torch.cat([h, x], dim=1)  #              (B, H + D)  [h_{t-1}, x_t]
     f = torch.sigmoid(hx @ W["f"].T + b["f"])  #  (B, H)  Eq. 12
     i = torch.sigmoid(hx @ W["i"].T + b["i"])  #  (B, H)  Eq. 13
@@ -197,9 +213,10 @@ W = {gate: torch.randn(H, H + D) for gate in "figo"}
 b = {gate: torch.zeros(H) for gate in "figo"}
 new = cell(torch.randn(B, D), torch.zeros(B, H), torch.zeros(B, H), W, b)
 for name, value in new.items():
-    print(f"{NAMES[name]:15s} {tuple(value.shape)}   clip 0: {value[0, 0]:+.2f} in its first unit")
+    print(f"{NAMES[name]:15s} {tuple(value.shape)}  clip 0, unit 0: {value[0, 0]:+.2f}")
     assert value.shape == (B, H)
-cases = {"keep": (1.0, 0.0, 0.3), "replace": (0.0, 1.0, -0.8), "a bit of both": (0.9, 0.1, 1.0)}
+cases = {"keep": (1.0, 0.0, 0.3), "replace": (0.0, 1.0, -0.8),
+         "a bit of both": (0.9, 0.1, 1.0)}
 for case, (f, i, g) in cases.items():
     print(f"{case:14s} c = f*c + i*g = {f}*0.5 + {i}*{g} = {f * 0.5 + i * g:.2f}")
 
@@ -211,13 +228,13 @@ for case, (f, i, g) in cases.items():
 
 # %%
 def layer(x, W, b):
-    """All frames of x (B, T, D), from zero states; gives f, i, g, o, c, h, each (B, T, H)."""
+    """All frames of x (B, T, D), from zero states: f, i, g, o, c, h, each (B, T, H)."""
     h = c = x.new_zeros(len(x), len(b["f"]))  # (B, H)
     steps = []
     for x_t in x.unbind(dim=1):  # T times (B, D)
         steps.append(cell(x_t, h, c, W, b))
         h, c = steps[-1]["h"], steps[-1]["c"]
-    return {name: torch.stack([step[name] for step in steps], dim=1) for name in steps[0]}
+    return {name: torch.stack([s[name] for s in steps], dim=1) for name in steps[0]}
 
 
 walked = layer(torch.randn(B, 7, D), W, b)  # B = 3 clips of T = 7 frames
@@ -236,7 +253,7 @@ assert all(value.shape == (B, 7, H) for value in walked.values())
 
 # %%
 def paper_weights(lstm, order=("i", "f", "g", "o")):
-    """PyTorch's stacked weights as the paper's: W["f"], ... (H, H + D) and b["f"], ... (H,)."""
+    """PyTorch's weights as the paper's: W["f"], ... (H, H + D) and b["f"], ... (H,)."""
     stacked = torch.cat([lstm.weight_hh_l0, lstm.weight_ih_l0], dim=1)  # (4H, H + D)
     bias = lstm.bias_ih_l0 + lstm.bias_hh_l0  # (4H,)
     W = dict(zip(order, stacked.chunk(4), strict=True))  # (H, H + D) each
@@ -250,13 +267,15 @@ expected, (h_n, c_n) = lstm(x)  # (B, T, H), (1, B, H), (1, B, H)
 found = layer(x, *paper_weights(lstm))
 assert_close(found["h"], expected, atol=1e-9, rtol=0)
 assert_close(found["c"][:, -1], c_n[0], atol=1e-9, rtol=0)
-print(f"our layer and torch.nn.LSTM: largest difference {(found['h'] - expected).abs().max():.1e}")
+difference = (found["h"] - expected).abs().max()
+print(f"our layer and torch.nn.LSTM: largest difference {difference:.1e}")
 one = nn.LSTMCell(D, H).double()
-one.load_state_dict({name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()})
-for ours, theirs in zip((found["h"][:, 0], found["c"][:, 0]), one(x[:, 0]), strict=True):  # zero start
-    assert_close(ours, theirs, atol=1e-9, rtol=0)
+one.load_state_dict({k.removesuffix("_l0"): v for k, v in lstm.state_dict().items()})
+for name, theirs in zip("hc", one(x[:, 0]), strict=True):  # from zero states
+    assert_close(found[name][:, 0], theirs, atol=1e-9, rtol=0)
 wrong = layer(x, *paper_weights(lstm, order=("f", "i", "g", "o")))
-print(f"rows read as f, i, g, o: difference {(wrong['h'] - expected).abs().max():.3f}, no error message")
+difference = (wrong["h"] - expected).abs().max()
+print(f"rows read as f, i, g, o: difference {difference:.3f}, no error message")
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(8, 4.2))
@@ -268,8 +287,10 @@ for row, gate in enumerate("ifgo"):
     edge = (-0.46, row * H - 0.44), H + D - 0.08, H - 0.12
     axes.add_patch(Rectangle(*edge, fill=False, edgecolor=COLOURS[gate], linewidth=3))
 axes.axvline(H - 0.5, color="black", linewidth=2)
-axes.set_yticks([row * H + 1.5 for row in range(4)], [f"{NAMES[gate]}\n({H} rows)" for gate in "ifgo"])
-axes.set_xticks([1.5, 6], ["from h: weight_hh\n(H = 4 columns)", "from x: weight_ih\n(D = 5 columns)"])
+bands = [f"{NAMES[gate]}\n({H} rows)" for gate in "ifgo"]
+axes.set_yticks([row * H + 1.5 for row in range(4)], bands)
+sides = ["from h: weight_hh\n(H = 4 columns)", "from x: weight_ih\n(D = 5 columns)"]
+axes.set_xticks([1.5, 6], sides)
 axes.set_title("All weights of one layer: 4H rows, H + D columns")
 axes.grid(False)
 plt.show()
@@ -291,27 +312,31 @@ torch.manual_seed(0)
 model = models.build("cnn_lstm", **classroom.SMALL | {"num_layers": 1})
 config = training.Config(epochs=25, batch_size=24, validation=0, cpu=True)
 history = training.fit(model, features, split, config)
-print(f"test top-1 after 25 epochs: {100 * history.table['test_top1'].iloc[-1]:.0f} % (guessing: 12.5 %)")
+top1 = 100 * history.table["test_top1"].iloc[-1]
+print(f"test top-1 after 25 epochs: {top1:.0f} % (guessing: 12.5 %)")
 
 model.eval().requires_grad_(False)
 clips = features.clips.iloc[split.test].reset_index(drop=True)
-embedded = model.embedding(features.x[split.test].float())  # (N_test, T, 1280) -> (N_test, T, 64)
+embedded = model.embedding(features.x[split.test].float())  # (N_test, T, 64)
 weights = paper_weights(model.block)
-every = layer(embedded, *weights)  # f, i, g, o, c, h of all test clips, (N_test, T, 32) each
+every = layer(embedded, *weights)  # f, i, g, o, c, h, each (N_test, T, 32)
 assert_close(every["h"], model.block(embedded)[0], atol=1e-5, rtol=1e-4)
 for name in "fio":
-    print(f"{NAMES[name]:14s} mean over clips, frames and units: {every[name].mean():.2f}")
+    mean = every[name].mean()
+    print(f"{NAMES[name]:14s} mean over clips, frames and units: {mean:.2f}")
 
 # %%
 row = int(clips.index[clips["label"] == "SitDown"][0])
 shown = {name: value[row] for name, value in every.items()}  # (T, H) each
 T, H = shown["h"].shape
-table = classroom.clips().set_index("name")
-film = video.read_frames(table.loc[clips["name"][row], "path"], classroom.FRAMES, "uniform").images
-figures.film_strip([film], [clips["name"][row]], frames=12)
+name = clips["name"][row]
+path = classroom.clips().set_index("name").loc[name, "path"]
+film = video.read_frames(path, classroom.FRAMES, "uniform").images
+figures.film_strip([film], [name], frames=12)
 
 # %% tags=["hide-input"]
-figure, panels = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True, layout="constrained")
+figure, panels = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True,
+                              layout="constrained")
 for axes, (name, value) in zip(panels.flat, shown.items(), strict=True):
     if name in "fio":
         look = {"cmap": "viridis", "vmin": 0, "vmax": 1}
@@ -337,17 +362,22 @@ plt.show()
 
 # %% tags=["hide-input"]
 last = every["c"][:, -1]  # (N_test, H)
-down, up = (last[(clips["label"] == label).to_numpy()] for label in ("SitDown", "StandUp"))  # (N, H) each
+down = last[(clips["label"] == "SitDown").to_numpy()]  # (N, H)
+up = last[(clips["label"] == "StandUp").to_numpy()]  # (N, H)
 distance = (down.mean(0) - up.mean(0)).abs() / (down.std(0) + up.std(0))  # (H,)
 moves = (every["f"].amax(1) - every["f"].amin(1)).mean(0)  # (H,)
 unit = int((distance * moves).argmax())
-print(f"unit {unit}: its forget gate moves by {moves[unit]:.2f} per clip (mean unit: {moves.mean():.2f})")
+print(f"unit {unit}: its forget gate moves by {moves[unit]:.2f} per clip "
+      f"(mean over all units: {moves.mean():.2f})")
 
-figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5.4), sharex=True, layout="constrained")
+figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5.4), sharex=True,
+                                     layout="constrained")
 styles = {"f": "-", "i": "--", "o": ":", "g": "-", "c": "-", "h": "--"}
-for axes, names, title in ((top, "fio", "gates"), (bottom, "gch", "candidate and states")):
+halves = (top, "fio", "gates"), (bottom, "gch", "candidate and states")
+for axes, names, title in halves:
     for name in names:
-        axes.plot(shown[name][:, unit], styles[name], color=COLOURS[name], marker=".", label=NAMES[name])
+        axes.plot(shown[name][:, unit], styles[name], color=COLOURS[name],
+                  marker=".", label=NAMES[name])
     axes.set(title=f"Unit {unit}: {title}", ylabel="value")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 top.set_ylim(-0.03, 1.03)
@@ -366,7 +396,8 @@ for label, style, colour in (("SitDown", "-", "#0072B2"), ("StandUp", "--", "#D5
     axes.plot(lines.T, style, color=colour, alpha=0.35, linewidth=1)
     name = f"{label}, mean of {len(lines)} test clips"
     axes.plot(lines.mean(0), style, color=colour, linewidth=3, label=name)
-axes.set(title=f"The same poses in opposite order: cell state of unit {unit}", xlabel="frame t", ylabel="c")
+axes.set_title(f"The same poses in opposite order: cell state of unit {unit}")
+axes.set(xlabel="frame t", ylabel="c")
 axes.legend()
 plt.show()
 
@@ -406,7 +437,7 @@ plt.show()
 
 # %%
 def slopes(x, W, b, cut):
-    """d(sum of the last c) / d(c_t) for every t, and the forget gates: (T, B, H) each."""
+    """d(sum of the last c) / d(c_t) for all t, and the forget gates: (T, B, H) each."""
     h = c = x.new_zeros(len(x), len(b["f"])).requires_grad_()  # (B, H)
     cells, forget = [], []
     for x_t in x.unbind(dim=1):
@@ -415,18 +446,20 @@ def slopes(x, W, b, cut):
         step = cell(x_t, h, c, W, b)
         h, c = step["h"], step["c"]
         cells.append(c)
-        forget.append(step["f"])
-    return torch.stack(torch.autograd.grad(c.sum(), cells)), torch.stack(forget).detach()
+        forget.append(step["f"].detach())
+    return torch.stack(torch.autograd.grad(c.sum(), cells)), torch.stack(forget)
 
 
 fresh = paper_weights(nn.LSTM(64, 32).requires_grad_(False))
 print("|d c_11 / d c_t|, mean over test clips and units")
 for name, (W, b) in {"trained": weights, "untrained": fresh}.items():
-    (whole, _), (direct, forget) = (slopes(embedded, W, b, cut) for cut in (False, True))
-    product = forget[1:].flip(0).cumprod(0).flip(0)  # f_{T-1} * ... * f_{t+1} for t = 0 ... T-2
+    whole, _ = slopes(embedded, W, b, cut=False)
+    direct, forget = slopes(embedded, W, b, cut=True)
+    product = forget[1:].flip(0).cumprod(0).flip(0)  # f_{T-1} * ... * f_{t+1}, t < T-1
     assert_close(direct[:-1], product)
     for way, value in (("all ways", whole), ("h detached", direct)):
-        sizes = "  ".join(f"t={t}: {value[t].abs().mean():.4f}" for t in (0, 4, 8, 10, 11))
+        means = value.abs().mean(dim=(1, 2))  # (T,)
+        sizes = "  ".join(f"t={t}: {means[t]:.4f}" for t in (0, 4, 8, 10, 11))
         print(f"{name:10s} {way:11s} {sizes}")
 
 # %% [markdown]
@@ -440,7 +473,7 @@ for name, (W, b) in {"trained": weights, "untrained": fresh}.items():
 
 # %%
 def with_forget_bias(lstm, bias):
-    """Set what is added in the forget gates' sigmoid to `bias`; PyTorch's rows H..2H belong to f."""
+    """Set the forget gates' bias to `bias`; PyTorch's rows H..2H belong to f."""
     H = lstm.hidden_size
     with torch.no_grad():
         lstm.bias_ih_l0[H : 2 * H], lstm.bias_hh_l0[H : 2 * H] = bias, 0.0
@@ -448,7 +481,7 @@ def with_forget_bias(lstm, bias):
 
 
 def reach(make, networks=5, T=60, D=16):
-    """Typical size of the gradient of the last output with respect to each frame, (T,)."""
+    """Typical size of the last output's gradient with respect to each frame, (T,)."""
     sizes = []
     for seed in range(networks):
         torch.manual_seed(seed)
@@ -463,27 +496,28 @@ def reach(make, networks=5, T=60, D=16):
 
 # %%
 def maker(D, H, bias=None):
-    """A function that makes an LSTM with that forget-gate bias, or a plain RNN if there is none."""
+    """A function that makes an LSTM with this forget bias, or with None a plain RNN."""
     if bias is None:
         return lambda: nn.RNN(D, H, batch_first=True)
     return lambda: with_forget_bias(nn.LSTM(D, H, batch_first=True), bias)
 
 
-BIASES = {"plain RNN": None, "LSTM, forget bias 0": 0, "LSTM, forget bias 1": 1, "LSTM, forget bias 3": 3}
+BIASES = {"plain RNN": None} | {f"LSTM, forget bias {n}": n for n in (0, 1, 3)}
 reaches = {name: reach(maker(16, 32, bias)) for name, bias in BIASES.items()}
-print("effect of frame 0 as a share of frame 59's; factor per step (middle of the sequence); σ(bias)")
+print("effect of frame 0 / frame 59; factor per step (in the middle); σ(bias)")
 for name, size in reaches.items():
-    gate = "" if BIASES[name] is None else f"{torch.tensor(float(BIASES[name])).sigmoid():.2f}"
-    print(f"{name:22s} {size[0] / size[-1]:.0e}    {(size[20] / size[50]) ** (1 / 30):.2f}    {gate}")
-assert reaches["plain RNN"][0] < reaches["LSTM, forget bias 1"][0] < reaches["LSTM, forget bias 3"][0]
-
-LINES = {"plain RNN": ("#222222", ":"), "LSTM, forget bias 0": ("#D55E00", ":"),
-         "LSTM, forget bias 1": ("#D55E00", "--"), "LSTM, forget bias 3": ("#D55E00", "-")}  # fmt: skip
+    bias, factor = BIASES[name], (size[20] / size[50]) ** (1 / 30)
+    gate = "" if bias is None else f"{torch.tensor(float(bias)).sigmoid():.2f}"
+    print(f"{name:22s} {size[0] / size[-1]:.0e}    {factor:.2f}    {gate}")
+plain, _, one, three = (size[0] for size in reaches.values())
+assert plain < one < three
+looks = ("#222222", ":"), ("#D55E00", ":"), ("#D55E00", "--"), ("#D55E00", "-")
+LINES = dict(zip(BIASES, looks, strict=True))
 figure, axes = plt.subplots(figsize=(9, 4.4))
 for name, size in reaches.items():
     axes.semilogy(size, LINES[name][1], color=LINES[name][0], label=name)
-axes.set(title="How strongly the last output feels frame t", xlabel="frame t (the output is read at t = 59)")
-axes.set_ylabel("norm of the gradient")
+axes.set_title("How strongly the last output feels frame t")
+axes.set(xlabel="frame t (the output is read at t = 59)", ylabel="norm of the gradient")
 axes.legend(loc="lower right")
 plt.show()
 
@@ -499,7 +533,7 @@ plt.show()
 
 # %%
 def recall(make, T=40, steps=200):
-    """Share of right answers in each step of training to recall the first of T frames, (steps,)."""
+    """Share of right answers per training step, recalling frame 0 of T: (steps,)."""
     torch.manual_seed(0)
     net, readout, right = make(), nn.Linear(16, 1), []
     optimizer = torch.optim.Adam([*net.parameters(), *readout.parameters()], lr=1e-2)
@@ -519,11 +553,13 @@ def recall(make, T=40, steps=200):
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for name, bias in BIASES.items():
-    blocks = 100 * recall(maker(1, 16, bias)).view(-1, 20).mean(1)  # (10,), mean over 20 steps each
-    axes.plot(range(20, 201, 20), blocks, LINES[name][1], color=LINES[name][0], marker="o", label=name)
+    right = recall(maker(1, 16, bias))  # (200,)
+    blocks = 100 * right.view(-1, 20).mean(1)  # (10,), means over 20 steps
+    colour, line = LINES[name]
+    axes.plot(range(20, 201, 20), blocks, line, color=colour, marker="o", label=name)
 axes.axhline(50, color=GREY, linewidth=1)
-axes.set(title="Recall the first of 40 frames", xlabel="training step", ylabel="right answers (%)")
-axes.set_ylim(40, 102)
+axes.set_title("Recall the first of 40 frames")
+axes.set(xlabel="training step", ylabel="right answers (%)", ylim=(40, 102))
 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 plt.show()
 
@@ -545,7 +581,8 @@ for kind, make in (("plain RNN", maker(16, 32)), ("LSTM", maker(16, 32, 0))):
     for factor in (1, 5, 8):
         size = reach(lambda make=make, factor=factor: enlarged(make, factor))
         share = size[0] / size[-1]
-        print(f"{kind:10s} recurrent weights x {factor}: effect of frame 0 / frame 59 = {share:.0e}")
+        print(f"{kind:10s} recurrent weights x {factor}: "
+              f"effect of frame 0 / frame 59 = {share:.0e}")
 
 # %% [markdown]
 # *What you see:* above 1, gradients explode. The LSTM needs larger weights for that, but it gets there: gates bound the
@@ -566,11 +603,13 @@ for reading in ("assignment", "equation"):
     for x_t in embedded.double().unbind(dim=1):
         step = cell(x_t, h, c, W, b)
         f, i = step["f"], step["i"]
-        c = (f + i) * c if reading == "assignment" else f * c / (1 - i)  # Eq. 15 as printed
+        # Eq. 15 as printed
+        c = (f + i) * c if reading == "assignment" else f * c / (1 - i)
         h = step["o"] * torch.tanh(c)  # Eq. 17
     assert c.abs().max() == 0
     slope = torch.autograd.grad(h.sum(), leaves, allow_unused=True)
-    norms = {gate: None if s is None else float(s.norm()) for gate, s in zip(W, slope, strict=True)}
+    norms = (None if s is None else float(s.norm()) for s in slope)
+    norms = dict(zip(W, norms, strict=True))
     print(f"{reading:10s} largest |c|: {c.abs().max():.0f}, gradients: {norms}")
 
 # %% [markdown]
@@ -592,8 +631,7 @@ for reading in ("assignment", "equation"):
 # | numbering | starts at 12; section 4.3 points to 3.5 and 3.6 | 3.4 and 3.5 | no |
 #
 # </details>
-
-# %% [markdown]
+#
 # ## Try it
 #
 # **One unit.** Its weights are fixed; the sliders move its input, its old states and its biases. Predict: with the old
@@ -639,7 +677,8 @@ widgets.sequence_stepper_figure(embedded[row], model.block, t=T - 1, unit=unit)
 # %%
 torch.manual_seed(1)
 one = nn.LSTM(10, 6, batch_first=True).double()
-x, h, c = (torch.randn(4, size, dtype=torch.float64) for size in (10, 6, 6))  # (B, D), (B, H), (B, H)
+# (B, D), (B, H), (B, H)
+x, h, c = (torch.randn(4, size, dtype=torch.float64) for size in (10, 6, 6))
 ours = cell(x, h, c, *paper_weights(one))
 step = gates.lstm_step(x, h, c, *one.parameters())  # w_ih, w_hh, b_ih, b_hh
 for name in "figoch":
@@ -657,7 +696,8 @@ for lstm in (ours, theirs):
     results.append([output, h_n, c_n, frames.grad, lstm.weight_hh_l0.grad])
 for mine, other in zip(*results, strict=True):
     assert_close(mine, other, atol=1e-9, rtol=0)
-print("gates.lstm_step and our cell, gates.LSTM and torch.nn.LSTM agree to 1e-9, gradients included")
+print("gates.lstm_step and our cell, gates.LSTM and torch.nn.LSTM agree to 1e-9, "
+      "gradients included")
 
 # %% [markdown]
 # ## Common mistakes

@@ -48,7 +48,7 @@ from ctxlstm.classroom import diagram
 from ctxlstm.models.stage import Stage
 
 plt.rcParams.update(figures.style())
-COLOURS, GREY = figures.GATE_COLOURS, figures.GREY
+COLOURS, GREY, PALE = figures.GATE_COLOURS, figures.GREY, "#E8F0F6"
 _ = torch.manual_seed(0)
 
 # %% [markdown]
@@ -65,24 +65,24 @@ _ = torch.manual_seed(0)
 
 
 # %% tags=["hide-input"]
-def part(axes, x, y, width, height, text, colour="#F1F1F1", line="-"):
+def part(axes, x, y, w, h, text, colour="#F1F1F1", line="-"):
     look = {"facecolor": colour, "edgecolor": "#666666", "linestyle": line}
-    axes.add_patch(FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.1", **look))
-    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=10.5)
+    axes.add_patch(FancyBboxPatch((x, y), w, h, "round,pad=0,rounding_size=.1", **look))
+    axes.text(x + w / 2, y + h / 2, text, ha="center", va="center", size=10.5)
 
 
 def arrow(axes, start, end, text="", colour="#444444"):
-    look = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "mutation_scale": 14}
+    look = {"arrowstyle": "-|>", "color": colour, "lw": 1.8, "mutation_scale": 14}
     axes.annotate("", end, start, arrowprops=look | {"shrinkA": 0, "shrinkB": 0})
     middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.08
     axes.text(*middle, text, color=colour, ha="center", size=9.5)
 
 
 figure, axes = plt.subplots(figsize=(10, 2), layout="constrained")
-for shift in (0.24, 0.12, 0):
-    part(axes, 0.1 + shift, 0.5 + shift, 1.3, 0.9, "" if shift else "frames\nof a video", "#FFFFFF")
+for shift, text in ((0.24, ""), (0.12, ""), (0, "frames\nof a video")):
+    part(axes, 0.1 + shift, 0.5 + shift, 1.3, 0.9, text, "#FFFFFF")
 part(axes, 2.8, 0.4, 2.6, 1.2, "ResNet-50 backbone\npre-trained on ImageNet")
-part(axes, 7.1, 0.4, 2.6, 1.2, "Context-LSTM classifier\ndeep temporal features", "#E8F0F6")
+part(axes, 7.1, 0.4, 2.6, 1.2, "Context-LSTM classifier\ndeep temporal features", PALE)
 part(axes, 10.9, 0.6, 0.8, 0.8, "$Y$", "#FFFFFF")
 arrow(axes, (1.7, 1.0), (2.8, 1.0))
 arrow(axes, (5.4, 1.0), (7.1, 1.0), "2,048 features\nper frame")
@@ -95,15 +95,17 @@ plt.show()
 figure, axes = plt.subplots(figsize=(10, 3.3), layout="constrained")
 for n in range(3):
     left = 0.2 + 3.3 * n
-    part(axes, left, 1.0, 1.6, 2.0, "LSTM unit\n3 layers\n2 directions", "#E8F0F6")
+    part(axes, left, 1.0, 1.6, 2.0, "LSTM unit\n3 layers\n2 directions", PALE)
     arrow(axes, (left + 0.8, 0.45), (left + 0.8, 1.0))
     axes.text(left + 0.8, 0.2, f"$x_{n + 1}$", ha="center", size=15)
     if n < 2:
-        arrow(axes, (left + 1.6, 2.75), (left + 3.3, 2.75), "cell state $c$", COLOURS["c"])
-        arrow(axes, (left + 1.6, 2.25), (left + 3.3, 2.25), "hidden output $h$", COLOURS["h"])
-        part(axes, left + 1.9, 1.15, 1.1, 0.8, "ReLU\nBatchNorm\nMaxPool", "#FFFFFF", "--")
-        arrow(axes, (left + 1.6, 1.55), (left + 1.9, 1.55), "?", GREY)
-        arrow(axes, (left + 3.0, 1.55), (left + 3.3, 1.55), "?", GREY)
+        end, start = left + 1.6, left + 3.3  # of this unit, of the next one
+        arrow(axes, (end, 2.75), (start, 2.75), "cell state $c$", COLOURS["c"])
+        arrow(axes, (end, 2.25), (start, 2.25), "hidden output $h$", COLOURS["h"])
+        part(axes, left + 1.9, 1.15, 1.1, 0.8, "ReLU\nBatchNorm\nMaxPool",
+             "#FFFFFF", "--")
+        arrow(axes, (end, 1.55), (left + 1.9, 1.55), "?", GREY)
+        arrow(axes, (left + 3.0, 1.55), (start, 1.55), "?", GREY)
 part(axes, 9.0, 1.45, 1.7, 1.1, "two FC layers\n512, 256, 101")
 arrow(axes, (8.4, 2.0), (9.0, 2.0))
 part(axes, 11.2, 1.6, 0.6, 0.8, "$Y$", "#FFFFFF")
@@ -151,11 +153,12 @@ diagram.draw("Our default reading of Fig. 2")
 # A state has a row per lane, layer by layer, forward before backward. Where did rows 4 and 5, the lanes of layer 3, end?
 
 # %%
-B, T, H = 2, 28, 512  # clips, frames, hidden units: the paper's T is not stated, its code base has 28
+# clips, frames (not stated in the paper; its code base has 28), hidden units
+B, T, H = 2, 28, 512
 block = nn.LSTM(2048, H, num_layers=3, bidirectional=True, batch_first=True)
 x = torch.randn(B, T, 2048)  # (B, T, D)  stands for ResNet-50 features
 y, (h, c) = block(x)  # (B, T, 2H), (2L, B, H), (2L, B, H)
-print("outputs y", tuple(y.shape), "  final states h", tuple(h.shape), " c", tuple(c.shape))
+print(f"output y {tuple(y.shape)}, final states h {tuple(h.shape)}, c {tuple(c.shape)}")
 forward, backward = y[:, :, :H], y[:, :, H:]  # (B, T, H) each
 assert torch.equal(h[4], forward[:, -1])  # the forward lane ends at the last frame
 assert torch.equal(h[5], backward[:, 0])  # the backward lane ends at the FIRST frame
@@ -180,7 +183,7 @@ print("h[4] is the forward output at t = 27; h[5] is the backward output at t = 
 
 # %%
 def normalise(y, axes, epsilon=1e-5):
-    """BatchNorm's formula in training mode, with gamma = 1 and beta = 0; mean and variance over `axes`."""
+    """BatchNorm's formula over `axes`: training mode, gamma = 1 and beta = 0."""
     mean, variance = y.mean(axes, keepdim=True), y.var(axes, correction=0, keepdim=True)
     return (y - mean) / (variance + epsilon).sqrt()
 
@@ -193,8 +196,10 @@ assert_close(per_frame, nn.BatchNorm1d(T)(r))
 p = F.max_pool1d(per_feature, kernel_size=2)  # (B, T, H)  pools the last axis: features
 assert torch.equal(p[..., 0], per_feature[..., :2].amax(dim=-1))  # the first pair
 assert_close(Stage(2 * H, "feature", "relu-bn", batch_norm="feature")(y), p)
-assert_close(Stage(2 * H, "feature", "relu-bn", batch_norm="time")(y), F.max_pool1d(per_frame, 2))
-for name, tensor in (("block", y), ("ReLU", r), ("BatchNorm", per_feature), ("MaxPool", p)):
+by_frame = Stage(2 * H, "feature", "relu-bn", batch_norm="time")
+assert_close(by_frame(y), F.max_pool1d(per_frame, 2))
+stages = {"block": y, "ReLU": r, "BatchNorm": per_feature, "MaxPool": p}
+for name, tensor in stages.items():
     print(f"after {name:10s}", tuple(tensor.shape))
 
 # %% [markdown]
@@ -210,14 +215,16 @@ for name, tensor in (("block", y), ("ReLU", r), ("BatchNorm", per_feature), ("Ma
 class Cascade(nn.Module):
     """The Context-LSTM without its embedding: x (B, T, D) -> logits (B, K)."""
 
-    def __init__(self, input_size, num_classes, hidden_size, num_blocks=3, num_layers=3):
+    def __init__(self, input_size, num_classes, hidden_size,
+                 num_blocks=3, num_layers=3):
         super().__init__()
         sizes = [input_size] + [hidden_size] * (num_blocks - 1)  # pooling makes 2H to H
         self.blocks = nn.ModuleList(
-            nn.LSTM(size, hidden_size, num_layers, bidirectional=True, batch_first=True) for size in sizes
-        )
+            nn.LSTM(size, hidden_size, num_layers, bidirectional=True, batch_first=True)
+            for size in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm1d(2 * hidden_size) for _ in sizes)
-        self.fc = nn.Sequential(nn.Linear(hidden_size, 256), nn.ReLU(), nn.Linear(256, num_classes))
+        self.fc = nn.Sequential(nn.Linear(hidden_size, 256), nn.ReLU(),
+                                nn.Linear(256, num_classes))
 
     def forward(self, y):
         start = None  # the first block starts from zeros
@@ -225,7 +232,7 @@ class Cascade(nn.Module):
             y, (h, c) = block(y, start)  # (B, T, 2H), (2L, B, H), (2L, B, H)
             y = norm(F.relu(y).transpose(1, 2)).transpose(1, 2)  # (B, T, 2H)
             y = F.max_pool1d(y, 2)  # (B, T, H)
-            start = (h, c)  # <--- THE HAND-OVER: this block's end is the next block's start
+            start = (h, c)  # <--- THE HAND-OVER: this block's end starts the next block
         return self.fc(y[:, -1])  # (B, H) of the last frame -> (B, K)
 
 
@@ -239,13 +246,14 @@ class Cascade(nn.Module):
 
 # %%
 cascade = Cascade(input_size=2048, num_classes=101, hidden_size=512).eval()
-rows = []  # (module, what it is given, what it gives, the shape of its final h and of its final c)
+rows = []  # (module, what it is given, what it gives, shape of its final h and c)
 
 
 def note(name):
     def hook(module, inputs, outputs):
         y, state = outputs if isinstance(outputs, tuple) else (outputs, None)
-        rows.append((name, tuple(inputs[0].shape), tuple(y.shape), tuple(state[0].shape) if state else ""))
+        final = tuple(state[0].shape) if state else ""
+        rows.append((name, tuple(inputs[0].shape), tuple(y.shape), final))
 
     return hook
 
@@ -255,7 +263,8 @@ for k, block in enumerate(cascade.blocks, 1):
 cascade.fc.register_forward_hook(note("two FC layers"))
 with torch.no_grad():
     assert cascade(x).shape == (B, 101)
-pd.DataFrame(rows, columns=["module", "is given", "gives", "final h, and c"]).style.hide(axis="index")
+walk = pd.DataFrame(rows, columns=["module", "is given", "gives", "final h and c"])
+walk.style.hide(axis="index")
 
 # %% [markdown]
 # *What you see:* every block gives 1,024 numbers per frame, and the stage halves them. $T$ never changes; only the
@@ -280,7 +289,7 @@ def fc(*sizes):
     return sum(a * b + b for a, b in pairwise(sizes))
 
 
-block = 2 * layer(512) + 2 * 2 * layer(1024)  # two directions; layers 2 and 3 read 1,024
+block = 2 * layer(512) + 2 * 2 * layer(1024)  # 2 directions; layers 2 and 3 read 1,024
 counts = {
     "embedding": fc(2048, 1024, 768, 512) + 2 * (1024 + 768),
     "three blocks": 3 * block,
@@ -290,10 +299,11 @@ counts = {
 with torch.device("meta"):  # shapes without numbers: nothing is allocated
     whole, baseline = models.build("context_lstm"), models.build("cnn_lstm")
 assert sum(counts.values()) == models.count_parameters(whole)
-assert 3 * layer(512) == models.count_parameters(baseline.block)
+one_way = 3 * layer(512)  # the baseline's LSTM
+assert one_way == models.count_parameters(baseline.block)
 print(*(f"{name:18s}{count:>12,}" for name, count in counts.items()), sep="\n")
-print(f"{'together':18s}{sum(counts.values()):>12,}")
-print(f"three blocks / the baseline's LSTM ({3 * layer(512):,}): {3 * block / (3 * layer(512)):.1f}")
+print(f"{'total':18s}{sum(counts.values()):>12,}")
+print(f"three blocks / the baseline's LSTM ({one_way:,}): {3 * block / one_way:.1f}")
 
 # %% [markdown]
 # *What you see:* nearly all of the 54 million are in the blocks, eight times the baseline's three one-way layers. Two
@@ -319,22 +329,26 @@ assert starts[0] is None  # block 1: from zeros
 for k in (0, 1):
     for end, start in zip(ends[k], starts[k + 1], strict=True):  # h, then c
         assert torch.equal(end, start)  # to the last bit
-print("the end of block 1 is the start of block 2, and the end of 2 the start of 3: equal to the last bit")
+print("block 2 starts where block 1 ends, and 3 where 2 ends: equal to the last bit")
 
 # %% tags=["hide-input"]
 zeros = torch.zeros(6, 1, 32)  # (2L, B, H)
-columns = {"block 1\nstarts": (zeros, zeros), "block 1\nends": ends[0], "block 2\nstarts": starts[1]}
-columns |= {"block 2\nends": ends[1], "block 3\nstarts": starts[2]}
-figure, axes = plt.subplots(2, 5, figsize=(11, 4.2), layout="constrained", sharex=True, sharey=True)
+columns = {"block 1\nstarts": (zeros, zeros), "block 1\nends": ends[0],
+           "block 2\nstarts": starts[1], "block 2\nends": ends[1],
+           "block 3\nstarts": starts[2]}
+figure, axes = plt.subplots(2, 5, figsize=(11, 4.2), layout="constrained",
+                            sharex=True, sharey=True)
 for (name, states), column in zip(columns.items(), axes.T, strict=True):
     for letter, state, ax in zip("hc", states, column, strict=True):
-        image = ax.imshow(state[:, 0], cmap="RdBu_r", vmin=-0.4, vmax=0.4, aspect="auto")  # (2L, H)
+        image = ax.imshow(state[:, 0], cmap="RdBu_r", vmin=-0.4, vmax=0.4,
+                          aspect="auto")  # (2L, H)
         ax.grid(False)
         ax.set_title(f"{name}: ${letter}$" if letter == "h" else f"${letter}$", size=11)
 for ax in axes[:, 0]:
     ax.set_yticks(range(6), [f"layer {n // 2 + 1} {'→←'[n % 2]}" for n in range(6)])
 figure.supxlabel("hidden unit (0 to 31)", size=11)
-figure.colorbar(image, ax=axes, label="value (darkest: beyond 0.4)", shrink=0.9, extend="both")
+figure.colorbar(image, ax=axes, label="value (darkest: beyond 0.4)",
+                shrink=0.9, extend="both")
 plt.show()
 
 # %% [markdown]
@@ -350,8 +364,8 @@ plt.show()
 
 # %%
 def sensitivity(row):
-    """How strongly a row of block 1's final h depends on each frame: (T,), its largest value is 1."""
-    x = torch.as_tensor(features.x[::4]).float().requires_grad_()  # (B, T, D) = (72, 12, 1280)
+    """How much a row of block 1's final h depends on each frame: (T,), largest 1."""
+    x = torch.as_tensor(features.x[::4]).float().requires_grad_()  # (B, T, D), B = 72
     _, (h, _) = small.blocks[0](x, None)  # (2L, B, H)
     (slope,) = torch.autograd.grad(h[row].sum(), x)  # (B, T, D)
     size = slope.norm(dim=2).mean(dim=0)  # (T,)
@@ -365,11 +379,13 @@ assert (knows["forward"].argmax(), knows["backward"].argmax()) == (11, 0)
 figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
 look = {"forward": ("#0072B2", "o-", 0), "backward": ("#D55E00", "s--", 11)}
 for name, (colour, line, start) in look.items():
-    ax.plot(knows[name], line, color=colour, label=f"final state of the {name} lane of block 1")
+    what = f"final state of the {name} lane of block 1"
+    ax.plot(knows[name], line, color=colour, label=what)
     mark = {"color": colour, "markersize": 13, "clip_on": False}
     ax.plot(start, 0.03, "^", **mark, label=f"where the {name} lane of block 2 starts")
-ax.set(yscale="log", ylim=(0.03, 1.4), xticks=range(12), xlabel="frame $t$ that is changed")
-ax.set(ylabel="change of $h$, largest = 1 (log scale)")
+ax.set(yscale="log", ylim=(0.03, 1.4), xticks=range(12))
+ax.set_xlabel("frame $t$ that is changed")
+ax.set_ylabel("change of $h$, largest = 1 (log scale)")
 ax.set_title("A final state knows best the frames that it read last")
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
@@ -387,12 +403,14 @@ plt.show()
 # The three inputs can mean three blocks, or *one* block drawn once per time step. And MaxPool may pool frames.
 
 # %%
-time_pool = {"pool": "time"}
-diagram.side_by_side({"three blocks, pairs of features": {}, "three blocks, pairs of frames": time_pool})
+readings = {"three blocks, pairs of features": {},
+            "three blocks, pairs of frames": {"pool": "time"}}
+diagram.side_by_side(readings)
 
 # %%
-swapped = {"pool": None, "handover": "swap"}
-diagram.side_by_side({"one block": {"num_blocks": 1}, "directions exchanged, no pooling": swapped})
+readings = {"one block": {"num_blocks": 1},
+            "directions exchanged, no pooling": {"pool": None, "handover": "swap"}}
+diagram.side_by_side(readings)
 
 # %% [markdown]
 # *What you see:* pooling frames shortens time from 28 to 14, 7 and 3 and keeps 1,024 features. With directions exchanged, the
@@ -403,8 +421,10 @@ diagram.side_by_side({"one block": {"num_blocks": 1}, "directions exchanged, no 
 
 # %%
 table = []
-readings = {"three blocks, feature pool (default)": {}, "three blocks, time pool": {"pool": "time"}}
-readings |= {"three blocks, no pool": {"pool": None}, "one block, feature pool": {"num_blocks": 1}}
+readings = {"three blocks, feature pool (default)": {},
+            "three blocks, time pool": {"pool": "time"},
+            "three blocks, no pool": {"pool": None},
+            "one block, feature pool": {"num_blocks": 1}}
 for name, options in readings.items():
     with torch.device("meta"):
         model = models.ContextLSTM(**options)
@@ -429,11 +449,13 @@ pd.DataFrame(table).set_index("reading")
 # %%
 combinations = []
 for hidden in (512, 256):
-    joins = (("both directions side by side", 2), ("directions added", 1), ("one direction only", 1))
+    joins = (("both directions side by side", 2), ("directions added", 1),
+             ("one direction only", 1))
     for join, factor in joins:
         for pool, divisor in (("features", 2), ("frames", 1), ("nothing", 1)):
             combinations.append((hidden, join, pool, hidden * factor // divisor))
-combinations = pd.DataFrame(combinations, columns=["hidden size", "outputs", "MaxPool over", "FC input"])
+columns = ["hidden size", "outputs", "MaxPool over", "FC input"]
+combinations = pd.DataFrame(combinations, columns=columns)
 fits = combinations[combinations["FC input"] == 512]
 print(f"{len(fits)} of {len(combinations)} combinations give 512:")
 fits.style.hide(axis="index")
@@ -453,7 +475,7 @@ lstm = nn.LSTM(1280, 32, num_layers=3, batch_first=True)
 whole, _ = lstm(clip[None])  # (1, 12, H)  one pass
 state, parts = None, []
 for segment in clip[None].split(4, dim=1):  # three segments (1, 4, D)
-    output, state = lstm(segment, state)  # (1, 4, H), and the state goes on to the next segment
+    output, state = lstm(segment, state)  # (1, 4, H); the state goes on to the next
     parts.append(output)
 assert_close(torch.cat(parts, dim=1), whole)
 print("three segments with hand-over = one pass over the whole clip")
@@ -471,11 +493,12 @@ print("three segments with hand-over = one pass over the whole clip")
 
 # %%
 def changes_at_last_frame(**options):
-    """By how much the forward and the backward half of the last block's output change (means over units)."""
+    """Mean change of the forward and backward halves of the last block's output."""
     torch.manual_seed(0)
-    model = models.build("context_lstm", **classroom.SMALL | {"embedding": ()} | options).eval()
-    seen = []
-    model.blocks[-1].register_forward_hook(lambda m, i, o: seen.append(o[0][0, -1]))  # (2H,)
+    options = classroom.SMALL | {"embedding": ()} | options
+    model = models.build("context_lstm", **options).eval()
+    seen = []  # output at the last frame, (2H,), of each clip
+    model.blocks[-1].register_forward_hook(lambda m, i, o: seen.append(o[0][0, -1]))
     other = torch.as_tensor(features.x[200]).float()  # (T, D)  a clip of another class
     other[-1] = clip[-1]  # but with our last frame
     with torch.no_grad():
@@ -492,7 +515,7 @@ cases = {
 }
 for name, options in cases.items():
     forward, backward = changes_at_last_frame(**options)
-    print(f"{name:36s} backward half changes {backward / forward:4.0%} as much as the forward half")
+    print(f"{name:36s} change of backward / forward half: {backward / forward:4.0%}")
     assert (backward == 0) == (options.get("num_layers") == 1)
 
 # %% [markdown]
@@ -513,23 +536,28 @@ for seed in (0, 1, 2):
     for handover in ("hc", None):
         torch.manual_seed(seed)
         model = models.build("context_lstm", handover=handover, **classroom.SMALL)
-        config = training.Config(epochs=15, batch_size=24, validation=0, cpu=True, seed=seed)
+        config = training.Config(epochs=15, batch_size=24, validation=0, cpu=True,
+                                 seed=seed)
         history = training.fit(model, features, split, config)
         curves.append(history.table.assign(seed=seed, handover=str(handover)))
 curves = pd.concat(curves, ignore_index=True)
-jump = 100 * curves[curves["epoch"] > 8].groupby(["seed", "handover"])["test_top1"].diff().abs().mean()
-print(f"From one epoch to the next (after epoch 8) top-1 moves by {jump:.0f} points on average.")
+late = curves[curves["epoch"] > 8].groupby(["seed", "handover"])
+jump = 100 * late["test_top1"].diff().abs().mean()
+print(f"After epoch 8, top-1 moves by {jump:.0f} points per epoch on average.")
 last = curves[curves["epoch"] == curves["epoch"].max()]
 last = 100 * last.pivot(index="seed", columns="handover", values="test_top1")
-last.rename(columns={"hc": "with hand-over (%)", "None": "without (%)"}).iloc[:, ::-1].round(1)
+last = last.rename(columns={"hc": "with hand-over (%)", "None": "without (%)"})
+last.iloc[:, ::-1].round(1)
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained", sharey=True)
-look = {"hc": ("#0072B2", "o-", "with hand-over"), "None": ("#D55E00", "s--", "without")}
+look = {"hc": ("#0072B2", "o-", "with hand-over"),
+        "None": ("#D55E00", "s--", "without")}
 for seed, ax in enumerate(axes):
     for handover, (colour, line, name) in look.items():
         run = curves[(curves["seed"] == seed) & (curves["handover"] == handover)]
-        ax.plot(run["epoch"], 100 * run["test_top1"], line, color=colour, markersize=4, label=name)
+        ax.plot(run["epoch"], 100 * run["test_top1"], line, color=colour,
+                markersize=4, label=name)
     ax.set(title=f"seed {seed}", xlabel="epoch", xticks=(1, 5, 10, 15), ylim=(0, 100))
 axes[0].set_ylabel("test top-1 (%)")
 axes[0].legend(loc="upper left")
@@ -542,12 +570,12 @@ plt.show()
 #
 # ## Try it: the state flow
 #
-# **Predict first:** if you switch the hand-over off, which blocks' outputs change? And where do the *forward* outputs of
-# block 2 change most: at the first frames or at the last?
+# **Predict first:** if you switch the hand-over off, where do the *forward* outputs of block 2 change most: at the first
+# frames or at the last?
 #
 # <details><summary>Answer</summary>
 #
-# Those of blocks 2 and 3; block 1 starts from zeros either way. At the first frames: a start is forgotten on the way.
+# At the first frames: a start is forgotten on the way.
 #
 # </details>
 
@@ -583,7 +611,7 @@ ours = Cascade(1280, 8, hidden_size=32)
 theirs = models.ContextLSTM(1280, 8, hidden_size=32, embedding=())
 weights = {}
 for key, value in ours.state_dict().items():
-    new = key.replace("fc.0", "head.0").replace("fc.2", "head.3")  # dropout stands between the FC layers
+    new = key.replace("fc.0", "head.0").replace("fc.2", "head.3")  # head.2 is dropout
     if new.startswith("norms."):
         _, k, name = new.split(".")  # norms.0.weight -> stages.0.bn.weight
         new = f"stages.{k}.bn.{name}"
@@ -594,12 +622,12 @@ for net in (ours, theirs):
     F.cross_entropy(net(batch), torch.tensor([0, 1, 2, 3])).backward()
 for a, b in zip(ours.blocks.parameters(), theirs.blocks.parameters(), strict=True):
     assert_close(a.grad, b.grad)  # block 1 learns through the hand-over as well
-assert_close(ours(batch), theirs(batch))  # training mode: BatchNorm with the batch's statistics
+assert_close(ours(batch), theirs(batch))  # training mode: the batch's statistics
 assert_close(ours.eval()(batch), theirs.eval()(batch))
-gates = models.ContextLSTM(1280, 8, hidden_size=32, embedding=(), cell="gates").double().eval()
-gates.load_state_dict(theirs.state_dict())
+gates = models.ContextLSTM(1280, 8, hidden_size=32, embedding=(), cell="gates")
+gates.double().eval().load_state_dict(theirs.double().state_dict())
 with torch.no_grad():
-    pairs = (net(batch.double(), return_states=True) for net in (theirs.double(), gates))
+    pairs = (net(batch.double(), return_states=True) for net in (theirs, gates))
     assert_close(*pairs, rtol=0, atol=1e-9)
 print("the same logits and gradients; with cell='gates' all states to 1e-9")
 

@@ -51,9 +51,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctxlstm import classroom, cost, figures, inference, models, report, training, ucf101, widgets
-from ctxlstm.experiments import runs
-from ctxlstm.report import paper_tables
+from ctxlstm import classroom, cost, figures, inference, models, training, ucf101
 
 torch.manual_seed(0)
 plt.rcParams.update(figures.style())
@@ -73,15 +71,16 @@ class Baseline(nn.Module):
             nn.Linear(D, 1024), nn.BatchNorm1d(1024, momentum=0.01), nn.ReLU(),
             nn.Linear(1024, 768), nn.BatchNorm1d(768, momentum=0.01), nn.ReLU(),
             nn.Linear(768, 512),
-        )  # fmt: skip
+        )
         self.lstm = nn.LSTM(512, H, layers, batch_first=True)
         self.classifier = nn.Sequential(nn.Linear(H, 256), nn.ReLU(), nn.Linear(256, K))
 
     def forward(self, x):
         B, T, D = x.shape
-        e = self.embedding(x.reshape(B * T, D)).reshape(B, T, -1)  # (B, T, 512), each frame on its own
+        frames = x.reshape(B * T, D)  # each frame on its own
+        e = self.embedding(frames).reshape(B, T, -1)  # (B, T, 512)
         h, _ = self.lstm(e)  # (B, T, H), and the final states
-        return self.classifier(h[:, -1])  # (B, H) -> (B, K), the output at the last frame
+        return self.classifier(h[:, -1])  # (B, H) -> (B, K), from the last output
 
 
 # %%
@@ -91,10 +90,12 @@ with torch.no_grad():
     e = ours.embedding(x.flatten(0, 1)).unflatten(0, (2, 28))
     h, (h_n, c_n) = ours.lstm(e)  # (B, T, H); (layers, B, H) twice
     logits = ours(x)
-shown = {"x": x, "embedded": e, "LSTM outputs": h, "h_n": h_n, "last output": h[:, -1], "logits": logits}
+shown = {"x": x, "embedded": e, "LSTM outputs": h,
+         "h_n": h_n, "last output": h[:, -1], "logits": logits}
 for name, tensor in shown.items():
     print(f"{name:14s} {tuple(tensor.shape)}")
-torch.testing.assert_close(h[:, -1], h_n[-1])  # the last output of the last layer is its final hidden state
+# The last output of the last layer is its final hidden state.
+torch.testing.assert_close(h[:, -1], h_n[-1])
 
 # %% [markdown]
 # The package calls this model `cnn_lstm`. Equal weights must give equal logits.
@@ -106,7 +107,8 @@ assert [v.shape for v in mine.values()] == [v.shape for v in theirs.values()]
 package.load_state_dict(dict(zip(theirs, mine.values(), strict=True)))
 with torch.no_grad():
     torch.testing.assert_close(package(x), logits)
-print(f"{len(mine)} tensors copied, logits equal; for example {list(mine)[-12]} -> {list(theirs)[-12]}")
+print(f"{len(mine)} tensors copied, logits equal; for example "
+      f"{list(mine)[-12]} -> {list(theirs)[-12]}")
 
 # %% [markdown]
 # ## 2 The arithmetic, by hand
@@ -127,14 +129,16 @@ def lstm_layer(D):
 embedding = T * 2 * (2048 * 1024 + 1024 * 768 + 768 * 512)
 classifier = 2 * (512 * 256 + 256 * 101)
 baseline = 3 * lstm_layer(512)
-cascade = 3 * 2 * (lstm_layer(512) + 2 * lstm_layer(1024))  # blocks x directions x layers
+cascade = 3 * 2 * (lstm_layer(512) + 2 * lstm_layer(1024))  # blocks, directions, layers
 assert embedding + baseline + classifier == cost.predict("cnn_lstm").forward_flops
 assert embedding + cascade + classifier == cost.predict("context_lstm").forward_flops
-print(f"GFLOP per clip, LSTM layers only: baseline {baseline / 1e9:.3f}, cascade {cascade / 1e9:.3f}")
+print("GFLOP per clip, LSTM layers only: "
+      f"baseline {baseline / 1e9:.3f}, cascade {cascade / 1e9:.3f}")
 print(f"that is {cascade / baseline:.0f} times")
 print(f"steps in a row, layer after layer: baseline {3 * T}, cascade {9 * T}")
 block, blocks = ours.lstm, models.build("context_lstm").blocks
-print(f"parameters: {models.count_parameters(block):,} and {models.count_parameters(blocks):,}")
+print(f"parameters: {models.count_parameters(block):,} "
+      f"and {models.count_parameters(blocks):,}")
 
 # %% [markdown]
 # That answers guess 1. ([Chapter 7](07_context_lstm.ipynb) counts the parameters.) With two directions, the baseline would
@@ -147,13 +151,15 @@ print(f"parameters: {models.count_parameters(block):,} and {models.count_paramet
 
 # %%
 def counted_flops(device):
-    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with torch.device(device), torch.no_grad(), counter:
         Baseline().eval()(torch.empty(1, T, 2048))
     return counter.get_total_flops()
 
 
-print(f"torch's counter: on the CPU {counted_flops('cpu'):,}, on meta {counted_flops('meta'):,}")
-assert counted_flops("meta") == embedding + baseline + classifier
+on_cpu, on_meta = counted_flops("cpu"), counted_flops("meta")
+print(f"torch's counter: on the CPU {on_cpu:,}, on meta {on_meta:,}")
+assert on_meta == embedding + baseline + classifier
 print(f"without the LSTM it would be {embedding + classifier:,}")
 
 # %% [markdown]
@@ -182,7 +188,8 @@ sizes.round(2)
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
 for ax, column in zip(axes, ["million parameters", "GFLOP per clip"], strict=True):
     ax.barh(names, sizes[column], color=[figures.HEAD_COLOURS[name] for name in names])
-    ax.set(title="Parameters" if "param" in column else "Arithmetic of a forward pass", xlabel=column)
+    title = "Parameters" if "param" in column else "Arithmetic of a forward pass"
+    ax.set(title=title, xlabel=column)
 axes[0].invert_yaxis()
 fig.suptitle("Heads at the paper's sizes: counted, not measured")
 plt.show()
@@ -207,16 +214,18 @@ for name in three:
         torch.manual_seed(seed)
         model = models.build(name, **classroom.SMALL)
         split = ucf101.split(clips, "grouped", seed=seed)
-        config = training.Config(epochs=12, batch_size=24, validation=0, seed=seed, cpu=True)
+        config = training.Config(epochs=12, batch_size=24, validation=0, seed=seed,
+                                 cpu=True)
         history = training.fit(model, features, split, config)
         trained[name, seed] = model.eval(), split, history
-        rows.append((name, seed, history.parameters, 100 * history.table["test_top1"].iloc[-1]))
+        top1 = 100 * history.table["test_top1"].iloc[-1]  # after the last epoch
+        rows.append((name, seed, history.parameters, top1))
 small = pd.DataFrame(rows, columns=["model", "seed", "parameters", "top1"])
 wide = small.pivot(index="seed", columns="model", values="top1")  # (3 seeds, 3 models)
 for other in ("cnn_lstm", "wide_lstm"):
     lead = inference.over_seeds(wide["context_lstm"] - wide[other], overlap=72 / 216)
-    print(f"context_lstm minus {other}: {lead.mean:+.1f} points ({lead.low:+.0f} to {lead.high:+.0f}); "
-          f"detectable: {lead.detectable:.0f}")  # fmt: skip
+    print(f"context_lstm minus {other}: {lead.mean:+.1f} points "
+          f"({lead.low:+.0f} to {lead.high:+.0f}); detectable: {lead.detectable:.0f}")
 
 # %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
@@ -224,17 +233,20 @@ for name in three:
     colour = figures.HEAD_COLOURS[name]
     for seed in range(3):
         table = trained[name, seed][2].table
-        label = name if seed == 0 else None
-        left.plot(table["epoch"], 100 * table["test_top1"], color=colour, alpha=0.7, label=label)
+        left.plot(table["epoch"], 100 * table["test_top1"], color=colour, alpha=0.7,
+                  label=name if seed == 0 else None)
     own = small[small["model"] == name]["top1"]
     right.plot(own, [name] * 3, "o", color=colour, alpha=0.7)
     right.plot(own.mean(), name, "|", color=colour, markersize=22)
-left.set(title="Three seeds of each", xlabel="epoch", ylabel="test top-1 (%)", ylim=(0, 100))
-right.set(title="After the last epoch (bar: mean)", xlabel="test top-1 (%)", xlim=(0, 100), ylim=(2.5, -0.5))
+left.set(title="Three seeds of each", xlabel="epoch", ylabel="test top-1 (%)",
+         ylim=(0, 100))
+right.set(title="After the last epoch (bar: mean)", xlabel="test top-1 (%)",
+          xlim=(0, 100), ylim=(2.5, -0.5))
 left.legend(loc="upper left")
 plt.show()
 small.groupby("model", sort=False).agg(
-    parameters=("parameters", "first"), mean=("top1", "mean"), low=("top1", "min"), high=("top1", "max")
+    parameters=("parameters", "first"), mean=("top1", "mean"),
+    low=("top1", "min"), high=("top1", "max")
 ).round(1)
 
 # %% [markdown]
@@ -246,9 +258,13 @@ small.groupby("model", sort=False).agg(
 #
 # The same with 900 synthetic clips of 12 classes, 64 units and 30 epochs. The records were made by
 # `papermill papermill_runs/sweep.ipynb out.ipynb -p config stickfigures -p results papermill_runs/results/stickfigures`.
-# "Split by group" keeps source videos together; "official" follows the rule of UCF101's split 1.
+# "Split by source video" keeps siblings together; "official" follows the rule of UCF101's split 1.
 
 # %%
+from ctxlstm import report
+from ctxlstm.experiments import runs
+from ctxlstm.report import paper_tables
+
 records = runs.load("../papermill_runs/results/stickfigures")
 records = records[records["model"].isin(three)]
 report.figures.leak(records)
@@ -257,11 +273,12 @@ report.figures.leak(records)
 parts = []
 for protocol in ("paper", "grouped", "official"):
     for other in ("cnn_lstm", "wide_lstm"):
-        part = paper_tables.differences(records, protocol, against=other).frame.assign(split=protocol)
-        parts.append(part[(part["epoch"] == "late") & (part["model"] == "context_lstm")])
+        part = paper_tables.differences(records, protocol, against=other).frame
+        part = part.query("epoch == 'late' and model == 'context_lstm'")
+        parts.append(part.assign(split=protocol))
 compare = pd.concat(parts).set_index(["split", "against"])
-columns = ["difference", "difference_low", "difference_high", "detectable"]  # shares; here in points
-print("context_lstm minus another head, mean of the late epochs, 5 seeds, points of test top-1")
+columns = ["difference", "difference_low", "difference_high", "detectable"]  # shares
+print("Lead of context_lstm in points of test top-1 (mean of the late epochs, 5 seeds)")
 (100 * compare[columns].astype(float)).round(1)
 
 # %% [markdown]
@@ -285,7 +302,7 @@ other = test.roll(len(test) // 2, dims=0)  # (72, 12, 1280), clips of other clas
 
 @torch.no_grad()
 def moved(model, part=slice(None)):
-    """How far the last output moves with frame t exchanged, in % of all exchanged: (T,)."""
+    """How far exchanging frame t moves the last output, % of exchanging all: (T,)."""
 
     def last(clip):
         return model.eval().block(model.embedding(clip))[0][:, -1, part]  # (B, H)
@@ -307,12 +324,13 @@ training.fit(two_way, features, split, config)
 units, colours = classroom.SMALL["hidden_size"], figures.HEAD_COLOURS
 frame = range(test.shape[1])
 fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-ax.plot(frame, moved(untrained), "o:", color=colours["cnn_lstm"], label="cnn_lstm, not trained")
-ax.plot(frame, moved(simple_baseline), "o-", color=colours["cnn_lstm"], label="cnn_lstm, trained")
-backward = moved(two_way, slice(units, 2 * units))
-ax.plot(frame, backward, "s--", color=colours["bilstm"], label="bilstm, trained, backward half")
-ax.set(title="What moves the output at the last frame", xlabel="exchanged frame t", ylim=(0, None))
-ax.set_ylabel("movement (% of exchanging all)")
+colour = colours["cnn_lstm"]
+ax.plot(frame, moved(untrained), "o:", color=colour, label="cnn_lstm, not trained")
+ax.plot(frame, moved(simple_baseline), "o-", color=colour, label="cnn_lstm, trained")
+backward, colour = moved(two_way, slice(units, 2 * units)), colours["bilstm"]
+ax.plot(frame, backward, "s--", color=colour, label="bilstm, trained, backward half")
+ax.set(title="What moves the output at the last frame", xlabel="exchanged frame t",
+       ylabel="movement (% of exchanging all)", ylim=(0, None))
 ax.legend()
 plt.show()
 
@@ -337,6 +355,8 @@ plt.show()
 # </details>
 
 # %%
+from ctxlstm import widgets
+
 torch.manual_seed(0)
 simple = models.build("cnn_lstm", **{**classroom.SMALL, "num_layers": 1})
 training.fit(simple, features, split, config)
@@ -356,7 +376,8 @@ widgets.sequence_stepper_figure(clip, simple.block, t=11, unit=3)
 plain = models.build("cnn_lstm", cell="gates").double().eval()
 plain.load_state_dict(package.state_dict())
 with torch.no_grad():
-    torch.testing.assert_close(plain(x.double()), ours.double()(x.double()), atol=1e-9, rtol=1e-9)
+    expected = ours.double()(x.double())
+    torch.testing.assert_close(plain(x.double()), expected, atol=1e-9, rtol=1e-9)
 ours.float()
 assert abs(costs["wide_lstm"].parameters / costs["context_lstm"].parameters - 1) < 0.01
 assert cascade == 8 * baseline

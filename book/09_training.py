@@ -49,6 +49,7 @@
 # %%
 import copy
 import tempfile
+from math import ceil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,7 +63,7 @@ from torch.nn import BatchNorm2d
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from ctxlstm import classroom, evaluation, figures, inference, models, paper, training, ucf101, video, widgets
+from ctxlstm import classroom, evaluation, figures, models, paper, training, ucf101
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
@@ -76,7 +77,7 @@ features = classroom.features()
 x, y = features.x.float(), features.y  # (N, T, D), (N,)
 split = ucf101.split(features.clips, "grouped", seed=0)
 fit_rows, validation_rows = ucf101.validation(features.clips, split, share=0.1, seed=0)
-fit, validation, test = (torch.as_tensor(rows) for rows in (fit_rows, validation_rows, split.test))
+fit, validation, test = map(torch.as_tensor, (fit_rows, validation_rows, split.test))
 K = len(features.classes)
 print(f"x {tuple(x.shape)}, {K} classes")
 print(f"clips: fit {len(fit)}, validation {len(validation)}, test {len(test)}")
@@ -107,8 +108,11 @@ assert_close(loss, F.cross_entropy(logits, y[batch]))
 assert_close(top1.item(), accuracy_score(y[batch], logits.argmax(1)), rtol=1e-6, atol=0)
 print(f"our batch: loss {loss:.3f}, top-1 {top1:.3f}")
 print(f"guessing among {K} classes: loss ln {K} = {np.log(K):.3f}, top-1 {1 / K:.3f}")
-for name, value in {"guessing, K = 101": np.log(101), "Fig. 4, test": 0.6, "Fig. 4, training": 0.01}.items():
-    print(f"{name:18s} loss {value:.2f} -> probability of the true class {np.exp(-value):.2f}")
+known = {"guessing, K = 101": np.log(101),
+         "Fig. 4, test": 0.6, "Fig. 4, training": 0.01}
+for name, value in known.items():
+    p_true = np.exp(-value)
+    print(f"{name:18s} loss {value:.2f} -> probability of the true class {p_true:.2f}")
 
 # %% [markdown]
 # *What you see:* an untrained model sits at $\ln K$. A loss is easier to read as a probability: $e^{-L}$ is the (geometric)
@@ -129,8 +133,9 @@ loss.backward()  # fills weight.grad
 optimizer.step()  # changes the weights
 pairs = zip(model.parameters(), before, strict=True)
 moved = torch.cat([(new - old).abs().flatten() for new, old in pairs])
-print(f"{len(moved):,} weights; median move {moved.median():.6f}, largest {moved.max():.6f}")
-assert moved.max() < 0.00101
+median, largest = moved.median(), moved.max()
+print(f"{len(moved):,} weights; median move {median:.6f}, largest {largest:.6f}")
+assert largest < 0.00101
 
 # %%
 losses = []
@@ -142,9 +147,11 @@ for _ in range(150):
     losses.append(loss.item())
 
 figure, axes = plt.subplots(figsize=(8, 3.4))
-axes.semilogy(range(1, 151), losses, color=COLOURS["cnn_lstm"], label="one batch of 24 clips")
+axes.semilogy(range(1, 151), losses, color=COLOURS["cnn_lstm"],
+              label="one batch of 24 clips")
 axes.axhline(np.log(K), color=GREY, linestyle="--", label=f"guessing, ln {K}")
-axes.set(title="Learning one batch by heart", xlabel="step", ylabel="cross-entropy (nats)")
+axes.set(title="Learning one batch by heart", xlabel="step",
+         ylabel="cross-entropy (nats)")
 axes.legend()
 plt.show()
 assert losses[-1] < 0.2 < np.log(K)
@@ -161,19 +168,18 @@ assert losses[-1] < 0.2 < np.log(K)
 
 # %%
 def epoch_seed(seed, epoch):
-    """A number for the random draws of one epoch that depends on nothing that happened before."""
+    """A seed for the random draws of one epoch, whatever happened before."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def train(model, epochs, batch_size=24, seed=0):
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-    history = []
+    optimizer, history = torch.optim.Adam(model.parameters(), lr=0.001), []
     for epoch in range(1, epochs + 1):
         model.train()  # BatchNorm takes the batch's statistics, dropout is on
         torch.manual_seed(epoch_seed(seed, epoch))
         order, total = fit[torch.randperm(len(fit))], 0.0
-        for batch in order.tensor_split(-(-len(order) // batch_size)):  # equal parts, their number rounded up
-            loss = F.cross_entropy(model(x[batch]), y[batch])  # (B, T, D) -> (B, K) -> ()
+        for batch in order.tensor_split(ceil(len(fit) / batch_size)):  # equal parts
+            loss = F.cross_entropy(model(x[batch]), y[batch])  # (B, K), (B,) -> ()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -181,14 +187,17 @@ def train(model, epochs, batch_size=24, seed=0):
         model.eval()  # BatchNorm takes its running statistics, dropout is off
         with torch.no_grad():
             logits = model(x[test])  # (N_test, K)
+        test_loss = F.cross_entropy(logits, y[test]).item()
         top1 = (logits.argmax(1) == y[test]).double().mean().item()
-        history.append((epoch, total / len(fit), F.cross_entropy(logits, y[test]).item(), top1))
-    return pd.DataFrame(history, columns=["epoch", "train_loss", "test_loss", "test_top1"])
+        history.append((epoch, total / len(fit), test_loss, top1))
+    columns = ["epoch", "train_loss", "test_loss", "test_top1"]
+    return pd.DataFrame(history, columns=columns)
 
 
 # %%
 by_hand = train(small_cnn_lstm(), epochs=8)
-config = training.Config(epochs=8, batch_size=24, validation=0.1, cpu=True)  # learning rate 0.001, seed 0
+# By default the learning rate is 0.001 and the seed 0.
+config = training.Config(epochs=8, batch_size=24, validation=0.1, cpu=True)
 history = training.fit(small_cnn_lstm(), features, split, config)
 for column in by_hand:
     a, b = by_hand[column].to_numpy(float), history.table[column].to_numpy(float)
@@ -205,15 +214,18 @@ by_hand.tail(3).round(3)
 CASCADE = classroom.SMALL | {"num_blocks": 2, "num_layers": 1}
 config = training.Config(epochs=25, batch_size=24, validation=0.1, cpu=True)
 torch.manual_seed(0)
-trained = {"cnn_lstm": small_cnn_lstm(), "context_lstm": models.build("context_lstm", **CASCADE)}
-histories = {name: training.fit(net, features, split, config).table for name, net in trained.items()}
+trained = {"cnn_lstm": small_cnn_lstm(),
+           "context_lstm": models.build("context_lstm", **CASCADE)}
+histories = {name: training.fit(net, features, split, config).table
+             for name, net in trained.items()}
 figures.curves(histories)
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(8, 3.6))
 for name, table in histories.items():
-    axes.semilogy(table["epoch"], table["train_loss"], color=COLOURS[name], label=f"{name}, training")
-    axes.semilogy(table["epoch"], table["test_loss"], "--", color=COLOURS[name], label=f"{name}, test")
+    epoch, colour = table["epoch"], COLOURS[name]
+    axes.semilogy(epoch, table["train_loss"], color=colour, label=f"{name}, training")
+    axes.semilogy(epoch, table["test_loss"], "--", color=colour, label=f"{name}, test")
 axes.set(title="Two losses that diverge", xlabel="epoch", ylabel="cross-entropy (nats)")
 axes.legend()
 plt.show()
@@ -224,22 +236,24 @@ plt.show()
 #
 # ## Step 5: stop and resume
 #
-# The paper's runs took 55 to 93 hours. A checkpoint must hold the weights *and* Adam's running means; the random order follows
-# from seed and epoch. Then a resumed run equals one that was never stopped. A different batch size is refused.
+# The paper's runs took 55 to 93 hours. A checkpoint must hold the weights *and* Adam's two running means; the random order
+# follows from seed and epoch. Then a resumed run equals one that was never stopped. A different batch size is refused.
 
 # %%
 columns = ["epoch", "train_loss", "test_loss", "test_top1"]
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "checkpoint.safetensors"
-    for epochs in (3, 6):  # the second call finds the file of the first, which replaces its start weights
+    for epochs in (3, 6):  # the second call finds the file of the first
         config = training.Config(epochs=epochs, batch_size=24, validation=0.1, cpu=True)
-        resumed = training.fit(small_cnn_lstm(seed=99 * epochs), features, split, config, checkpoint=path)
+        net = small_cnn_lstm(seed=99 * epochs)  # a file replaces these start weights
+        resumed = training.fit(net, features, split, config, checkpoint=path)
     print("files:", sorted(file.name for file in Path(folder).iterdir()))
     try:
         other = training.Config(epochs=6, batch_size=20, validation=0.1, cpu=True)
         training.fit(small_cnn_lstm(), features, split, other, checkpoint=path)
     except ValueError as error:
-        print("with batches of 20:", str(error).replace(str(path), path.name).split("(")[0])
+        message = str(error).replace(str(path), path.name).split("(")[0]
+        print("with batches of 20:", message)
 whole = training.fit(small_cnn_lstm(seed=99 * 3), features, split, config)
 np.testing.assert_allclose(resumed.table[columns], whole.table[columns], rtol=1e-5)
 largest = (resumed.table[columns] - whole.table[columns]).abs().max().max()
@@ -254,10 +268,13 @@ print(f"resumed and never stopped: largest difference {largest:.1e}")
 # per time step of 16 training clips.
 
 # %%
+from ctxlstm import video
+
 backbone = classroom.backbone()
 paths = classroom.clips()["path"].iloc[fit_rows[:: len(fit_rows) // 16][:16]]
-films = [video.read_frames(path, 8, "uniform").images for path in paths]  # 16 times (T, 3, 240, 320)
-films = torch.stack([backbone.resize(torch.as_tensor(film)) for film in films])  # (B, T, 3, 128, 128)
+# 16 films (T, 3, 240, 320), resized and stacked: (B, T, 3, 128, 128)
+films = [video.read_frames(path, 8, "uniform").images for path in paths]
+films = torch.stack([backbone.resize(torch.as_tensor(film)) for film in films])
 frames = (films.float() - backbone.mean) / backbone.std
 net = copy.deepcopy(backbone.net)
 norms = [module for module in net.modules() if isinstance(module, BatchNorm2d)]
@@ -267,7 +284,8 @@ print(f"{len(norms)} BatchNorm layers, frames {tuple(frames.shape)}")
 
 # %%
 weights = [weight.clone() for weight in net.parameters()]
-start = torch.cat([norm.get_buffer("running_var") for norm in norms]).clamp(min=1e-6)  # (all channels,)
+# The running variances of all layers in one row: (all channels,)
+start = torch.cat([norm.get_buffer("running_var") for norm in norms]).clamp(min=1e-6)
 ratios, alike = [torch.ones_like(start)], [1.0]
 with torch.no_grad():
     before = net.eval()(frames[:, 4])  # (B, D), the features as they should be
@@ -275,21 +293,23 @@ with torch.no_grad():
         net.train()(frames[:, t])  # the result is thrown away; the statistics stay
         now = net.eval()(frames[:, 4])  # (B, D)
         alike.append(F.cosine_similarity(now, before).mean().item())
-        ratios.append(torch.cat([norm.get_buffer("running_var") for norm in norms]) / start)
+        variances = torch.cat([norm.get_buffer("running_var") for norm in norms])
+        ratios.append(variances / start)
 assert all(torch.equal(a, b) for a, b in zip(weights, net.parameters(), strict=True))
 print("every weight is unchanged; the features of the same frames are not")
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-low, middle, high = torch.stack(ratios).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=1)  # (9,) each
-left.fill_between(range(9), low, high, color=GREY, alpha=0.25, label="80 % of all channels")
+shares = torch.tensor([0.1, 0.5, 0.9])
+low, middle, high = torch.stack(ratios).quantile(shares, dim=1)  # (9,) each
+left.fill_between(range(9), low, high, color=GREY, alpha=0.25, label="80 % of channels")
 left.plot(middle, "o-", color=BLACK, label="median channel")
-left.set(title="Running variances drift", xlabel="passes under no_grad")
-left.set_ylabel("variance / variance at start")
+left.set(title="Running variances drift", xlabel="passes under no_grad",
+         ylabel="variance / variance at start")
 left.legend()
 right.plot(alike, "o-", color=BLACK, label="mean over 16 frames")
-right.set(title="Same frames, other features", xlabel="passes under no_grad", ylim=(0, 1.05))
-right.set_ylabel("cosine similarity to the start")
+right.set(title="Same frames, other features", xlabel="passes under no_grad",
+          ylabel="cosine similarity to the start", ylim=(0, 1.05))
 right.legend()
 plt.show()
 assert alike[-1] < 0.99
@@ -306,7 +326,8 @@ backbone.train()  # a frozen Backbone refuses to be moved ...
 first = backbone(films[:, 4])
 assert_close(backbone(films[:, 4]), first)
 assert backbone.weights == digest
-drifting = copy.deepcopy(backbone).drift().train()  # ... unless you ask for the public code base's behaviour
+# ... unless you ask for the public code base's behaviour:
+drifting = copy.deepcopy(backbone).drift().train()
 drifting(films[:, 0])
 print("frozen:", backbone.weights == digest, " drift:", drifting.weights == digest)
 
@@ -318,15 +339,16 @@ print("frozen:", backbone.weights == digest, " drift:", drifting.weights == dige
 
 # %%
 names = features.clips["name"].tolist()
-elsewhere = np.random.default_rng(0).permutation(names).tolist()  # the same files, listed by another disk
-tests = [set(train_test_split(listing, test_size=0.25, random_state=42)[1]) for listing in (names, elsewhere)]
-print(f"same seed, {len(tests[0])} test clips each, {len(tests[0] & tests[1])} of them in both test sets")
+# The same files, as another disk may list them:
+elsewhere = np.random.default_rng(0).permutation(names).tolist()
+tests = [set(train_test_split(listing, test_size=0.25, random_state=42)[1])
+         for listing in (names, elsewhere)]
+both = len(tests[0] & tests[1])
+print(f"same seed, {len(tests[0])} test clips each, {both} of them in both test sets")
 print(f"expected by pure chance: {len(tests[0]) // 4}")
 shuffled = features.clips.set_index("name").loc[elsewhere].reset_index()
-ours = [
-    set(table["name"].iloc[ucf101.split(table, "paper", seed=42).test])
-    for table in (features.clips, shuffled)
-]
+ours = [set(table["name"].iloc[ucf101.split(table, "paper", seed=42).test])
+        for table in (features.clips, shuffled)]
 assert ours[0] == ours[1]
 print("ucf101.split sorts by name first: the same test clips from both listings")
 
@@ -357,20 +379,24 @@ def expected_best(alike):
 
 independent, neighbours = expected_best(0), expected_best(0.9)
 fresh = 100 * np.sqrt(0.9 * 0.1 / 3330)  # s of your guess: new clips every time
-print(f"fresh clips: s = {fresh:.2f} points, best of 300: {90 + fresh * independent[-1]:.1f} %")
-cells = paper.table1().query("epoch >= 180")  # five cells a row
+highest = 90 + fresh * independent[-1]
+print(f"fresh clips: s = {fresh:.2f} points, best of 300: {highest:.1f} %")
+cells = paper.table1().query("epoch >= 180")  # five cells per row
 for row, best in ((paper.OURS, 92.2), (paper.BASELINE, 90.7)):
     late = cells.loc[cells["row"] == row, "top1"]
-    s, few, many = late.std(), neighbours[-1], independent[-1]
+    mean, s = late.mean(), late.std()
     low, high = s * np.sqrt(4 / stats.chi2.ppf([0.975, 0.025], 4))
-    print(f"{row}: late mean {late.mean():.1f}, best - mean {best - late.mean():.1f} points")
-    print(f"  s = {s:.2f} ({low:.2f} to {high:.2f}), bonus {s * few:.1f} to {s * many:.1f}")
+    least, most = s * neighbours[-1], s * independent[-1]
+    print(f"{row}: late mean {mean:.1f}, best - mean {best - mean:.1f} points")
+    print(f"  s = {s:.2f} ({low:.2f} to {high:.2f}), bonus {least:.1f} to {most:.1f}")
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 axes.plot(looks, independent, "o-", color=BLACK, label="independent looks")
-axes.plot(looks, neighbours, "s--", color=GREY, label="each look correlates 0.9 with the next")
-axes.set(xscale="log", xlabel="looks n", ylabel="bonus (in units of s)", title="The bonus of choosing")
+axes.plot(looks, neighbours, "s--", color=GREY,
+          label="each look correlates 0.9 with the next")
+axes.set(xscale="log", xlabel="looks n", ylabel="bonus (in units of s)",
+         title="The bonus of choosing")
 axes.set_xticks(looks, looks)
 axes.legend()
 plt.show()
@@ -387,7 +413,8 @@ plt.show()
 # %%
 rows = []
 for seed in range(5):
-    config = training.Config(epochs=25, batch_size=24, validation=0.1, seed=seed, cpu=True)
+    config = training.Config(epochs=25, batch_size=24, validation=0.1, seed=seed,
+                             cpu=True)
     cut = ucf101.split(features.clips, "grouped", seed=seed)
     table = histories["cnn_lstm"]  # seed 0: the training of step 4
     if seed:
@@ -396,11 +423,14 @@ for seed in range(5):
     chosen = test_top1.loc[evaluation.chosen_epoch(table)]
     rows.append((test_top1.max(), test_top1.iloc[-1], chosen))
     assert np.isclose(test_top1.max() - chosen, evaluation.selection_bonus(table))
-bonus = 100 * pd.DataFrame(rows, columns=["best on test", "last epoch", "chosen on validation"])
+columns = ["best on test", "last epoch", "chosen on validation"]
+bonus = 100 * pd.DataFrame(rows, columns=columns)
 figure, axes = plt.subplots(figsize=(8, 3.6))
 for name, marker, colour in zip(bonus, "^so", (BLACK, GREY, "white"), strict=True):
-    axes.plot(bonus[name], marker, color=colour, markeredgecolor=BLACK, markersize=8, label=name)
-axes.set(title="One training, three numbers to report", xlabel="seed", ylabel="test top-1 (%)")
+    axes.plot(bonus[name], marker, color=colour, markeredgecolor=BLACK, markersize=8,
+              label=name)
+axes.set(title="One training, three numbers to report", xlabel="seed",
+         ylabel="test top-1 (%)")
 axes.set_xticks(bonus.index)
 axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
@@ -417,7 +447,8 @@ main = studies.usual(records)  # every head as the paper has it, at the usual ba
 heads = main[main["model"].isin(["cnn_lstm", "context_lstm"])]
 columns = ["top1_best", "top1_last", "top1_validation_chosen", "top1_late"]
 means = 100 * heads.groupby(["protocol", "model"])[columns].mean()
-means.set_axis(["best on test", "last epoch", "chosen on validation", "late (mean)"], axis=1).round(1)
+titles = ["best on test", "last epoch", "chosen on validation", "late (mean)"]
+means.set_axis(titles, axis=1).round(1)
 
 # %% [markdown]
 # *What you see* (per cent, means over seeds; `paper` is the random split, `grouped` that by source video): "best" is highest in
@@ -444,7 +475,7 @@ for size in (2, 3, 6, 24, 96):
 
 # %%
 def train_in(cut, seed, epochs=15):
-    """Losses of all batches and the last test top-1, for a way to cut an epoch into batches."""
+    """All batch losses and the last test top-1; `cut` cuts an epoch into batches."""
     torch.manual_seed(seed)
     model = models.build("context_lstm", **CASCADE)
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=0.001), []
@@ -463,7 +494,7 @@ def train_in(cut, seed, epochs=15):
 
 # %%
 cuts = {"7 of 27 and one of 3": (lambda order: order.split(27), GREY),
-        "8 of 24": (lambda order: order.tensor_split(8), COLOURS["context_lstm"])}  # fmt: skip
+        "8 of 24": (lambda order: order.tensor_split(8), COLOURS["context_lstm"])}
 figure, axes = plt.subplots(figsize=(9, 3.8))
 for name, (cut, colour) in cuts.items():
     for seed in (0, 1):
@@ -471,7 +502,8 @@ for name, (cut, colour) in cuts.items():
         epochs, label = np.arange(1, len(losses) + 1) / 8, name if seed == 0 else None
         axes.semilogy(epochs, losses, color=colour, alpha=0.8, linewidth=1, label=label)
         print(f"{name:24s} seed {seed}: test top-1 after 15 epochs {100 * top1:.0f} %")
-axes.set(title="One tiny batch per epoch", xlabel="epoch", ylabel="training loss of a batch (nats)")
+axes.set(title="One tiny batch per epoch", xlabel="epoch",
+         ylabel="training loss of a batch (nats)")
 axes.legend()
 plt.show()
 
@@ -483,7 +515,7 @@ plt.show()
 # ## Try it
 #
 # All training curves of our study on stick figures. **Guess first:** which split makes the heads look most alike? Then choose
-# the test loss. **Question.** In which epoch is that of `cnn_lstm` lowest, split by group, and what does its top-1 do
+# the test loss. **Question.** In which epoch is that of `cnn_lstm` lowest, split by source video, and what does its top-1 do
 # after that?
 #
 # <details><summary>Answer</summary>
@@ -495,6 +527,8 @@ plt.show()
 # </details>
 
 # %%
+from ctxlstm import widgets
+
 widgets.record_dashboard(records)
 
 # %%
@@ -508,6 +542,8 @@ widgets.record_dashboard_figure(records)
 # What a table needs from a training, computed again from the predictions that `fit` keeps.
 
 # %%
+from ctxlstm import inference
+
 table = history.predictions  # one row per test clip, after the last epoch
 assert np.isclose(evaluation.top1(table), (table["label"] == table["predicted"]).mean())
 assert np.isclose(evaluation.top1(table), history.table["test_top1"].iloc[-1])

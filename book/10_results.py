@@ -55,7 +55,7 @@ from ctxlstm.report.table import Table
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
-PAPER, STRICT = "paper", "grouped"  # random split (the paper's); split by source video (group)
+PAPER, STRICT = "paper", "grouped"  # the paper's random split; split by source video
 BLACK, GREY = "#222222", figures.GREY
 
 # %% [markdown]
@@ -66,10 +66,12 @@ BLACK, GREY = "#222222", figures.GREY
 
 # %%
 printed = paper.table1().dropna(subset=["epoch"])
-print(printed.pivot(index="row", columns="epoch", values="top1").to_string())  # (2 heads, 10 epochs)
+table = printed.pivot(index="row", columns="epoch", values="top1")
+print(table.to_string())  # (2 heads, 10 epochs)
 ours = printed[printed["row"] == paper.OURS]
 assert set(ours["status"]) == {"reconstructed"}
-print("\ncells of 'ours' at 91.0 % or more:", (ours["top1"] >= 91.0).sum(), "of", len(ours))
+reached = (ours["top1"] >= 91.0).sum()
+print("\ncells of 'ours' at 91.0 % or more:", reached, "of", len(ours))
 print("columns at epoch 150 or later:    ", sum(epoch >= 150 for epoch in paper.EPOCHS))
 
 # %% [markdown]
@@ -91,14 +93,17 @@ main = studies.usual(records)  # default reading, usual batch size
 print(f"{len(records)} records, {len(main)} of them main runs: {studies.study(main)}")
 own = studies.of(main, "context_lstm", PAPER).sort_values("seed")
 last = own["top1_last"].to_numpy()  # (5 seeds,)
-overlap = studies.overlap(own)  # test clips / training clips, which seeds share
-half = stats.t.ppf(0.975, len(last) - 1) * last.std(ddof=1) * np.sqrt(1 / len(last) + overlap)
+overlap = studies.overlap(own)  # test clips / training clips: what seeds share
+error = last.std(ddof=1) * np.sqrt(1 / len(last) + overlap)
+half = stats.t.ppf(0.975, len(last) - 1) * error
 jumps = [100 * evaluation.late(runs.history(run)).sd for run in own.to_dict("records")]
 print("last epoch, each seed (%):", (100 * last).round(1))
-print("one late epoch from the next, each seed (sd, points):", np.round(jumps, 1))
-print(f"mean {100 * last.mean():.1f} +- {100 * half:.1f} %, worst to best {100 * np.ptp(last):.1f} points")
+print("spread over the late epochs, each seed (sd, points):", np.round(jumps, 1))
+print(f"mean {100 * last.mean():.1f} +- {100 * half:.1f} %, "
+      f"worst to best {100 * np.ptp(last):.1f} points")
 table1 = paper_tables.table1(records, PAPER).frame
-table1[["row", "30", "90", "150", "210", "300", "best", "chosen"]].style.hide(axis="index")
+columns = ["row", "30", "90", "150", "210", "300", "best", "chosen"]
+table1[columns].style.hide(axis="index")
 
 # %%
 report.figures.accuracy_over_epochs(records, PAPER)
@@ -116,14 +121,15 @@ report.figures.accuracy_over_epochs(records, PAPER)
 # %% tags=["hide-input"]
 lines = paper.training_log()  # 18 training batches and 2 tests, epochs 233 to 235
 lines["time"] = lines["epoch"] - 1 + lines["clips"] / paper.DATA["train_clips"].value
-lines.loc[lines["part"] == "test", "time"] = lines["epoch"]  # measured when the epoch is over
+lines.loc[lines["part"] == "test", "time"] = lines["epoch"]  # measured after the epoch
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+labels = {"train": "training, one batch of 80", "test": "test, all 3,330 clips"}
 for part, marker, colour in (("train", "o", GREY), ("test", "D", BLACK)):
     rows = lines[lines["part"] == part]
-    label = {"train": "training, one batch of 80", "test": "test, all 3,330 clips"}[part]
-    left.plot(rows["time"], rows["loss"], marker, color=colour, label=label)
-    right.plot(rows["time"], rows["top1"], marker, color=colour, label=label)
-left.set(yscale="log", xlabel="epochs done", ylabel="loss (nats, log scale)", title="Loss")
+    left.plot(rows["time"], rows["loss"], marker, color=colour, label=labels[part])
+    right.plot(rows["time"], rows["top1"], marker, color=colour, label=labels[part])
+left.set(yscale="log", xlabel="epochs done", ylabel="loss (nats, log scale)",
+         title="Loss")
 right.set(xlabel="epochs done", ylabel="top-1 (%)", title="Accuracy", ylim=(90, 100.5))
 right.legend(loc="center")
 fig.suptitle("The paper's Fig. 4, redrawn from its printed lines")
@@ -132,7 +138,8 @@ plt.show()
 # %%
 log = paper_tables.log_lines(own.iloc[0]).frame
 log["source"] = np.where(log["source"] == "paper", "paper", "ours")
-means = log.groupby(["source", "part"])[["loss", "top1"]].mean().unstack("part")  # top-1 as a share of 1
+# Top-1 is a share of 1 here.
+means = log.groupby(["source", "part"])[["loss", "top1"]].mean().unstack("part")
 means["test / train loss", ""] = means["loss", "test"] / means["loss", "train"]
 means.round(4)
 
@@ -163,21 +170,24 @@ print(f"independent clips would in {p**2 + (1 - p) ** 2:.0%}")
 
 # %%
 def spread(correct, clips, repetitions=4000, seed=0):
-    """Accuracies of resampled test sets, (repetitions,); one entry of correct and clips (M,) per cluster."""
-    pick = np.random.default_rng(seed).integers(len(clips), size=(repetitions, len(clips)))  # (R, M)
+    """Accuracies of resampled test sets, (R,), from two counts per cluster, (M,)."""
+    size = (repetitions, len(clips))  # (R, M)
+    pick = np.random.default_rng(seed).integers(len(clips), size=size)
     return correct[pick].sum(axis=1) / clips[pick].sum(axis=1)
 
 
-by_clip = spread(right.to_numpy().astype(int), np.ones(len(right), int))  # every clip its own cluster
-by_group = spread(per["sum"].to_numpy(), per["size"].to_numpy())  # clips of a video together
+# First every clip is its own cluster, then every source video.
+by_clip = spread(right.to_numpy().astype(int), np.ones(len(right), int))
+by_group = spread(per["sum"].to_numpy(), per["size"].to_numpy())
 for name, found in (("clips", by_clip), ("source videos", by_group)):
-    low, high = np.quantile(found, [0.025, 0.975])
-    print(f"drawing {name:13s}: {100 * low:.1f} to {100 * high:.1f} %, se {100 * found.std():.2f} points")
+    (low, high), se = 100 * np.quantile(found, [0.025, 0.975]), 100 * found.std()
+    print(f"drawing {name:13s}: {low:.1f} to {high:.1f} %, se {se:.2f} points")
 print(f"sqrt(p(1-p)/N):        {100 * np.sqrt(p * (1 - p) / len(rows)):.2f} points")
 fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 bins = np.linspace(100 * by_group.min(), 100 * by_group.max(), 20)
 ax.hist(100 * by_clip, bins, color=GREY, alpha=0.45, label="drawing clips")
-ax.hist(100 * by_group, bins, histtype="step", linewidth=2, color=BLACK, label="drawing source videos")
+ax.hist(100 * by_group, bins, histtype="step", linewidth=2, color=BLACK,
+        label="drawing source videos")
 ax.set(xlabel="test top-1 (%)", ylabel="repetitions", title="How sure is one accuracy?")
 ax.legend(frameon=False)
 plt.show()
@@ -196,7 +206,8 @@ plt.show()
 # clips as independent. A *sign flip by source video*, which gives all clips of a video one random sign, does not.
 
 # %%
-pair = {m: studies.of(main, m, STRICT).sort_values("seed") for m in ("context_lstm", "cnn_lstm")}
+heads = ("context_lstm", "cnn_lstm")
+pair = {m: studies.of(main, m, STRICT).sort_values("seed") for m in heads}
 a, b = (pair[m]["top1_last"].to_numpy() for m in pair)  # (5 seeds,) each
 d = a - b
 t = d.mean() / (d.std(ddof=1) * np.sqrt(1 / len(d) + studies.overlap(pair["cnn_lstm"])))
@@ -206,22 +217,27 @@ print(f"mean {100 * d.mean():+.1f} points, t = {t:.2f}, p = {p_seed:.3f}")
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 for seed, (mine, other) in enumerate(zip(100 * a, 100 * b, strict=True)):
     ax.plot([0, 1], [other, mine], "o-", color="#BBBBBB", markersize=7)
-    ax.annotate(f"seed {seed}", (1, mine), (8, 0), textcoords="offset points", va="center", size="small")
+    ax.annotate(f"seed {seed}", (1, mine), (8, 0), textcoords="offset points",
+                va="center", size="small")
 ax.plot([0, 1], [100 * b.mean(), 100 * a.mean()], "D-", color="black", label="mean")
-ax.set(xlim=(-0.3, 1.5), ylabel="test top-1, last epoch (%)", title="Five seeds, split by source video")
+ax.set(xlim=(-0.3, 1.5), ylabel="test top-1, last epoch (%)",
+       title="Five seeds, split by source video")
 ax.set_xticks([0, 1], ["cnn_lstm", "context_lstm"])
 ax.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %%
 first = {m: runs.predictions(pair[m].iloc[0]).set_index("name") for m in pair}
-ok = pd.DataFrame({m: t["label"] == t["predicted"] for m, t in first.items()})  # (216 clips, 2 heads)
+# Right or not: (216 clips, 2 heads)
+ok = pd.DataFrame({m: t["label"] == t["predicted"] for m, t in first.items()})
 only_context = int((ok["context_lstm"] & ~ok["cnn_lstm"]).sum())
 only_cnn = int((~ok["context_lstm"] & ok["cnn_lstm"]).sum())
 p_clip = stats.binomtest(only_context, only_context + only_cnn).pvalue
 pooled = studies.by_clip(pair["context_lstm"], pair["cnn_lstm"])
-print(f"seed 0:    {only_context} and {only_cnn} clips that only one head gets right, p = {p_clip:.2g}")
-print(f"all seeds: {pooled['only_this']} and {pooled['only_other']}, p = {pooled['mcnemar_p']:.2g}")
+print(f"seed 0:    {only_context} and {only_cnn} clips that only one head gets right, "
+      f"p = {p_clip:.2g}")
+print(f"all seeds: {pooled['only_this']} and {pooled['only_other']}, "
+      f"p = {pooled['mcnemar_p']:.2g}")
 print(f"by video:  p = {pooled['flip_p']:.2g}")
 print(f"by seed:   p = {p_seed:.2g}")
 
@@ -232,8 +248,9 @@ print(f"by seed:   p = {p_seed:.2g}")
 # %%
 parts = []
 for protocol in studies.PROTOCOLS:
-    part = paper_tables.differences(records, protocol).frame.query("model == 'context_lstm'")
-    parts.append(part.drop(columns=["model", "against", "note"]).assign(split=protocol))
+    part = paper_tables.differences(records, protocol).frame
+    part = part.query("model == 'context_lstm'").assign(split=protocol)
+    parts.append(part.drop(columns=["model", "against", "note"]))
 compared = text.readable(Table.of(pd.concat(parts)))
 compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 
@@ -251,12 +268,14 @@ compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 columns = ["difference", "difference_low", "difference_high", "detectable"]
 for name in ("ucf101_subset", "ucf101_nine", "ucf101_midframes"):
     whole = runs.load(f"../papermill_runs/results/{name}")
-    print(f"{name} ({whole['classes'].iloc[0]} classes); context_lstm minus cnn_lstm, late, in points:")
+    classes = whole["classes"].iloc[0]
+    print(f"{name} ({classes} classes); context_lstm minus cnn_lstm, late, in points:")
     for protocol in studies.protocols(whole):
         found = paper_tables.differences(whole, protocol).frame
-        found = found[(found["model"] == "context_lstm") & (found["epoch"] == "late")].iloc[0]
+        found = found.query("model == 'context_lstm' and epoch == 'late'").iloc[0]
         lead, low, high, least = 100 * found[columns].astype(float)
-        print(f"  {protocol:8s} {lead:+.1f} ({low:+.1f} to {high:+.1f}); detectable: {least:.1f}")
+        print(f"  {protocol:8s} {lead:+.1f} ({low:+.1f} to {high:+.1f}); "
+              f"detectable: {least:.1f}")
 report.figures.leak(whole)
 
 # %% [markdown]
@@ -271,12 +290,13 @@ report.figures.leak(whole)
 # error* ([Guo and others 2017](references.md#guo-2017)) is the mean gap between probability and share of right clips.
 
 # %%
-bins = np.ceil(15 * rows["probability"]).astype(int)  # 1..15: the bin (0, 1/15], ..., (14/15, 1]
-by_bin = pd.DataFrame({"right": right, "probability": rows["probability"]}).groupby(bins)
+sure = rows["probability"]
+bins = np.ceil(15 * sure).astype(int)  # 1 to 15: the bins (0, 1/15], ..., (14/15, 1]
+by_bin = pd.DataFrame({"right": right, "probability": sure}).groupby(bins)
 gap = (by_bin["right"].mean() - by_bin["probability"].mean()).abs()
 ece = float((gap * by_bin.size()).sum() / len(rows))
-print(f"expected calibration error of one run: {ece:.3f}; mean probability {rows['probability'].mean():.2f}, "
-      f"right {right.mean():.2f}")  # fmt: skip
+print(f"expected calibration error of one run: {ece:.3f}; "
+      f"mean probability {sure.mean():.2f}, right {right.mean():.2f}")
 report.figures.reliability_by_head(records, STRICT)
 
 # %% [markdown]
@@ -295,21 +315,23 @@ report.figures.examples(run, lambda name: stickfigures.frames(*ucf101.parse(name
 # *What you see:* the wrong class is often the same movement backwards. Count that, for all four pairs and all seeds:
 
 # %%
-partner = {x: y for pair_ in stickfigures.REVERSED_PAIRS for x, y in (pair_, pair_[::-1])}
+partner = {x: y for two in stickfigures.REVERSED_PAIRS for x, y in (two, two[::-1])}
 fates = {}
 for model in ["mean_linear", "shuffled_lstm", "cnn_lstm", "context_lstm"]:
-    every = pd.concat([runs.predictions(r) for _, r in studies.of(main, model, STRICT).iterrows()])
+    seeds = studies.of(main, model, STRICT)
+    every = pd.concat([runs.predictions(r) for _, r in seeds.iterrows()])
     every = every[every["label"].isin(partner)]
     reversed_ = every["predicted"] == every["label"].map(partner)
     correct = every["predicted"] == every["label"]
-    other = ~correct & ~reversed_
-    fates[model] = {"right": correct.mean(), "its reverse": reversed_.mean(), "another class": other.mean()}
+    fates[model] = {"right": correct.mean(), "its reverse": reversed_.mean(),
+                    "another class": (~correct & ~reversed_).mean()}
 fates = 100 * pd.DataFrame(fates).T
 print(fates.round(1).to_string())
 colours = [report.figures.RIGHT, report.figures.WRONG, "#CCCCCC"]
 ax = fates.plot.barh(stacked=True, figsize=(7, 3), color=colours)
 ax.axvline(50, color="black", linestyle="--", linewidth=1)
-ax.set(xlabel="clips of the four reversed pairs (%)", ylabel="", title="A movement, or its reverse?")
+ax.set(xlabel="clips of the four reversed pairs (%)", ylabel="",
+       title="A movement, or its reverse?")
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
 plt.show()
 
@@ -335,8 +357,8 @@ from ctxlstm import classroom, models, training, widgets
 widgets.record_dashboard(records)
 
 # %%
-shown = {"models": ("context_lstm", "cnn_lstm"), "protocol": STRICT, "measure": "test_top1"}
-widgets.record_dashboard_figure(records, **shown)
+widgets.record_dashboard_figure(records, models=("context_lstm", "cnn_lstm"),
+                                protocol=STRICT, measure="test_top1")
 
 # %% [markdown]
 # ## Try it: one run, clip by clip
@@ -393,7 +415,8 @@ widgets.frame_browser_figure(clips, sit_down, t=5, predict=predict)
 widgets.own_video(predict)
 
 # %%
-widgets.own_video_figure(predict, clips.iloc[split.test].query("label == 'WalkLeft'")["path"].iloc[0])
+walk = clips.iloc[split.test].query("label == 'WalkLeft'")["path"].iloc[0]
+widgets.own_video_figure(predict, walk)
 
 # %% [markdown]
 # ## Check
@@ -402,16 +425,20 @@ widgets.own_video_figure(predict, clips.iloc[split.test].query("label == 'WalkLe
 
 # %%
 found = studies.mean_interval(last, overlap=overlap)
-torch.testing.assert_close([found.mean, found.low], [float(last.mean()), float(last.mean() - half)])
+by_hand = [float(last.mean()), float(last.mean() - half)]
+torch.testing.assert_close([found.mean, found.low], by_hand)
 paired = studies.paired(pair["context_lstm"], pair["cnn_lstm"])
-torch.testing.assert_close([paired["difference"].mean, paired["p"]], [float(d.mean()), float(p_seed)])
+by_hand = [float(d.mean()), float(p_seed)]
+torch.testing.assert_close([paired["difference"].mean, paired["p"]], by_hand)
 mcnemar = inference.mcnemar(tuple(table.reset_index() for table in first.values()))
 assert (mcnemar.only_a, mcnemar.only_b, mcnemar.p) == (only_context, only_cnn, p_clip)
 torch.testing.assert_close(evaluation.calibration(rows)[0], ece)
-low, high = inference.interval(rows)  # quantiles corrected for bias and skew ("BCa"): near, not equal
+# Quantiles corrected for bias and skew ("BCa"): near ours, not equal
+low, high = inference.interval(rows)
 assert abs(low - np.quantile(by_group, 0.025)) < 0.02
 assert abs(high - np.quantile(by_group, 0.975)) < 0.02
-print("interval over seeds, paired test, McNemar and calibration: equal; cluster bootstrap: within 2 points")
+print("equal: interval over seeds, paired test, McNemar, calibration")
+print("within 2 points: cluster bootstrap")
 
 # %% [markdown]
 # ## Common mistakes

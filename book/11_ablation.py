@@ -82,7 +82,8 @@ top1 = paper.table2().set_index("model")["top1"] / 100
 base, pool, ours = top1.index  # cnn_lstm, context_lstm_no_pool, context_lstm
 for a, b in ((ours, base), (ours, pool), (pool, base)):
     z = z_value(top1[a], top1[b])
-    print(f"{a} - {b}: {100 * (top1[a] - top1[b]):+.1f} points, z = {z:.1f}, p = {2 * stats.norm.sf(z):.2f}")
+    points, p = 100 * (top1[a] - top1[b]), 2 * stats.norm.sf(z)
+    print(f"{a} - {b}: {points:+.1f} points, z = {z:.1f}, p = {p:.2f}")
 
 # %% [markdown]
 # The pool's effect has $z = 1.8$: chance alone gives a difference like that in about 8 of 100 pairs of equal heads (guess 1).
@@ -93,15 +94,15 @@ for a, b in ((ours, base), (ours, pool), (pool, base)):
 # *same* head.
 
 # %%
-stick = runs.load(
-    "../papermill_runs/results/stickfigures"
-)  # papermill_runs/sweep.ipynb, -p config stickfigures
+# Made by papermill_runs/sweep.ipynb, -p config stickfigures
+stick = runs.load("../papermill_runs/results/stickfigures")
 main = studies.usual(stick)
 same = []
 for model in studies.TABLE2:
-    best = studies.of(main, model, "paper")["top1_best"].to_numpy()  # (5 seeds,), best epoch, as in the paper
+    # (5 seeds,), each at its best epoch, as in the paper
+    best = studies.of(main, model, "paper")["top1_best"].to_numpy()
     same += [100 * abs(x - y) for i, x in enumerate(best) for y in best[:i]]
-print(f"{len(same)} pairs of runs of one head differ by {np.median(same):.1f} points in the median")
+print(f"{len(same)} pairs of runs of one head: median gap {np.median(same):.1f} points")
 print(f"1.2 points or more: {np.mean(np.array(same) >= 1.2):.0%} of the pairs")
 
 # %% [markdown]
@@ -123,15 +124,17 @@ fig, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 looks = {"context_lstm": "o-", NO_POOL: "s--", "cnn_lstm": "^-."}
 for ax, column, scale in zip(axes, ("train_loss", "test_top1"), (1, 100), strict=True):
     for model, look in looks.items():
-        curves = scale * studies.histories(studies.of(main, model, "paper"), column)  # (epochs, seeds)
-        colour = figures.HEAD_COLOURS[model]
-        ax.plot(curves.index, curves.mean(axis=1), look, color=colour, markevery=4, label=model)
-        ax.fill_between(
-            curves.index, curves.min(axis=1), curves.max(axis=1), color=colour, alpha=0.13, linewidth=0
-        )
-axes[0].set(yscale="log", xlabel="epoch", ylabel="training loss (nats, log scale)", title="Training loss")
+        own, colour = studies.of(main, model, "paper"), figures.HEAD_COLOURS[model]
+        curves = scale * studies.histories(own, column)  # (epochs, seeds)
+        ax.plot(curves.index, curves.mean(axis=1), look, color=colour, markevery=4,
+                label=model)
+        ax.fill_between(curves.index, curves.min(axis=1), curves.max(axis=1),
+                        color=colour, alpha=0.13, linewidth=0)
+axes[0].set(yscale="log", xlabel="epoch", ylabel="training loss (nats, log scale)",
+            title="Training loss")
 axes[1].set(xlabel="epoch", ylabel="test top-1 (%)", title="Test set, random split")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+           frameon=False)
 plt.show()
 
 # %% [markdown]
@@ -148,9 +151,9 @@ plt.show()
 parts = []
 for protocol in studies.PROTOCOLS:
     part = paper_tables.differences(stick, protocol, against="context_lstm").frame
-    part = part[part["model"].isin((NO_POOL, BN_RELU)) & part["epoch"].isin(("late", "last"))]
+    rows = part["model"].isin((NO_POOL, BN_RELU)) & part["epoch"].isin(("late", "last"))
     shown = ["model", "epoch", "difference", "difference_low", "difference_high", "p"]
-    parts.append(part[shown].assign(split=protocol))
+    parts.append(part.loc[rows, shown].assign(split=protocol))
 table2 = pd.concat(parts).sort_values(["model", "epoch"], ascending=False)
 text.readable(Table.of(table2)).style.hide(axis="index")
 
@@ -170,10 +173,11 @@ text.readable(Table.of(table2)).style.hide(axis="index")
 
 # %%
 y = torch.randn(40, 4)  # (B, 2H): some outputs of a block
-bn = torch.nn.BatchNorm1d(4)  # training mode: normalises with the batch's own mean and deviation
+bn = torch.nn.BatchNorm1d(4)  # training mode: the batch's own mean and deviation
 relu_bn, bn_relu = bn(torch.relu(y)), torch.relu(bn(y))  # (B, 2H) each
 for name, out in (("ReLU-BN", relu_bn), ("BN-ReLU", bn_relu)):
-    print(f"{name}: mean {out.mean():.2f}, smallest {out.min():.2f}, zeros {(out == 0).float().mean():.0%}")
+    zeros = (out == 0).float().mean()
+    print(f"{name}: mean {out.mean():.2f}, smallest {out.min():.2f}, zeros {zeros:.0%}")
 
 # %% [markdown]
 # After ReLU-BN the next block reads centred numbers of both signs; after BN-ReLU, zeros and positive numbers. An effect on
@@ -189,9 +193,8 @@ report.figures.batch_size(stick)
 
 # %%
 curve = study_tables.batch_size_curve(stick).frame
-text.readable(Table.of(curve[["model", "batch_size", "last", "optimizer_steps", "seeds"]])).style.hide(
-    axis="index"
-)
+columns = ["model", "batch_size", "last", "optimizer_steps", "seeds"]
+text.readable(Table.of(curve[columns])).style.hide(axis="index")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -230,7 +233,8 @@ default = cascade[cascade["variant"] == ""]
 readings = []
 for name in list(models.READINGS)[1:]:
     found = studies.paired(cascade[cascade["variant"] == name], default, "top1_late")
-    readings.append({"reading": name} | {key: found[key] for key in ("difference", "p", "detectable")})
+    numbers = {key: found[key] for key in ("difference", "p", "detectable")}
+    readings.append({"reading": name} | numbers)
 readings = Table.of(readings)
 text.readable(readings).style.hide(axis="index")
 
@@ -238,20 +242,17 @@ text.readable(readings).style.hide(axis="index")
 by_seed = cascade.set_index(["variant", "seed"])
 names = list(models.READINGS)[:0:-1]
 fig, ax = plt.subplots(figsize=(8, 5.6), layout="constrained")
-marks = {
-    "top1_last": ("s", "white", -0.18, "last epoch"),
-    "top1_late": ("o", "#0072B2", 0.18, "mean of late epochs"),
-}
-for column, (marker, fill, shift, label) in marks.items():
+marks = {"top1_last": ("s", figures.GREY, "white", -0.18, "last epoch"),
+         "top1_late": ("o", "#0072B2", "#0072B2", 0.18, "mean of late epochs")}
+for column, (marker, colour, fill, shift, label) in marks.items():
     for y, name in enumerate(names):
         d = 100 * (by_seed.loc[name, column] - by_seed.loc["", column])  # (3 seeds,)
-        edge = {"markerfacecolor": fill, "color": "#0072B2" if fill != "white" else figures.GREY}
-        ax.plot(d, [y + shift] * len(d), marker, markersize=6, **edge, label=label if y == 0 else None)
+        ax.plot(d, [y + shift] * len(d), marker, markersize=6, color=colour,
+                markerfacecolor=fill, label=label if y == 0 else None)
 ax.axvline(0, color=figures.GREY, linewidth=1.2)
 ax.set_yticks(range(len(names)), names)
-ax.set(
-    xlabel="test top-1 minus the default's (points), one mark per seed", title="15 readings, three seeds each"
-)
+ax.set(xlabel="test top-1 minus the default's (points), one mark per seed",
+       title="15 readings, three seeds each")
 ax.legend(loc="lower left", frameon=True)
 plt.show()
 
@@ -270,7 +271,7 @@ plt.show()
 # %%
 rng = np.random.default_rng(0)
 worlds, tests, seeds = 4000, 15, 3
-standard = rng.standard_normal((worlds, 1, seeds))  # every reading is compared with the same default runs
+standard = rng.standard_normal((worlds, 1, seeds))  # one default for all readings
 other = rng.standard_normal((worlds, tests, seeds))
 d = other - standard  # (worlds, tests, seeds)
 t = d.mean(axis=2) / (d.std(axis=2, ddof=1) / np.sqrt(seeds))
@@ -281,8 +282,10 @@ print(f"if tests were unrelated: {1 - 0.95**tests:.0%}")
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 bins = np.linspace(0, 1, 41).tolist()
-ax.hist(p[:, 0], bins, density=True, color=figures.GREY, alpha=0.5, label="p of one fixed reading")
-ax.hist(p.min(axis=1), bins, density=True, histtype="step", linewidth=2, label="smallest p of 15")
+ax.hist(p[:, 0], bins, density=True, color=figures.GREY, alpha=0.5,
+        label="p of one fixed reading")
+ax.hist(p.min(axis=1), bins, density=True, histtype="step", linewidth=2,
+        label="smallest p of 15")
 ax.axvline(0.05, color="black", linestyle="--", linewidth=1, label="0.05")
 ax.set(xlabel="p-value", ylabel="density", title="No effect anywhere")
 ax.legend(frameon=False)
@@ -333,7 +336,8 @@ widgets.record_dashboard(stick)
 
 # %%
 shown = ("context_lstm", NO_POOL, BN_RELU)
-picture = widgets.record_dashboard_figure(stick, models=shown, protocol="grouped", measure="test_top1")
+picture = widgets.record_dashboard_figure(stick, models=shown, protocol="grouped",
+                                          measure="test_top1")
 for lines in (picture.axes[0].lines, picture.legends[0].legend_handles):
     for line, marker in zip(lines, "osD", strict=False):
         line.set(marker=marker, markevery=3)
@@ -349,10 +353,13 @@ picture
 # %%
 for values in (p[0], readings.frame["p"].to_numpy()):
     np.testing.assert_allclose(holm(values), studies.holm(values))
-packaged = study_tables.readings(real, "paper").frame.set_index("reading")  # of the last epoch
-difference = by_seed.loc["handover=none", "top1_last"] - by_seed.loc["", "top1_last"]  # (3 seeds,)
-torch.testing.assert_close(float(difference.mean()), float(packaged.loc["handover=none", "difference"]))
-mean = {m: studies.histories(studies.of(main, m, "grouped"), "test_top1").mean(axis=1) for m in shown}
+packaged = study_tables.readings(real, "paper").frame.set_index("reading")  # last epoch
+expected = packaged.loc["handover=none", "difference"]
+last = by_seed["top1_last"]
+difference = last.loc["handover=none"] - last.loc[""]  # (3 seeds,)
+torch.testing.assert_close(float(difference.mean()), float(expected))
+own = {m: studies.of(main, m, "grouped") for m in shown}
+mean = {m: studies.histories(own[m], "test_top1").mean(axis=1) for m in shown}
 winner = pd.DataFrame(mean).idxmax(axis=1)  # (30 epochs,)
 assert (winner[30], winner[25]) == ("context_lstm", BN_RELU)
 assert list(winner.index[winner == NO_POOL]) == [5, 8, 11, 12, 13, 17, 18, 22, 23]

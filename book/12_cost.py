@@ -61,7 +61,8 @@ from ctxlstm.widgets import panel
 
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
-B, T, D, H, K = 80, 28, 2048, 512, 101  # clips, frames, features, hidden units, classes: the paper's sizes
+# the paper's sizes: clips, frames, features, hidden units, classes
+B, T, D, H, K = 80, 28, 2048, 512, 101
 rows = paper.table2().set_index("model")
 rows
 
@@ -74,7 +75,7 @@ rows
 
 # %%
 def lstm_layers(blocks, h=H):
-    """(input width, directions) of every LSTM layer: blocks = 0 is the baseline, 3 the cascade."""
+    """(input width, directions) per LSTM layer; baseline: 0 blocks, cascade: 3."""
     if blocks == 0:
         return [(512, 1), (h, 1), (h, 1)]  # the embedding gives 512 numbers per frame
     first = [512] + [h] * (blocks - 1)  # MaxPool brings 2H back to H between the blocks
@@ -84,17 +85,20 @@ def lstm_layers(blocks, h=H):
 def parameters(blocks, h=H):
     """Everything that training changes."""
     embedding = (2048 + 1) * 1024 + (1024 + 1) * 768 + (768 + 1) * 512
-    lstm = sum(directions * 4 * h * (d_in + h + 2) for d_in, directions in lstm_layers(blocks, h))
-    norms = 2 * 1024 + 2 * 768 + blocks * 2 * (2 * h)  # weight and bias of every BatchNorm
+    layers = lstm_layers(blocks, h)
+    lstm = sum(directions * 4 * h * (d_in + h + 2) for d_in, directions in layers)
+    norms = 2 * 1024 + 2 * 768 + blocks * 2 * (2 * h)  # BatchNorm: weight, bias
     classifier = (h + 1) * 256 + (256 + 1) * K
     return embedding + lstm + norms + classifier
 
 
 NAMES = {"cnn_lstm": 0, "context_lstm": 3}
-costs = {name: cost.predict(name) for name in rows.index}  # ctxlstm counts models of shapes, no numbers
+# ctxlstm counts on models that have shapes but no numbers
+costs = {name: cost.predict(name) for name in rows.index}
 for name, blocks in NAMES.items():
     assert parameters(blocks) == costs[name].parameters
-    print(f"{name}: {len(lstm_layers(blocks))} LSTM layers, {parameters(blocks):,} parameters")
+    count = len(lstm_layers(blocks))
+    print(f"{name}: {count} LSTM layers, {parameters(blocks):,} parameters")
 
 # %% [markdown]
 # ## Step 2: arithmetic
@@ -107,12 +111,13 @@ for name, blocks in NAMES.items():
 def forward_flops(blocks, h=H):
     """FLOPs of the head for one clip, forward."""
     embedding = 2048 * 1024 + 1024 * 768 + 768 * 512
-    lstm = sum(directions * 4 * h * (d_in + h) for d_in, directions in lstm_layers(blocks, h))
+    layers = lstm_layers(blocks, h)
+    lstm = sum(directions * 4 * h * (d_in + h) for d_in, directions in layers)
     return 2 * (T * (embedding + lstm) + h * 256 + 256 * K)
 
 
 def step_flops(blocks, h=H):
-    """FLOPs of a training step: backward is twice forward, less two gradients that nobody needs."""
+    """FLOPs per training step: backward is twice forward, less two unused gradients."""
     of_features = 2 * B * T * D * 1024  # the frozen features are not trained
     starts = lstm_layers(blocks, h)[:3]  # the zeros that the first block starts from
     of_zero_state = sum(2 * B * directions * 4 * h * h for _, directions in starts)
@@ -133,15 +138,18 @@ frame, backbone_bytes = cost.resnet50()  # FLOPs of a frame; bytes of the weight
 backbone = B * T * frame  # a step: forward only, since the backbone is frozen
 for name, blocks in NAMES.items():
     step = step_flops(blocks)
-    print(f"{name}: head {step / 1e12:.2f}, backbone {backbone / 1e12:.1f} TFLOP, ", end="")
-    print(f"head's share {step / (step + backbone):.1%}")
+    print(f"{name}: head {step / 1e12:.2f}, backbone {backbone / 1e12:.1f} TFLOP, "
+          f"head's share {step / (step + backbone):.1%}")
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
-ax.barh(list(NAMES), [backbone / 1e12] * 2, color="#CCCCCC", label="frozen ResNet-50, forward")
+ax.barh(list(NAMES), [backbone / 1e12] * 2, color="#CCCCCC",
+        label="frozen ResNet-50, forward")
 heads = [step_flops(blocks) / 1e12 for blocks in NAMES.values()]
-ax.barh(list(NAMES), heads, left=backbone / 1e12, color="#0072B2", label="head, forward and backward")
-ax.set(xlabel="TFLOP per training step (80 clips of 28 frames)", ylabel="head", title="Where the work is")
+ax.barh(list(NAMES), heads, left=backbone / 1e12, color="#0072B2",
+        label="head, forward and backward")
+ax.set(xlabel="TFLOP per training step (80 clips of 28 frames)", ylabel="head",
+       title="Where the work is")
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
 plt.show()
 
@@ -154,13 +162,14 @@ plt.show()
 
 # %%
 EPOCHS, TRAIN, TEST = 300, 9990, 3330
-steps = -(-TRAIN // B) + -(-TEST // B)  # 125 training steps and 42 test batches per epoch
+steps = -(-TRAIN // B) + -(-TEST // B)  # 125 training and 42 test batches per epoch
 rows["seconds per epoch"] = rows["hours"] * 3600 / EPOCHS
 rows["seconds per batch"] = rows["seconds per epoch"] / steps
 rows["frames per second"] = (TRAIN + TEST) * T / rows["seconds per epoch"]
 work = [costs[name].online_epoch_flops / 1e12 for name in rows.index]  # TFLOP per epoch
 rows["TFLOP per second"] = work / rows["seconds per epoch"]
-rows[["hours", "seconds per epoch", "seconds per batch", "frames per second", "TFLOP per second"]].round(2)
+rows[["hours", "seconds per epoch", "seconds per batch", "frames per second",
+      "TFLOP per second"]].round(2)
 
 # %% [markdown]
 # The GTX 1080 Ti can do at most some 11 TFLOP per second (3,584 cores, one multiply-add per cycle, 1.58 GHz: its data sheet). In
@@ -169,14 +178,15 @@ rows[["hours", "seconds per epoch", "seconds per batch", "frames per second", "T
 
 # %%
 head = costs["cnn_lstm"].head_epoch_flops / costs["cnn_lstm"].online_epoch_flops
-print(f"the baseline head is {head:.2%} of the arithmetic; so, by that, {93 * head:.1f} of 93 hours")
+print(f"the baseline head is {head:.2%} of the arithmetic; "
+      f"by that count, it takes {93 * head:.1f} of 93 hours")
 saved = (93 - 55) / 93  # share of the baseline's time
 slower = saved / (1 - saved) * (1 - head) / head
-print(f"to take 38 of 93 hours, it would have to work {slower:.0f} times slower than the backbone")
-RESNET_152 = 11.5 / 4.09  # thousand million multiply-adds per frame (torchvision's model pages)
-print(
-    f"a ResNet-152 at the speed of the 55 hours: {55 * RESNET_152:.0f} hours, {55 * (RESNET_152 - 1):.0f} more"
-)
+print("to take 38 of 93 hours, it would have to work "
+      f"{slower:.0f} times slower than the backbone")
+RESNET_152 = 11.5 / 4.09  # billion multiply-adds per frame (torchvision's pages)
+print(f"a ResNet-152 at the speed of the 55 hours: {55 * RESNET_152:.0f} hours, "
+      f"{55 * (RESNET_152 - 1):.0f} more")
 
 # %% [markdown]
 # A head that took *no time at all* could save only what the head takes. FLOPs are work, not time: the 28 steps of an LSTM wait
@@ -196,11 +206,14 @@ print(
 # %%
 def saved_bytes(blocks, h=H, batch=B):
     """Activations kept for the backward pass, the batch's features included."""
-    embedding = T * (2048 + 2 * 1024 + 2 * 768)  # input; what BatchNorm reads and ReLU gives, twice
-    lstm = sum(T * (d_in + directions * 7 * h) for d_in, directions in lstm_layers(blocks, h))
+    # the input; then, twice, what BatchNorm reads and what ReLU gives
+    embedding = T * (2048 + 2 * 1024 + 2 * 768)
+    layers = lstm_layers(blocks, h)
+    lstm = sum(T * (d_in + directions * 7 * h) for d_in, directions in layers)
     stages = blocks * T * 3 * (2 * h)
-    last = T * h + 256 + K  # what the classifier reads (a view: all T frames stay), its ReLU, the softmax
-    norms = 2 * (1024 + 768) + blocks * 2 * (2 * h)  # mean and deviation of every BatchNorm
+    # what the classifier reads (a view: all T frames stay), its ReLU, the softmax
+    last = T * h + 256 + K
+    norms = 2 * (1024 + 768) + blocks * 2 * (2 * h)  # BatchNorm: mean, deviation
     labels = 8 * batch + 4  # whole numbers of 8 bytes, and the divisor of the mean loss
     return 4 * (batch * (embedding + lstm + stages + last) + norms) + labels
 
@@ -215,7 +228,8 @@ for name, blocks in NAMES.items():
     assert saved_bytes(blocks) == costs[name].saved_bytes
 
 # %%
-record = records.load("../papermill_runs/results/cost")  # papermill_runs/cost.ipynb, on 2 CPU cores
+# made by papermill_runs/cost.ipynb, on 2 CPU cores
+record = records.load("../papermill_runs/results/cost")
 cached = record[record["way"] == "cached"].set_index("model")
 table = pd.DataFrame({name: memory(blocks) for name, blocks in NAMES.items()}).T
 table["sum"] = table.sum(axis=1)
@@ -233,16 +247,16 @@ table.round(3)
 online = {}
 for name, blocks in NAMES.items():
     own = memory(blocks)
-    parts = {"frames": costs[name].image_bytes / 1e9, "ResNet-50's weights": backbone_bytes / 1e9}
+    parts = {"frames": costs[name].image_bytes / 1e9,
+             "ResNet-50's weights": backbone_bytes / 1e9}
     parts["head: weights, gradients, Adam"] = sum(own.values()) - own["activations"]
-    passing = {
-        "backbone's activations": costs[name].backbone_peak_bytes / 1e9,
-        "head's activations": own["activations"],
-    }
+    passing = {"backbone's activations": costs[name].backbone_peak_bytes / 1e9,
+               "head's activations": own["activations"]}
     peak = sum(parts.values()) + max(passing.values())
     assert abs(peak - costs[name].online_bytes / 1e9) < 1e-3
     total = sum(parts.values()) + sum(passing.values())
-    online[name] = parts | passing | {"sum of all": total, "peak": peak, "paper": rows.loc[name, "memory_gb"]}
+    online[name] = parts | passing | {"sum of all": total, "peak": peak,
+                                      "paper": rows.loc[name, "memory_gb"]}
 pd.DataFrame(online).round(2)
 
 # %% tags=["hide-input"]
@@ -251,7 +265,8 @@ counted = [online[name]["peak"] for name in NAMES]
 printed = [online[name]["paper"] for name in NAMES]
 ax.barh([0.2, 1.2], counted, 0.38, color="#009E73", label="counted tensors, peak")
 ax.barh([-0.2, 0.8], printed, 0.38, color=figures.GREY, label="paper")
-ax.set(xlabel="GB at batch 80, frames through the backbone", ylabel="head", title="Memory of a training step")
+ax.set(xlabel="GB at batch 80, frames through the backbone", ylabel="head",
+       title="Memory of a training step")
 ax.set_yticks([0, 1], list(NAMES))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
 plt.show()
@@ -269,10 +284,8 @@ plt.show()
 small = {"hidden_size": 192, "embedding": (192,)}
 before = torch.get_num_threads()
 torch.set_num_threads(1)  # one thread: other programs on this machine disturb it less
-found = {
-    name: measured.measure(models.build(name, **small), (T, D), batch_size=16, steps=5, warmup=1)
-    for name in NAMES
-}
+found = {name: measured.measure(models.build(name, **small), (T, D), batch_size=16,
+                                steps=5, warmup=1) for name in NAMES}
 torch.set_num_threads(before)
 work = {name: cost.predict(name, batch_size=16, **small).step_flops for name in NAMES}
 ratio = found["context_lstm"].step_seconds / found["cnn_lstm"].step_seconds
@@ -281,7 +294,8 @@ print(f"its arithmetic alone: {work['context_lstm'] / work['cnn_lstm']:.1f} time
 record["step"] = record["step_seconds"] / record["batch_size"]  # seconds per clip
 per_clip = record.pivot(index="way", columns="model", values="step")
 for way, ratio in (per_clip["context_lstm"] / per_clip["cnn_lstm"]).items():
-    print(f"record, {way}: {ratio:.2f} times the baseline's {per_clip.loc[way, 'cnn_lstm']:.3f} s per clip")
+    baseline = per_clip.loc[way, "cnn_lstm"]
+    print(f"record, {way}: {ratio:.2f} times the baseline's {baseline:.3f} s per clip")
 print(f"paper:  {55 / 93:.2f} times")
 
 # %% [markdown]
@@ -306,29 +320,34 @@ print(f"paper:  {55 / 93:.2f} times")
 # ## Try it: is there a head that saves?
 #
 # **Predict, then move it.** The dashed line is what the paper saves, 1.9 GB. (a) How small must $H$ be for the cascade to hold
-# less than the baseline at $H = 512$? (b) At which batch size does the *baseline* head reach 1.9 GB?
+# less than the baseline at $H = 512$? (b) At which batch size does the *cascade* at $H = 512$ reach 1.9 GB?
 #
 # <details><summary>Answer</summary>
 #
-# With three blocks: (a) $H = 64$, which holds 0.22 GB; $H = 128$ holds 0.35. (b) Between 840 and 860 clips.
+# With three blocks: (a) $H = 64$, which holds 0.22 GB; $H = 128$ holds 0.35. (b) Between 100 and 120 clips.
 #
 # </details>
 
 
 # %% tags=["hide-input"]
 def memory_figure(h=512, blocks=3, batch=80):
-    """Stacked bars: what the baseline (H = 512) and a cascade hold in a training step."""
-    bars = {"baseline, H = 512": memory(0, 512, batch), f"{blocks} blocks, H = {h}": memory(blocks, h, batch)}
-    colours = {"weights": "#0072B2", "gradients": "#56B4E9", "Adam": "#009E73", "activations": "#E69F00"}
+    """Stacked bars: what baseline (H = 512) and cascade hold in a training step."""
+    bars = {"baseline, H = 512": memory(0, 512, batch),
+            f"{blocks} blocks, H = {h}": memory(blocks, h, batch)}
+    colours = {"weights": "#0072B2", "gradients": "#56B4E9", "Adam": "#009E73",
+               "activations": "#E69F00"}
     with panel.drawing(7.5, 3.0) as figure:
         axes = figure.add_axes((0.25, 0.2, 0.72, 0.55))
         for y, parts in enumerate(bars.values()):
             start = 0
             for part, size in parts.items():
-                axes.barh(y, size, left=start, color=colours[part], label=part if y == 0 else None)
+                axes.barh(y, size, left=start, color=colours[part],
+                          label=part if y == 0 else None)
                 start += size
-        axes.axvline(1.9, color="black", linestyle="--", linewidth=1.2, label="saved in the paper")
-        axes.set(xlabel=f"GB of the head at batch {batch}", ylabel="head", xlim=(0, max(3, start * 1.05)))
+        axes.axvline(1.9, color="black", linestyle="--", linewidth=1.2,
+                     label="saved in the paper")
+        axes.set(xlabel=f"GB of the head at batch {batch}", ylabel="head",
+                 xlim=(0, max(3, start * 1.05)))
         axes.set_yticks([0, 1], list(bars))
         figure.legend(loc="upper center", ncols=5, frameon=False, fontsize="small")
     return figure
@@ -363,9 +382,11 @@ memory_figure(h=256, blocks=3, batch=80)
 
 # %%
 for blocks, h, batch in ((0, 128, 4), (2, 64, 3)):
-    name, options = ("cnn_lstm", {}) if blocks == 0 else ("context_lstm", {"num_blocks": blocks})
+    name = "context_lstm" if blocks else "cnn_lstm"
+    options = {"num_blocks": blocks} if blocks else {}
     other = cost.predict(name, batch_size=batch, hidden_size=h, **options)
-    assert (parameters(blocks, h), forward_flops(blocks, h)) == (other.parameters, other.forward_flops)
+    assert parameters(blocks, h) == other.parameters
+    assert forward_flops(blocks, h) == other.forward_flops
     assert saved_bytes(blocks, h, batch) == other.saved_bytes
 kept = {}  # bytes of every tensor that a real forward pass keeps, by address
 
@@ -378,10 +399,12 @@ def note(tensor):
 gates = models.build("cnn_lstm", hidden_size=32, cell="gates")
 own = {t.untyped_storage()._cdata for t in [*gates.parameters(), *gates.buffers()]}
 with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-    loss = torch.nn.functional.cross_entropy(gates(torch.randn(2, T, D)), torch.zeros(2, dtype=torch.long))
+    logits, labels = gates(torch.randn(2, T, D)), torch.zeros(2, dtype=torch.long)
+    loss = torch.nn.functional.cross_entropy(logits, labels)
 held = sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 assert held == saved_bytes(0, h=32, batch=2)
-print(f"by hand = ctxlstm.cost at two other sizes; a real forward pass saves {held:,} bytes")
+print("the hand count equals ctxlstm.cost at two other sizes; "
+      f"a real forward pass saves {held:,} bytes")
 
 # %% [markdown]
 # ## Common mistakes
@@ -392,8 +415,8 @@ print(f"by hand = ctxlstm.cost at two other sizes; a real forward pass saves {he
 #
 # ## Exercises
 #
-# [Exercises](exercises/release/12_cost/12_cost.ipynb) ([with solutions](exercises/source/12_cost/12_cost.ipynb)): a GRU's
-# parameters, hours into frames per second, what a head could save at most, and a prediction.
+# [Exercises](exercises/release/12_cost/12_cost.ipynb) ([with solutions](exercises/source/12_cost/12_cost.ipynb)): steps in a
+# row, hours into frames per second, what a head could save at most, and a prediction.
 #
 # ## Limits
 #

@@ -63,15 +63,17 @@ plt.rcParams.update(figures.style())
 
 # %%
 results = Path("../papermill_runs/results")
-names = sorted(folder.name for folder in results.iterdir() if folder.is_dir() and folder.name != "cost")
+names = sorted(f.name for f in results.iterdir() if f.is_dir() and f.name != "cost")
 studies = {name: runs.load(results / name) for name in names}
 costs = cost.records.load(results / "cost")
 for name, records in studies.items():
     seeds, row = records["seed"].nunique(), records.iloc[0]
     frames = f"{row['frames']} frame{'s' if row['frames'] > 1 else ''}"
-    print(f"{name:<17}{len(records):>4} runs, {seeds} seeds, {row['classes']} classes, {frames}")
-print(f"{'cost':<17}{len(costs):>4} rows, measured on: {', '.join(costs['device'].unique())}")
-full = sum(((records["classes"] == 101) & (records["frames"] == 28)).sum() for records in studies.values())
+    print(f"{name:<17}{len(records):>4} runs, {seeds} seeds, "
+          f"{row['classes']} classes, {frames}")
+devices = ", ".join(costs["device"].unique())
+print(f"{'cost':<17}{len(costs):>4} rows, measured on: {devices}")
+full = sum(len(r.query("classes == 101 and frames == 28")) for r in studies.values())
 print(f"runs of all 101 classes of UCF101 in the paper's setting: {full}")
 
 # %% [markdown]
@@ -90,12 +92,14 @@ print(f"runs of all 101 classes of UCF101 in the paper's setting: {full}")
 # - **reproduced**: what do all studies here show together, at whatever size? "Partly" means that they disagree.
 
 # %%
-judged = claims.judge(pd.concat(studies.values(), ignore_index=True), costs).set_index("claim")
+together = pd.concat(studies.values(), ignore_index=True)
+judged = claims.judge(together, costs).set_index("claim")
 counts = judged["status"].value_counts().reindex(claims.STATUSES.values(), fill_value=0)
 print(counts.to_string())
 table = judged[["status", "printed", "reproduced", "section", "says"]].reset_index()
 left, whole = [("text-align", "left")], [("white-space", "nowrap")]
-styles = [{"selector": "th, td", "props": left}, {"selector": "td.col1, td.col2", "props": whole}]
+styles = [{"selector": "th, td", "props": left},
+          {"selector": "td.col1, td.col2", "props": whole}]
 table.style.hide(axis="index").set_table_styles(styles)
 
 # %% [markdown]
@@ -105,18 +109,21 @@ table.style.hide(axis="index").set_table_styles(styles)
 # %% tags=["hide-input"]
 def board(judged, guesses):
     """Draw verdicts (filled) and guesses (rings) of all claims."""
-    colours = dict(zip(claims.STATUSES.values(), ("#0072B2", "#D55E00", figures.GREY), strict=True))
-    columns = list(colours)
+    columns = list(claims.STATUSES.values())
+    colours = dict(zip(columns, ("#0072B2", "#D55E00", figures.GREY), strict=True))
     figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
-    for row, (claim, entry) in enumerate(judged.iterrows()):
-        axes.plot(columns.index(entry["status"]), row, "o", color=colours[entry["status"]], markersize=11)
+    for row, (claim, status) in enumerate(judged["status"].items()):
+        axes.plot(columns.index(status), row, "o", color=colours[status], markersize=11)
         if guesses.get(claim):
-            axes.plot(columns.index(guesses[claim]), row, "o", color="#111111", mfc="none", markersize=18)
-    axes.set(yticks=range(len(judged)), yticklabels=judged.index, xticks=range(3), xlim=(-0.5, 2.5))
-    axes.set(ylim=(len(judged) - 0.5, -0.7), xlabel="verdict", ylabel="claim")
+            axes.plot(columns.index(guesses[claim]), row, "o", color="#111111",
+                      mfc="none", markersize=18)
+    axes.set(yticks=range(len(judged)), yticklabels=judged.index, xticks=range(3))
+    axes.set(xlim=(-0.5, 2.5), ylim=(len(judged) - 0.5, -0.7))
+    axes.set(xlabel="verdict", ylabel="claim")
     axes.set_xticklabels([f"{name}: {counts[name]}" for name in columns])
     axes.set_title("The ledger, from the records of this repository")
-    ring = Line2D([], [], marker="o", color="#111111", mfc="none", markersize=14, linestyle="")
+    ring = Line2D([], [], marker="o", color="#111111", mfc="none", markersize=14,
+                  linestyle="")
     axes.legend([ring], ["your guess"], loc="upper left", fontsize=9)
     return figure
 
@@ -126,9 +133,11 @@ plt.show()
 
 # %%
 if guesses:
-    right = [claim for claim, guess in guesses.items() if guess == judged.loc[claim, "status"]]
+    status = judged["status"]
+    right = [claim for claim, guess in guesses.items() if guess == status[claim]]
     given = [claim for claim, guess in guesses.items() if guess]
-    print(f"{len(right)} of your {len(given)} guesses agree with the ledger; look at the others:")
+    print(f"{len(right)} of your {len(given)} guesses agree with the ledger; "
+          "look at the others:")
     print(textwrap.fill(", ".join(claim for claim in given if claim not in right), 100))
 else:
     print("no guesses pasted yet: see the first code cell")
@@ -149,9 +158,10 @@ def tell(status):
     found = judged[judged["status"] == status]
     print(f"{len(found)} claims: {status}\n")
     for claim, row in found.iterrows():
-        rests = "; ".join(row["records"][:2]) + ("; ..." if len(row["records"]) > 2 else "")
+        used = row["records"]
+        rests = "; ".join(used[:2]) + ("; ..." if len(used) > 2 else "")
         print(f"{claim}   (rests on: {rests})")
-        print(textwrap.fill(row["evidence"], 104, initial_indent="    ", subsequent_indent="    "))
+        print(textwrap.indent(textwrap.fill(row["evidence"], 100), "    "))
 
 
 tell("holds")
@@ -210,29 +220,34 @@ for part in judged.loc["accuracy_above_baseline", "seen_here"].split("; "):
 
 # %%
 rivals = ["cnn_lstm", "wide_lstm", "context_lstm_no_pool", "context_lstm_bn_relu"]
-gaps = []
+stick, gaps = studies["stickfigures"], []
 for protocol in ("paper", "grouped", "official"):
-    table = paper_tables.differences(studies["stickfigures"], protocol, against="context_lstm").frame
+    table = paper_tables.differences(stick, protocol, against="context_lstm").frame
     gaps.append(table[table["model"].isin(rivals)].assign(protocol=protocol))
 gaps = pd.concat(gaps, ignore_index=True)
 ends = ["difference", "difference_low", "difference_high"]
 gaps[ends] *= -100  # turned round: context_lstm minus the other, in points
 
 # %% tags=["hide-input"]
-figure, pair = plt.subplots(1, 2, figsize=(10, 4.2), sharex=True, sharey=True, layout="constrained")
+figure, pair = plt.subplots(1, 2, figsize=(10, 4.2), sharex=True, sharey=True,
+                            layout="constrained")
 for axes, epoch in zip(pair, ("last", "chosen"), strict=True):
     axes.axvline(0, color="#444444", linewidth=1)
     for shift, protocol in zip((-0.22, 0, 0.22), figures.PROTOCOL_COLOURS, strict=True):
-        part = gaps[(gaps["epoch"] == epoch) & (gaps["protocol"] == protocol)].set_index("model").loc[rivals]
-        place, colour = np.arange(len(rivals)) + shift, figures.PROTOCOL_COLOURS[protocol]
-        axes.hlines(place, part["difference_high"], part["difference_low"], color=colour)
-        axes.plot(part["difference"], place, figures.PROTOCOL_MARKERS[protocol], color=colour,
-                  label=figures.PROTOCOL_NAMES[protocol])  # fmt: skip
-    axes.set(yticks=range(len(rivals)), yticklabels=rivals, xlabel="context_lstm minus the other (points)")
+        part = gaps[(gaps["epoch"] == epoch) & (gaps["protocol"] == protocol)]
+        part = part.set_index("model").loc[rivals]
+        place = np.arange(len(rivals)) + shift
+        colour = figures.PROTOCOL_COLOURS[protocol]
+        axes.hlines(place, part["difference_high"], part["difference_low"], colour)
+        axes.plot(part["difference"], place, figures.PROTOCOL_MARKERS[protocol],
+                  color=colour, label=figures.PROTOCOL_NAMES[protocol])
+    axes.set(yticks=range(len(rivals)), yticklabels=rivals,
+             xlabel="context_lstm minus the other (points)")
     axes.set_title(f"{epoch} epoch: mean and 95 % interval")
 pair[0].set(ylabel="the other head")
 pair[0].invert_yaxis()
-figure.legend(*pair[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+figure.legend(*pair[0].get_legend_handles_labels(), loc="outside lower center",
+              ncols=3, fontsize=9)
 plt.show()
 
 # %% [markdown]
@@ -251,15 +266,18 @@ plt.show()
 def show(claim="training_time"):
     """One row of the ledger in full."""
     row = judged.loc[claim]
-    for name in ("says", "status", "printed", "reproduced", "rule", "evidence", "seen_here", "would_settle"):
+    for name in ("says", "status", "printed", "reproduced", "rule", "evidence",
+                 "seen_here", "would_settle"):
         if row[name]:
-            print(textwrap.fill(row[name], 104, initial_indent=f"{name:<13}", subsequent_indent=" " * 13))
+            print(textwrap.fill(row[name], 104, initial_indent=f"{name:<13}",
+                                subsequent_indent=" " * 13))
 
 
 # %%
 import ipywidgets
 
-ipywidgets.interactive(show, claim=ipywidgets.Dropdown(options=list(judged.index), value="training_time"))
+choice = ipywidgets.Dropdown(options=list(judged.index), value="training_time")
+ipywidgets.interactive(show, claim=choice)
 
 # %%
 show("training_time")
@@ -281,20 +299,23 @@ show("training_time")
 
 # %%
 cells = paper.table1().query("row == @paper.OURS").dropna(subset="epoch")
-assert (cells["top1"] >= 91).sum() < (cells["epoch"] > 150).sum(), "too few cells reach 91 % after epoch 150"
+reach, late = (cells["top1"] >= 91).sum(), (cells["epoch"] > 150).sum()
+assert reach < late, "too few cells reach 91 % after epoch 150"
 log = paper.training_log().groupby("part")["loss"].mean()
-print(f"the paper's log: test loss {log['test'] / log['train']:.0f} times the training loss")
+ratio = log["test"] / log["train"]
+print(f"the paper's log: test loss {ratio:.0f} times the training loss")
 alone = claims.judge(pd.DataFrame(), pd.DataFrame()).set_index("claim")["status"]
-print("decided without our runs:", ", ".join(alone.index[alone != "cannot be told yet"]))
-agree = judged["status"][alone != "cannot be told yet"] == alone[alone != "cannot be told yet"]
-assert agree.all()
+decided = alone[alone != "cannot be told yet"]
+print("decided without our runs:", ", ".join(decided.index))
+assert (judged["status"][decided.index] == decided).all()
 assert set(judged["status"]) <= set(claims.STATUSES.values())
 with torch.device("meta"):  # shapes only, nothing is computed
-    cascades = [models.count_parameters(models.build("context_lstm", num_blocks=n)) for n in (1, 2)]
-    baselines = [
-        models.count_parameters(models.build("cnn_lstm", bidirectional=two)) for two in (False, True)
-    ]
-assert all(cascade > baseline for cascade, baseline in zip(cascades, baselines, strict=True))
+    cascades = [models.count_parameters(models.build("context_lstm", num_blocks=n))
+                for n in (1, 2)]
+    baselines = [models.count_parameters(models.build("cnn_lstm", bidirectional=two))
+                 for two in (False, True)]
+pairs = zip(cascades, baselines, strict=True)
+assert all(cascade > baseline for cascade, baseline in pairs)
 
 # %% [markdown]
 # ## A fair sentence
@@ -379,6 +400,8 @@ import quizzes
 from IPython.display import display
 
 written = {"holds": 0, "fails": 6, "cannot be told yet": 21}  # what answer 3 says
-print("answer 3 fits these records" if dict(counts) == written else f"your records say more: {dict(counts)}")
+found = dict(counts)
+print("answer 3 fits these records" if found == written
+      else f"your records say more: {found}")
 display(quizzes.quiz("13"))
 print(classroom.versions())

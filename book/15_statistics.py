@@ -61,14 +61,16 @@ from ctxlstm.report import studies
 plt.rcParams.update(figures.style())
 torch.manual_seed(0)
 rng = np.random.default_rng(0)
-BY_CLIP, BY_VIDEO = figures.GREY, "#0072B2"  # the two ways of counting, in every figure of this chapter
+# colours of the two ways of counting, in every figure of this chapter
+BY_CLIP, BY_VIDEO = figures.GREY, "#0072B2"
 real = runs.load("../papermill_runs/results/ucf101_midframes")
 stick = studies.usual(runs.load("../papermill_runs/results/stickfigures"))
 
 
 def predictions(model, seed=0):
-    """Predictions of one head on the official test set 1, a row per clip, in the order of their names."""
-    own = studies.of(real, model, "official").query("seed == @seed and fold == 1").iloc[0]
+    """One head's predictions on official test set 1, a row per clip, sorted by name."""
+    rows = studies.of(real, model, "official")
+    own = rows.query("seed == @seed and fold == 1").iloc[0]
     return runs.predictions(own).sort_values("name", ignore_index=True)
 
 
@@ -92,14 +94,17 @@ def normal(right, n, z=1.96):
 def wilson(right, n, z=1.96):
     p = right / n
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return tuple((p + z**2 / (2 * n) + side * half) / (1 + z**2 / n) for side in (-1, 1))
+    middle, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    return (middle - half) / scale, (middle + half) / scale
 
 
 table = predictions("mean_linear")  # a linear layer on the middle frame
 ok = (table["label"] == table["predicted"]).to_numpy()  # (3783,)
-cases = {"paper, 92.2 %": (3070, 3330), "mean_linear": (ok.sum(), len(ok)), "20 of 20": (20, 20)}
+cases = {"paper, 92.2 %": (3070, 3330), "mean_linear": (ok.sum(), len(ok)),
+         "20 of 20": (20, 20)}
 for name, (right, n) in cases.items():
-    texts = ["{:6.2f} to {:6.2f} %".format(*(100 * np.array(way(right, n)))) for way in (normal, wilson)]
+    texts = ["{:6.2f} to {:6.2f} %".format(*(100 * np.array(way(right, n))))
+             for way in (normal, wilson)]
     print(f"{name:14s} normal {texts[0]}   Wilson {texts[1]}")
     low, high = stats.binomtest(right, n).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson(right, n), (low, high), atol=1e-5)
@@ -114,31 +119,36 @@ for name, (right, n) in cases.items():
 
 # %%
 def bootstrap(right, size, repetitions=2000):
-    """Accuracies of redrawn test sets; right and size (M,) hold one entry per unit that is drawn."""
+    """Accuracies of redrawn test sets; right and size (M,): an entry per unit drawn."""
     draw = rng.integers(len(size), size=(repetitions, len(size)))  # (R, M)
     return right[draw].sum(axis=1) / size[draw].sum(axis=1)
 
 
 video = table["name"].str.rsplit("_c", n=1).str[0]  # v_Class_gNN
-per = table.assign(ok=ok).groupby(video)["ok"].agg(["sum", "size"])  # a row per source video
+per = table.assign(ok=ok).groupby(video)["ok"].agg(["sum", "size"])  # a row per video
 by_clip = bootstrap(ok.astype(int), np.ones(len(ok), int))
 by_video = bootstrap(per["sum"].to_numpy(), per["size"].to_numpy())
+ends = [0.025, 0.975]
 for name, found in ((f"{len(ok)} clips", by_clip), (f"{len(per)} videos", by_video)):
-    low, high = np.quantile(found, [0.025, 0.975])
-    print(f"drawing {name:10s}: {100 * low:.1f} to {100 * high:.1f} %, +- {50 * (high - low):.1f} points")
-np.testing.assert_allclose(np.quantile(by_clip, [0.025, 0.975]), normal(ok.sum(), len(ok)), atol=0.004)
-np.testing.assert_allclose(np.quantile(by_video, [0.025, 0.975]), inference.interval(table), atol=0.006)
+    low, high = 100 * np.quantile(found, ends)
+    half = (high - low) / 2
+    print(f"drawing {name:10s}: {low:.1f} to {high:.1f} %, +- {half:.1f} points")
+np.testing.assert_allclose(np.quantile(by_clip, ends), normal(ok.sum(), len(ok)),
+                           atol=0.004)
+np.testing.assert_allclose(np.quantile(by_video, ends), inference.interval(table),
+                           atol=0.006)
 ratio = by_video.var() / by_clip.var()
-print(
-    f"variance ratio {ratio:.1f}: the {len(ok)} clips tell as much as {len(ok) / ratio:.0f} independent ones"
-)
+print(f"variance ratio {ratio:.1f}: the {len(ok)} clips tell as much as "
+      f"{len(ok) / ratio:.0f} independent ones")
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.linspace(100 * by_video.min(), 100 * by_video.max(), 40)
 ax.hist(100 * by_clip, bins, color=BY_CLIP, alpha=0.5, label="drawing clips")
-ax.hist(100 * by_video, bins, histtype="step", linewidth=2, color=BY_VIDEO, label="drawing source videos")
-ax.set(xlabel="top-1 of a redrawn test set (%)", ylabel="repetitions", title="One accuracy, two intervals")
+ax.hist(100 * by_video, bins, histtype="step", linewidth=2, color=BY_VIDEO,
+        label="drawing source videos")
+ax.set(xlabel="top-1 of a redrawn test set (%)", ylabel="repetitions",
+       title="One accuracy, two intervals")
 ax.legend(frameon=False)
 plt.show()
 
@@ -170,7 +180,8 @@ p_mcnemar = stats.binomtest(only_a, only_a + only_b).pvalue
 mcnemar = inference.mcnemar(pair)
 assert (mcnemar.only_a, mcnemar.only_b, mcnemar.p) == (only_a, only_b, p_mcnemar)
 print(f"only nearest_neighbour right: {only_a}, only context_lstm right: {only_b}")
-print(f"difference {100 * (a.mean() - b.mean()):+.1f} points, McNemar p = {p_mcnemar:.3f}")
+points = 100 * (a.mean() - b.mean())
+print(f"difference {points:+.1f} points, McNemar p = {p_mcnemar:.3f}")
 
 # %% [markdown]
 # Clips of one video often fall the same way, so this $p$ is too optimistic. A **sign flip by source video** repairs it: give
@@ -185,18 +196,19 @@ totals = rng.choice([-1.0, 1.0], size=(10_000, len(net))) @ net
 p_flip = np.mean(abs(totals) >= abs(net.sum()))
 exact = inference.sign_flip(pair)  # all signs instead of 10,000 draws
 np.testing.assert_allclose([len(net), p_flip], [exact.sources, exact.p], atol=0.02)
-print(
-    f"{len(net)} source videos, total {net.sum():+.0f} clips, sign flip p = {p_flip:.2f}, exact {exact.p:.2f}"
-)
+print(f"{len(net)} source videos, total {net.sum():+.0f} clips, "
+      f"sign flip p = {p_flip:.2f}, exact {exact.p:.2f}")
 
 # %% tags=["hide-input"]
 coins = 2 * rng.binomial(only_a + only_b, 0.5, size=10_000) - (only_a + only_b)
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.linspace(-160, 160, 41)
 ax.hist(coins, bins, color=BY_CLIP, alpha=0.5, label="every clip a coin (McNemar)")
-ax.hist(totals, bins, histtype="step", linewidth=2, color=BY_VIDEO, label="every source video a coin")
+ax.hist(totals, bins, histtype="step", linewidth=2, color=BY_VIDEO,
+        label="every source video a coin")
 ax.axvline(net.sum(), color="black", linestyle="--", linewidth=1.2, label="observed")
-ax.set(xlabel="total of the net scores under chance (clips)", ylabel="draws", title="Equally good models")
+ax.set(xlabel="total of the net scores under chance (clips)", ylabel="draws",
+       title="Equally good models")
 ax.legend(frameon=False, loc="upper right", fontsize="small")
 plt.show()
 
@@ -214,7 +226,8 @@ plt.show()
 # $$\text{error}^2 = s_d^2 \left(\frac{1}{n} + \frac{n_\text{test}}{n_\text{train}}\right)$$
 
 # %%
-ours, base = (studies.of(stick, m, "paper").set_index("seed") for m in ("context_lstm", "cnn_lstm"))
+ours, base = (studies.of(stick, m, "paper").set_index("seed")
+              for m in ("context_lstm", "cnn_lstm"))
 share = studies.overlap(base)  # test clips / training clips
 for column in ("top1_last", "top1_late"):
     d = (ours[column] - base[column]).sort_index().to_numpy()  # (5 seeds,)
@@ -223,9 +236,10 @@ for column in ("top1_last", "top1_late"):
         half = stats.t.ppf(0.975, len(d) - 1) * error
         p = 2 * stats.t.sf(abs(d.mean()) / error, len(d) - 1)
         found = inference.paired_over_seeds(ours[column], base[column], overlap=extra)
-        np.testing.assert_allclose([found.low, found.high, found.p], [d.mean() - half, d.mean() + half, p])
-        low, high = 100 * (d.mean() - half), 100 * (d.mean() + half)
-        print(f"{column} {name:9s}: {100 * d.mean():+.1f} points, {low:+.1f} to {high:+.1f}, p = {p:.3f}")
+        low, high = d.mean() - half, d.mean() + half
+        np.testing.assert_allclose([found.low, found.high, found.p], [low, high, p])
+        print(f"{column} {name:9s}: {100 * d.mean():+.1f} points, "
+              f"{100 * low:+.1f} to {100 * high:+.1f}, p = {p:.3f}")
 
 # %% [markdown]
 # The last epoch looks settled in the plain interval and open in the corrected one. `late`, the mean over the last third of the
@@ -240,41 +254,45 @@ def split_and_test(x, y, test_size=50):
     """Accuracy of the nearest class mean, trained on a random 150 of the 200 points."""
     rows = rng.permutation(len(y))
     test, train = rows[:test_size], rows[test_size:]
-    centres = np.stack([x[train][y[train] == k].mean(axis=0) for k in range(4)])  # (4, 3)
+    centres = np.stack([x[train][y[train] == k].mean(0) for k in range(4)])  # (4, 3)
     distance = ((x[test][:, None] - centres) ** 2).sum(axis=2)  # (50, 4)
     return (distance.argmin(axis=1) == y[test]).mean()
 
 
 y = np.repeat(np.arange(4), 50)
 means = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]])
-pools = [means[y] + rng.standard_normal((200, 3)) for _ in range(1000)]  # a pool per world
-scores = np.array([[split_and_test(x, y) for _ in range(30)] for x in pools])  # (worlds, seeds)
+pools = [means[y] + rng.standard_normal((200, 3)) for _ in range(1000)]  # one per world
+# accuracies (worlds, seeds)
+scores = np.array([[split_and_test(x, y) for _ in range(30)] for x in pools])
 truth = scores.mean()
 print(f"truth: {100 * truth:.1f} %")
 
 
 # %%
 def coverage(n, extra):
-    """Share of the worlds whose 95 % interval over the first n seeds contains the truth."""
+    """Share of worlds whose 95 % interval over the first n seeds contains the truth."""
     own = scores[:, :n]
     half = stats.t.ppf(0.975, n - 1) * own.std(axis=1, ddof=1) * np.sqrt(1 / n + extra)
     return np.mean(abs(own.mean(axis=1) - truth) <= half)
 
 
 SEEDS = (3, 5, 10, 20, 30)
-covered = {name: [coverage(n, extra) for n in SEEDS] for name, extra in (("plain", 0), ("corrected", 1 / 3))}
+covered = {name: [coverage(n, extra) for n in SEEDS]
+           for name, extra in (("plain", 0), ("corrected", 1 / 3))}
 for name, shares in covered.items():
-    print(f"{name:9s}:", ", ".join(f"{n} seeds {share:.0%}" for n, share in zip(SEEDS, shares, strict=True)))
+    texts = [f"{n} seeds {share:.0%}" for n, share in zip(SEEDS, shares, strict=True)]
+    print(f"{name:9s}:", ", ".join(texts))
 inside = [inference.over_seeds(row[:5], overlap=1 / 3) for row in scores]
 assert np.mean([i.low <= truth <= i.high for i in inside]) == covered["corrected"][1]
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 for name, colour, marker in (("plain", BY_CLIP, "s"), ("corrected", BY_VIDEO, "o")):
-    ax.plot(SEEDS, 100 * np.array(covered[name]), marker + "-", color=colour, label=name)
+    shares = 100 * np.array(covered[name])
+    ax.plot(SEEDS, shares, marker + "-", color=colour, label=name)
 ax.axhline(95, color="black", linestyle="--", linewidth=1, label="promised")
-ax.set(xlabel="seeds (splits of one pool)", ylabel="intervals with the truth (%)", ylim=(0, 102))
-ax.set_title("Re-splitting one pool")
+ax.set(xlabel="seeds (splits of one pool)", ylabel="intervals with the truth (%)")
+ax.set(ylim=(0, 102), title="Re-splitting one pool")
 ax.legend(frameon=False, loc="lower left")
 plt.show()
 
@@ -300,7 +318,8 @@ plt.show()
 # %%
 def power(true, sd, n, extra, repetitions=20_000):
     """Share of studies that find a true difference."""
-    shared = np.sqrt(extra) * rng.standard_normal((repetitions, 1))  # what one pool does to all its seeds
+    # what one pool does to all its seeds
+    shared = np.sqrt(extra) * rng.standard_normal((repetitions, 1))
     d = true + sd * (shared + rng.standard_normal((repetitions, n)))  # (studies, seeds)
     t = d.mean(axis=1) / (d.std(axis=1, ddof=1) * np.sqrt(1 / n + extra))
     return np.mean(abs(t) > stats.t.ppf(0.975, n - 1))
@@ -309,23 +328,22 @@ def power(true, sd, n, extra, repetitions=20_000):
 found = inference.paired_over_seeds(ours["top1_last"], base["top1_last"], overlap=share)
 sd = (ours["top1_last"] - base["top1_last"]).std()
 for true in (0.0, 0.02, 0.05, found.detectable):
-    print(
-        f"true {100 * true:.1f} points, sd {100 * sd:.1f}, 5 seeds: found in {power(true, sd, 5, share):.0%}"
-    )
+    print(f"true {100 * true:.1f} points, sd {100 * sd:.1f}, 5 seeds: "
+          f"found in {power(true, sd, 5, share):.0%}")
 assert abs(power(found.detectable, sd, 5, share) - 0.8) < 0.02
 
 # %%
 unit = {n: stats.norm.ppf(np.linspace(0.1, 0.9, n)) for n in range(3, 31)}
-unit = {n: (v - v.mean()) / v.std(ddof=1) for n, v in unit.items()}  # n values with sd exactly 1
-curves = {
-    extra: [inference.over_seeds(v, overlap=extra).detectable for v in unit.values()] for extra in (0, 1 / 3)
-}
+unit = {n: (v - v.mean()) / v.std(ddof=1) for n, v in unit.items()}  # n values of sd 1
+curves = {extra: [inference.over_seeds(v, overlap=extra).detectable
+                  for v in unit.values()] for extra in (0, 1 / 3)}
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
-ax.plot(list(unit), curves[1 / 3], color=BY_VIDEO, label="one pool split 3:1 again and again")
-ax.plot(
-    list(unit), curves[0], color=BY_CLIP, linestyle="--", label="a new pool for every seed, or a fixed split"
-)
-ax.set(xlabel="seeds", ylabel="detectable difference (sd)", ylim=(0, None), title="What n seeds can find")
+ax.plot(list(unit), curves[1 / 3], color=BY_VIDEO,
+        label="one pool split 3:1 again and again")
+ax.plot(list(unit), curves[0], color=BY_CLIP, linestyle="--",
+        label="a new pool for every seed, or a fixed split")
+ax.set(xlabel="seeds", ylabel="detectable difference (sd)", ylim=(0, None),
+       title="What n seeds can find")
 ax.legend(frameon=False)
 plt.show()
 

@@ -1,4 +1,4 @@
-"""Context-LSTM on UCF101: a room for each station that data passes, from a video to a claim.
+"""Context-LSTM on UCF101: one module for each station on the way from a video to a claim.
 
 A video becomes frames, frames become features, features a prediction, predictions a metric, metrics a run record,
 records a table, tables a verdict. A student opens these:
@@ -8,15 +8,15 @@ records a table, tables a verdict. A student opens these:
     datasets       the same for your own clips
     video          frames of a clip (4.1)
     backbone       CNNs, frozen unless they are fine-tuned (3.4)
-    gates          Eqs. 12-17, one gate a line (3.4)
+    gates          Eqs. 12-17, one gate per line (3.4)
     models         Context-LSTM, CNN-LSTM and what they are compared with (3.4, 3.5, 4.4)
     features       frames to feature sequences, kept on disk (3.2)
     training       the loop (4.2)
     evaluation     metrics (4.3)
-    inference      how sure of them one may be: intervals, paired tests (4.3)
+    inference      how certain the metrics are: intervals, paired tests (4.3)
     figures        pictures of one run (Figs. 3 to 6)
 
-and these stand behind the notebooks:
+and these work behind the notebooks:
 
     stickfigures   the generated data set
     experiments    settings, one run from top to bottom, records, many runs
@@ -26,7 +26,7 @@ and these stand behind the notebooks:
     widgets        things to move and watch
     support        files that stay whole, threads, a Dask client
 
-Imports point one way: support, paper, gates < ucf101, video < datasets < evaluation, backbone, stickfigures
+Imports point one way: support, paper, gates < video < ucf101 < datasets < evaluation, backbone, stickfigures
 < inference < models, figures < features < training < experiments < cost < report < classroom < widgets (`make lint` checks it).
 
 Shape letters are the same everywhere: B clips, T frames, D features, H hidden units, K classes.
@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-# The public face: each name is imported when it is first asked for, so that `import ctxlstm` costs nothing (PEP 562).
+# The public names. Each is imported on first use, so that `import ctxlstm` is cheap (PEP 562).
 _FACE = {
     "CNNLSTM": ("ctxlstm.models.cnn_lstm", "CNNLSTM"),
     "LSTM": ("ctxlstm.gates", "LSTM"),

@@ -1,10 +1,10 @@
 """CNNs that turn frames into feature vectors (paper, section 3.4: ResNet-50, pre-trained on ImageNet).
 
-The paper does not say that its backbone is frozen; its reported memory allows nothing else (chapter 12). So they are
-frozen here, until `unfreeze` says otherwise.
-Two networks: `resnet50`, the paper's, and `efficientnet_lite0`, whose weights come inside a package, so that
-everything runs without a download. Frames are squashed to a square with bilinear anti-aliased resizing, the
-aspect ratio lost, as the public code base does it.
+The paper does not say whether its backbone is frozen, but its reported memory allows nothing else (chapter
+12). So backbones are frozen here until `unfreeze` is called. There are two: `resnet50`, the paper's, and
+`efficientnet_lite0`, whose weights come inside a package, so that everything runs without a download. Frames
+are squashed to a square with bilinear anti-aliased resizing, which loses the aspect ratio, as in the public
+code base.
 """
 
 import copy
@@ -20,20 +20,18 @@ from torch.fx.experimental.optimization import fuse as fuse_conv_and_batch_norm
 NAMES = ("resnet50", "efficientnet_lite0")
 BATCH_NORMS = ("imagenet", "adapted", "drift")
 BOTH = "a backbone is fine-tuned or its BatchNorm drifts, not both: the features of a clip would depend on its batch"
-DRIFT_MOMENTUM = (
-    0.1  # of running statistics, as the public code base's ResNet has it: a memory of some ten batches
-)
+DRIFT_MOMENTUM = 0.1  # of running statistics, as in the public code base: a memory of about ten batches
 STRIDES = ("v1", "v1.5")
 PRECISIONS = ("float32", "bf16")
 
 
 class Backbone(nn.Module):
-    """A CNN with its preprocessing: uint8 images in, one feature vector an image out.
+    """A CNN with its preprocessing: uint8 images in, one feature vector per image out.
 
-    `batch_norm` tells whose statistics the BatchNorm layers use: `imagenet` (as published), `adapted`
+    `batch_norm` says which statistics the BatchNorm layers use: `imagenet` (as published), `adapted`
     (recomputed on given frames by `adapt`) or `drift` (in training the batch's own, see `drift`). `precision` is
-    that of the network's products, whatever autocast is on around it: `float32` or `bf16`. `frozen` is true until
-    `unfreeze`. `weights` is the SHA-256 of everything that shapes the function, the precision excepted.
+    the precision of the network's products, `float32` or `bf16`, whatever autocast is on around it. `frozen`
+    is true until `unfreeze` is called. `weights` identifies the function, apart from `size` and `precision`.
     """
 
     net: nn.Module
@@ -66,12 +64,12 @@ class Backbone(nn.Module):
 
     @property
     def resize_rule(self) -> str:
-        """How frames are brought to the network's size, in words that go into a cache's key."""
+        """How frames are resized to the network's input size, as text for a cache key."""
         return f"squash to {self.size}x{self.size}, bilinear, anti-aliased"
 
     @property
     def weights(self) -> str:
-        """SHA-256 over all weights, BatchNorm statistics and the stride variant."""
+        """SHA-256 over the name, the stride variant, all weights and BatchNorm statistics."""
         digest = hashlib.sha256(f"{self.name} {self.stride}".encode())
         for key, value in sorted(self.net.state_dict().items()):
             if not key.endswith("num_batches_tracked"):
@@ -80,13 +78,13 @@ class Backbone(nn.Module):
 
     def resize(self, images: Tensor) -> Tensor:
         """Squash images (B, 3, H, W) uint8 to (B, 3, size, size) uint8."""
-        # torchvision takes longer to import than torch itself: whoever needs no pixels does not wait for it.
+        # torchvision takes longer to import than torch itself, so it is imported only if pixels are needed.
         from torchvision.transforms.v2.functional import resize
 
         return resize(images, [self.size, self.size], antialias=True)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """The network stays in evaluation mode; with `drift` its BatchNorms, and they alone, follow `mode`."""
+        """Keep the network in evaluation mode; with `drift` only its BatchNorm layers follow `mode`."""
         super().train(False)
         self.training = mode and self.batch_norm == "drift"
         if self.training:
@@ -96,7 +94,7 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature vectors of images, with gradients for the network's weights where it is unfrozen.
+        """Feature vectors of images, with gradients for the network's weights if it is unfrozen.
 
         Args:
             images: uint8 RGB (B, 3, H, W), any size.
@@ -105,8 +103,8 @@ class Backbone(nn.Module):
             float32 (B, D) with D = `width`, the globally average-pooled last layer.
 
         Raises:
-            ValueError: images of another kind; with `drift`, in training, a single one that leaves BatchNorm nothing
-                to average over.
+            ValueError: images of another shape or dtype; with `drift` in training, a single image that leaves
+                BatchNorm nothing to average over.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(
@@ -114,7 +112,7 @@ class Backbone(nn.Module):
             )
         if images.shape[-2:] != (self.size, self.size):
             images = self.resize(images)  # (B, 3, size, size)
-        if len(images) == 0:  # an empty validation set; the networks cannot reshape nothing
+        if len(images) == 0:  # an empty validation set; the networks cannot reshape an empty batch
             return self.mean.new_empty(0, self.width)  # (0, D)
         if self.training and len(images) == 1 and self.size == 32:
             raise ValueError(
@@ -122,7 +120,7 @@ class Backbone(nn.Module):
                 "that leaves no batch of one clip, or a larger size"
             )
         device, bf16 = self.mean.device, self.precision == "bf16"
-        # What is moving, weights or statistics, is not folded: there is no telling when the folded copy is out of date.
+        # While weights or statistics change, nothing is folded: the copy would go stale unnoticed.
         moving = self.training or not self.frozen
         with (
             torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
@@ -160,10 +158,10 @@ class Backbone(nn.Module):
     def drift(self) -> "Backbone":
         """Let BatchNorm run in training mode while a head trains, as the public code base does (in place).
 
-        Its weights are frozen, its function is not: in training mode every batch is normalised with its own mean
-        and variance, and the running ones move; in evaluation mode the running ones are used, wherever they have
-        got to. The features of a clip then depend on what was trained on last, so they cannot be cached: train
-        `online.Online`, whose checkpoints keep the statistics.
+        The weights are frozen, but the function is not. In training mode every batch is normalised with its
+        own mean and variance, and the running statistics move; in evaluation mode the running statistics are
+        used as they stand. The features of a clip then depend on the last training batches, so they cannot be
+        cached: train `online.Online`, whose checkpoints keep the statistics.
         """
         if not self.frozen:
             raise ValueError(BOTH)
@@ -173,17 +171,17 @@ class Backbone(nn.Module):
         return self.eval()
 
     def unfreeze(self) -> "Backbone":
-        """Let all weights be trained (in place); BatchNorm keeps its statistics, its scale and shift are trained too.
+        """Make all weights trainable (in place), with BatchNorm's scale and shift but not its statistics.
 
-        The features of an image then follow from that image alone, whoever else is in the batch, so a batch may go
-        through in parts (`online.Online`). They follow from the weights as well: they cannot be cached.
+        The features of an image then do not depend on the rest of the batch, so a batch may go through in
+        parts (`online.Online`). They change with the weights, so they cannot be cached.
         """
         if self.batch_norm == "drift":
             raise ValueError(BOTH)
         self.frozen = False
         object.__setattr__(self, "_fast", None)
-        # Not to channels_last: a checkpoint brings Adam's means back in the plain layout, and its fused step on a GPU
-        # wants weights and means alike.
+        # Not to channels_last: a checkpoint restores Adam's moments in the default layout, and its fused step
+        # on a GPU needs weights and moments in the same layout.
         self.net.requires_grad_(True)
         return self.eval()
 
@@ -233,8 +231,8 @@ def load(
     Args:
         name: `resnet50` (D = 2048) or `efficientnet_lite0` (D = 1280).
         weights: for resnet50, a file with its state dict: safetensors, or .pth (loaded with weights_only, so that
-            no code in it can run). Default: torchvision's IMAGENET1K_V1
-            (the ones there were in the paper's time) from torch.hub's cache or by download.
+            no code in it can run). Default: torchvision's IMAGENET1K_V1 (those available when the paper was
+            written), from torch.hub's cache or by download.
         stride: which convolution of a down-sampling block has stride 2: `v1` the first (He et al., Keras), `v1.5`
             the second (torchvision). Default: what the file's metadata says, else `v1.5`.
         size: side of the square that frames are squashed to, in pixels, a multiple of 32.
@@ -242,15 +240,16 @@ def load(
             are float32 either way).
 
     Raises:
-        ValueError: unknown name, stride or precision; weights of another architecture; a damaged or unsafe file.
-        FileNotFoundError: no such weights file, or weights that cannot be had.
+        ValueError: unknown name, stride or precision; unsuitable size; weights of another architecture; a
+            damaged or unsafe file.
+        FileNotFoundError: no such weights file, or weights that cannot be downloaded.
     """
     if name not in NAMES:
         raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
     if stride is not None and stride not in STRIDES:
         raise ValueError(f"unknown stride variant {stride!r}: choose one of {', '.join(STRIDES)}")
     if size < 32 or size % 32:
-        raise ValueError(f"size {size} does not suit the backbones: choose a multiple of 32 of at least 32")
+        raise ValueError(f"size {size} does not suit the backbones: choose a positive multiple of 32")
     if name == "efficientnet_lite0":
         if weights is not None or stride is not None:
             raise ValueError(
@@ -263,7 +262,7 @@ def load(
     stride = stride or found_stride or "v1.5"
     if stride not in STRIDES:
         raise ValueError(
-            f"{weights} notes the stride variant {stride!r}: give stride, one of {', '.join(STRIDES)}"
+            f"{weights} names the unknown stride variant {stride!r}: give stride, one of {', '.join(STRIDES)}"
         )
     return _resnet50(state, stride, size, precision, weights)
 
@@ -277,7 +276,7 @@ def _resnet50(
     if stride == "v1":
         for layer in (net.layer2, net.layer3, net.layer4):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
-    # The classifier is not used: a file may have one of any number of classes, or none.
+    # The classifier is not used, so the file may have one for any number of classes, or none.
     state = {
         key: value.float() if value.is_floating_point() else value
         for key, value in state.items()
@@ -324,7 +323,7 @@ def _torchvision_state() -> dict[str, Tensor]:
         url = weights.url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise FileNotFoundError(
-            f"ResNet-50 weights could not be had ({error}). Three ways to get them: (1) go online once, and they are downloaded; "
+            f"ResNet-50 weights could not be loaded ({error}). Three ways to get them: (1) go online once to download them; "
             f"(2) copy {url.rsplit('/', 1)[1]} from another machine into {folder}; "
             "(3) pass weights=PATH to a safetensors or .pth file with torchvision's resnet50 keys. "
             "Or use backbone='efficientnet_lite0', which needs no download."

@@ -1,9 +1,10 @@
-"""Your own clips: a folder for each class, any video names, and groups by a rule (paper, section 3.1, on other data).
+"""Your own clips: a folder per class, any video names, groups by a rule (paper, section 3.1, on other data).
 
-A *group* is what clips may share besides their class, a person or a source video. Here it is text and means the same in
-every class, so that a split by group keeps a person on one side in all classes at once; UCF101's groups are numbers, which
-every class counts anew. Where nobody says which clips go together the group is "", and nothing is claimed that needs it.
-`split`, `validation` and `leakage` take tables of both kinds and leave those with numbers to `ucf101`.
+A *group* is what clips may share besides their class: a person or a source video. Here it is text and means
+the same in every class, so a split by group keeps a person on one side in all classes. UCF101's groups are
+numbers that start again in every class. If it is not known which clips go together, the group is "", and
+nothing that needs groups is claimed. `split`, `validation` and `leakage` take tables of both kinds and leave
+those with numbers to `ucf101`.
 """
 
 import hashlib
@@ -27,26 +28,26 @@ _LISTED = {"0": "", "1": "train", "2": "test"}  # in HMDB51's split files
 def folder(
     root: str | os.PathLike, *, group_pattern: str = "", group_table: str | os.PathLike = ""
 ) -> pd.DataFrame:
-    """The table of all videos `root/<class>/<any name>`, sorted by name; hidden files are no clips.
+    """The table of all videos `root/<class>/<any name>`, sorted by name; hidden files are ignored.
 
     Args:
-        root: folder with a folder for each class.
-        group_pattern: regular expression with one group in round brackets, searched in a video's name without its
-            ending: `^([^_]+)_` takes the person out of daria_bend.avi. `{label}` stands for the clip's class. A name
-            in `PATTERNS` is that pattern.
-        group_table: CSV file with a column name (daria_bend, daria_bend.avi or bend/daria_bend.avi) and a column group,
-            a column label or both, a line a clip. A label counts before the folder's name, and lets videos lie in
-            `root` itself.
+        root: folder that holds one folder per class.
+        group_pattern: regular expression with one group in round brackets, searched for in a video's name
+            without its extension: `^([^_]+)_` takes the person out of daria_bend.avi. `{label}` stands for
+            the clip's class. A name in `PATTERNS` stands for its pattern.
+        group_table: CSV file with one line per clip: a column name (daria_bend, daria_bend.avi or
+            bend/daria_bend.avi) and a column group, a column label or both. A label overrides the folder's
+            name; with labels, videos may also lie in `root` itself.
 
     Returns:
-        Columns as in `ucf101.index`: name (the file's, without ending; with its folder, bend/daria, where two classes
-        have the same), label, group (text; "" throughout where neither argument says it), clip (counted 1, 2, ... within
-        class and group), path, kind ("video").
+        Columns as in `ucf101.index`: name (the file's, without extension; with its folder, bend/daria, if two
+        classes share it), label, group (text; "" throughout if neither argument gives it), clip (numbered 1,
+        2, ... within class and group), path, kind ("video").
 
     Raises:
         FileNotFoundError: no such root or table. PermissionError: a folder cannot be listed. ValueError: no videos, one
-            that lies too deep, two of one name, a pattern that is none or does not fit a name, a table that does not
-            fit the clips.
+            that lies too deep, two with one name, a pattern that is invalid or does not match a name, a table
+            that does not match the clips.
     """
     root = Path(root).expanduser()
     if group_pattern and group_table:
@@ -55,7 +56,7 @@ def folder(
     table = pd.DataFrame({"path": [str(path) for path in paths]})
     table["stem"] = [_text(path.stem, path) for path in paths]
     table["label"] = ["" if path.parent == root else _text(path.parent.name, path) for path in paths]
-    # The same name may stand in two classes: then the class is part of it.
+    # The same name may occur in two classes: then the class becomes part of it.
     twice = table["stem"].duplicated(keep=False) & (table["label"] != "")
     table["name"] = table["stem"].where(~twice, table["label"] + "/" + table["stem"])
     if (again := table["name"].duplicated(keep=False)).any():
@@ -82,7 +83,7 @@ def groups_known(clips: pd.DataFrame) -> bool:
 
 
 def count_groups(clips: pd.DataFrame) -> int:
-    """How many groups the clips are of; 0 where groups are not known."""
+    """Number of groups among the clips; 0 if groups are not known."""
     if _numbered(clips):
         return len(clips[["label", "group"]].drop_duplicates())
     return clips["group"].nunique() if groups_known(clips) else 0
@@ -96,16 +97,17 @@ def split(
     seed: int = 0,
     lists: str | os.PathLike | None = None,
 ) -> Split:
-    """`ucf101.split`, and for own clips (groups as text) what it says there, but:
+    """`ucf101.split`, which differs for your own clips (groups as text) in two protocols:
 
-    - "grouped": of every class the first groups in one random order of all groups, the nearest whole number to a
-      quarter of its groups, so that a group is on the same side in all classes and every class is tested.
-    - "official": HMDB51's split `fold` by the files `<class>_test_split<fold>.txt` in the folder `lists`: lines of a
-      video's name and 1 (train), 2 (test) or 0 (neither).
+    - "grouped": all groups are put in one random order, and of every class the first ones test, the nearest
+      whole number to a quarter of its groups. So a group is on the same side in all classes, and every class
+      is tested.
+    - "official": HMDB51's split `fold`, from the files `<class>_test_split<fold>.txt` in the folder `lists`:
+      each line is a video's name and 1 (train), 2 (test) or 0 (neither).
 
     Raises:
-        ValueError: as `ucf101.split`; "grouped" where groups are not known; a clip that is in no list. FileNotFoundError:
-            a list is missing.
+        ValueError: as `ucf101.split`; "grouped" if groups are not known; a clip that is in no list.
+        FileNotFoundError: a list is missing.
     """
     if protocol not in ("grouped", "official") or "group" not in clips or _numbered(clips):
         return ucf101.split(clips, protocol, fold=fold, seed=seed, lists=lists)
@@ -115,13 +117,13 @@ def split(
         part = np.where(_drawn(clips, clips["group"], "test", seed, _quarter), "test", "train")
     else:
         raise ValueError(
-            "protocol 'grouped' cannot be told: nobody says which clips go together, so give group_pattern or "
+            "protocol 'grouped' cannot be used: it is not known which clips go together, so give group_pattern or "
             "group_table, or choose protocol paper"
         )
     for name in ("train", "test"):
         if not (part == name).any():
             raise ValueError(
-                f"protocol {protocol!r} (fold {fold}) leaves no clip to {name}: add clips of more groups"
+                f"protocol {protocol!r} (fold {fold}) leaves no clip to {name} on: add clips of more groups"
             )
     return Split(
         protocol, int(fold), int(seed), np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
@@ -131,9 +133,10 @@ def split(
 def validation(
     clips: pd.DataFrame, split: Split, *, share: float = 0.1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`ucf101.validation`; of own clips whole groups too, or single clips where groups are not known.
+    """`ucf101.validation`; your own clips also validate by whole groups, or singly if groups are not known.
 
-    Groups that are in many classes are drawn for most of them at once, so a class may have none that validates.
+    A group is drawn only if at least half of its clips are in classes that still need one, so a class may
+    have none that validates.
     """
     if _numbered(clips) or not 0 < share < 1:
         return ucf101.validation(clips, split, share=share, seed=seed)
@@ -143,13 +146,13 @@ def validation(
         return min(max(1, round(share * groups)), groups - 1)
 
     groups = train["group"] if groups_known(train) else train["name"]
-    # Whoever is in all classes would be drawn for the one class that lacks another: half of the clips could go.
+    # Otherwise a person in all classes would be drawn for one class alone: half of the clips could go.
     validates = _drawn(train, groups, "validation", seed, how_many, least=0.5)
     return split.train[~validates], split.train[validates]
 
 
 def leakage(clips: pd.DataFrame, split: Split) -> Leakage:
-    """`ucf101.leakage`; of own clips those of the same group, whatever their class, and NaN where groups are not known."""
+    """`ucf101.leakage`; your own clips leak by group, whatever the class; NaN if groups are not known."""
     if _numbered(clips):
         return ucf101.leakage(clips, split)
     if not groups_known(clips):
@@ -164,7 +167,7 @@ def _numbered(clips: pd.DataFrame) -> bool:
 
 
 def _text(name: str, path: Path) -> str:
-    """A name as it is written everywhere else: file systems spell an é in two ways."""
+    """A name in one Unicode form (NFC): file systems spell an é in two ways."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -174,12 +177,12 @@ def _text(name: str, path: Path) -> str:
 
 def _videos(root: Path) -> list[Path]:
     """All videos in `root` and in the folders below it."""
-    from ctxlstm.video import SUFFIXES  # brings torch: reading settings and records goes without
+    from ctxlstm.video import SUFFIXES  # imports torch, which settings and records do not need
 
     if not root.exists():
         raise FileNotFoundError(f"the data folder {root} does not exist: check the path given as root")
     if not root.is_dir():
-        raise ValueError(f"{root} is a file: give the folder that holds a folder for each class as root")
+        raise ValueError(f"{root} is a file: give the folder that holds the class folders as root")
     found = []
     for entry in _listing(root):
         inside = _listing(entry) if entry.is_dir() else [entry]
@@ -195,7 +198,7 @@ def _videos(root: Path) -> list[Path]:
             f"there is no video in {root}: it must hold a folder for each class, with the class's videos"
         )
     if special := [path for path in found if not path.is_file()]:
-        raise ValueError(f"{special[0]} is no file that can be read: take it away")
+        raise ValueError(f"{special[0]} is not a readable file: remove it")
     return found
 
 
@@ -203,7 +206,9 @@ def _listing(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise PermissionError(f"{folder} cannot be listed ({error.strerror}): check its rights") from error
+        raise PermissionError(
+            f"{folder} cannot be listed ({error.strerror}): check its permissions"
+        ) from error
 
 
 def _matched(pattern: str, table: pd.DataFrame) -> list[str]:
@@ -215,7 +220,7 @@ def _matched(pattern: str, table: pd.DataFrame) -> list[str]:
         found = re.search(pattern.replace("{label}", re.escape(label)), stem)
         if not (found and found[1]):
             raise ValueError(
-                f"group_pattern {pattern!r} finds no group in the name {stem!r} of class {label!r}: mend it"
+                f"group_pattern {pattern!r} finds no group in the name {stem!r} of class {label!r}: correct it"
             )
         groups.append(found[1])
     return groups
@@ -226,10 +231,12 @@ def check_pattern(pattern: str) -> None:
     try:
         count = re.compile(PATTERNS.get(pattern, pattern).replace("{label}", "label")).groups
     except re.error as error:
-        raise ValueError(f"group_pattern {pattern!r} is no regular expression ({error}): mend it") from None
+        raise ValueError(
+            f"group_pattern {pattern!r} is not a regular expression ({error}): correct it"
+        ) from None
     if count != 1:
         raise ValueError(
-            f"group_pattern {pattern!r} has {count} groups in round brackets: put one around what clips of a group share"
+            f"group_pattern {pattern!r} has {count} groups in round brackets: put one pair around what clips of a group share"
         )
 
 
@@ -241,13 +248,13 @@ def _read_table(path: Path, table: pd.DataFrame) -> None:
         )
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no group_table {path}: check the path") from None
-    except ValueError as error:  # of encoding, too, and pandas' own
-        raise ValueError(f"group_table {path} cannot be read as CSV in UTF-8 ({error}): mend it") from None
+    except ValueError as error:  # encoding errors, too, and pandas' own
+        raise ValueError(f"group_table {path} cannot be read as CSV in UTF-8 ({error}): correct it") from None
     columns = [name for name in ("group", "label") if name in said]
     if "name" not in said or not columns:
         raise ValueError(
-            f"group_table {path} has the columns {', '.join(said)}: it needs name and group, separated by commas, and may "
-            "have label"
+            f"group_table {path} has the columns {', '.join(said)}: it needs name and group (or label, or both), separated "
+            "by commas"
         )
     said = said.map(lambda cell: unicodedata.normalize("NFC", cell))
     row_of: dict[str, list[int]] = {}
@@ -258,7 +265,7 @@ def _read_table(path: Path, table: pd.DataFrame) -> None:
     rows = [row_of.get(name, []) for name in said["name"]]
     for name, found in zip(said["name"], rows, strict=True):
         if len(found) != 1:
-            what = "is no video below root" if not found else "stands in two classes: write class/name"
+            what = "is not a video below root" if not found else "is in two classes: write class/name"
             raise ValueError(f"{name!r} in group_table {path} {what}")
     lines = pd.Series([found[0] for found in rows])
     if lines.duplicated().any():
@@ -292,10 +299,10 @@ def _drawn(
     how_many: Callable[[str, int], int],
     least: float = 0.0,
 ) -> np.ndarray:
-    """True for the clips of the groups drawn, one after the other in a random order.
+    """True for the clips of the groups drawn; groups are tried one by one in a random order.
 
-    A group is drawn if a share of at least `least` of its clips, and at least one, is of classes that have fewer than
-    `how_many(label, number of its groups)` groups so far.
+    A group is drawn if at least one of its clips, and at least a share `least` of them, belongs to classes
+    that have fewer than `how_many(label, number of its groups)` groups so far.
     """
     table = pd.crosstab(groups, clips["label"])
     counts = table.to_numpy()  # (groups, classes): clips
@@ -310,9 +317,7 @@ def _drawn(
             needed -= counts[row] > 0
     for column in counts.T:
         own = [row for row in order if column[row]]
-        if drawn[
-            own
-        ].all():  # other classes have drawn its last ones, too: it must keep something to train on
+        if drawn[own].all():  # other classes drew its last groups, too: keep one to train on
             drawn[own[-1]] = False
     return groups.isin(table.index[drawn]).to_numpy()
 
@@ -323,7 +328,7 @@ def _official(clips: pd.DataFrame, fold: int, lists: str | os.PathLike | None) -
         raise ValueError(f"fold is {fold!r}: the official splits are 1, 2 and 3")
     if not lists:
         raise ValueError(
-            "protocol 'official' of an own data set needs lists: a folder with files <class>_test_split1.txt as HMDB51 has"
+            "protocol 'official' on your own data needs lists: give a folder with files <class>_test_split1.txt, as for HMDB51"
         )
     listed = {
         label: _read_split(Path(lists).expanduser() / f"{label}_test_split{fold}.txt")

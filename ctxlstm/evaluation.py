@@ -2,12 +2,12 @@
 
 Everything starts from the predictions table of a run, one row per test clip: `name` (v_<Class>_gNN_cNN),
 `label` and `predicted` (class names), `probability` (softmax probability of the predicted class) and `nll`
-(negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1. Where a clip's group does not stand in its
-name, as in `datasets.folder`, a column `group` says it; "" is a group that nobody knows.
+(negative log-likelihood of the true class, nats). Top-1 is a fraction, 0 to 1. If a clip's name
+does not contain its group, as in `datasets.folder`, a column `group` gives it; "" is an unknown group.
 
-How sure one may be of these numbers is the next station, `inference`.
+How certain these numbers are is the subject of the next station, `inference`.
 
-SciPy and scikit-learn take seconds to import, and most of a run needs neither: the functions that do import them.
+SciPy and scikit-learn take seconds to import, so only the functions that need them do so.
 """
 
 import math
@@ -20,7 +20,7 @@ import pandas as pd
 
 from ctxlstm.ucf101 import full_index
 
-if TYPE_CHECKING:  # whoever reads records needs no PyTorch
+if TYPE_CHECKING:  # reading records needs no PyTorch
     import torch
 
 COLUMNS = ["name", "label", "predicted", "probability", "nll"]
@@ -35,7 +35,7 @@ def predictions(
 ) -> pd.DataFrame:
     """Build the predictions table from logits (B, K), true class numbers y (B,) and clip names (B).
 
-    `groups` (B) are those of own clips, whose names do not say them.
+    `groups` (B) are those of your own clips, whose names do not contain them.
 
     Raises ValueError when the shapes disagree, when y is not in 0..K-1, or when a logit is NaN or infinite.
     """
@@ -80,11 +80,12 @@ def predictions(
 def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """The predictions table of scores that others have published: clip name -> 101 scores, logits or log-probabilities.
 
-    Scores are in the order of UCF101's classInd.txt, which is alphabetical whatever the case. Names may lack the `v_` at
-    their start. Clips must be UCF101's own.
+    Scores are in the order of UCF101's classInd.txt, which is alphabetical ignoring case. Names may omit the
+    `v_` at the start. All clips must be UCF101's.
 
     Raises:
-        ValueError: no scores, a name that UCF101 does not have, a clip that is named twice, or not 101 finite scores of a clip.
+        ValueError: no scores, a name that UCF101 does not have, a clip named twice, or a clip without 101
+            finite scores.
     """
     if not scores:
         raise ValueError("there are no scores: give at least those of one clip")
@@ -108,7 +109,7 @@ def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:
-    """The table itself, once it is known to be a non-empty predictions table with one row per clip; else a ValueError."""
+    """Return the table if it has all columns, some rows and no clip twice; else raise ValueError."""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise ValueError(f"The predictions table lacks the columns {missing}; it needs {COLUMNS}.")
@@ -158,7 +159,7 @@ def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.D
 
 
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a class that has test clips: class, clips, correct, top1, most_confused_with.
+    """One row per class with test clips: class, clips, correct, top1, most_confused_with.
 
     `most_confused_with` is the commonest wrong answer, the first in alphabetical order on ties, empty when
     all clips are right.
@@ -208,7 +209,7 @@ def chosen_epoch(history: pd.DataFrame) -> int | None:
 
 @dataclass(frozen=True)
 class Late:
-    """Test top-1 over the last third of the epochs: its mean, and how far single epochs lie from it (sd); fractions."""
+    """Mean and standard deviation (sd) of the test top-1 over the last third of the epochs; fractions."""
 
     mean: float
     sd: float
@@ -217,9 +218,9 @@ class Late:
 def late(history: pd.DataFrame) -> Late:
     """Mean and standard deviation of the test top-1 over the last third of the epochs.
 
-    At a constant learning rate, which is the paper's, one epoch differs from the next by several points, and so does the
-    same epoch from processor to processor, whose sums are rounded differently. The mean of many epochs does not. It
-    chooses nothing: which epochs count is known before the training. The sd is NaN where one epoch counts.
+    At a constant learning rate, as in the paper, one epoch differs from the next by several points. So does
+    the same epoch between processors, which round sums differently. The mean of many epochs does not. It
+    involves no selection: which epochs count is fixed before training. The sd is NaN if one epoch counts.
     """
     epochs = len(history)
     test = history.loc[history["epoch"] > 2 * epochs // 3, "test_top1"]
@@ -250,10 +251,10 @@ class Overfitting:
 
 
 def overfitting(history: pd.DataFrame, after_epoch: int, level: float = 0.95) -> Overfitting:
-    """Mean test loss over mean training loss after an epoch, and the trend of the test top-1 from there on.
+    """Ratio of mean test to mean training loss after an epoch, and the trend of the test top-1 from there on.
 
-    The trend is a straight line (least squares) with its t-interval, which takes epochs as independent and
-    is therefore a lower bound of the doubt. Raises ValueError with fewer than three epochs after the given.
+    The trend is a straight line (least squares) with its t-interval, which treats epochs as independent and
+    so understates the uncertainty. Raises ValueError with fewer than three epochs after `after_epoch`.
     """
     from scipy import stats
 

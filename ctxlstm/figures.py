@@ -1,11 +1,11 @@
-"""Every figure of the book, in one style (paper Figs 3-6, and those that the paper does not show).
+"""Figures of runs and clips in the book's style (paper Figs 3-6, and some that the paper does not show).
 
-The functions are pure: data in, a `matplotlib.figure.Figure` out; nothing is shown, and no setting of
-matplotlib stays changed. A figure is closed for pyplot before it is returned, so a notebook shows it exactly
-once: let the call be the last line of a cell, or pass the figure to IPython's `display`. `save` writes it.
+The functions are pure: data in, a `matplotlib.figure.Figure` out; nothing is shown, and matplotlib's settings
+are left unchanged. A figure is closed in pyplot before it is returned, so a notebook shows it exactly once:
+make the call the last line of a cell, or pass the figure to IPython's `display`. `save` writes it.
 
 Colours mean the same thing everywhere: one per gate, per head and per split protocol, chosen so that people
-with the common colour-vision deficiencies can tell them apart; markers and line styles say it a second time.
+with the common colour-vision deficiencies can tell them apart; markers and line styles differ, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ PROTOCOL_COLOURS = {"paper": "#D55E00", "grouped": "#0072B2", "official": "#2222
 PROTOCOL_MARKERS = {"paper": "o", "grouped": "s", "official": "D"}
 PROTOCOL_NAMES = {
     "paper": "random split of clips (the paper's)",
-    "grouped": "split by group",
+    "grouped": "split by source video",
     "official": "official split",
 }
 GREY = "#6E6E6E"
@@ -55,7 +55,7 @@ _LINE_STYLES = ("-", "--", ":", "-.")
 
 def style() -> dict[Any, Any]:
     """matplotlib settings of the book, for `with plt.rc_context(style())` around a drawing of your own."""
-    import seaborn as sns  # brings SciPy, which takes seconds: who wants a colour only does not wait for it
+    import seaborn as sns  # imports SciPy, which takes seconds and which the colours do not need
 
     return {
         **sns.axes_style("whitegrid"),
@@ -76,19 +76,19 @@ def style() -> dict[Any, Any]:
 
 @contextmanager
 def new_figure(width: float, height: float, layout: str = "constrained") -> Iterator[Figure]:
-    """A figure of that size in inches, drawn in the book's style and closed for pyplot."""
+    """A figure of the given size in inches, drawn in the book's style and closed in pyplot."""
     with plt.rc_context(style()):
         figure = plt.figure(figsize=(width, height), layout=layout)
         try:
             yield figure
-            # Ticks take their settings when they are first drawn: do that while the style holds.
+            # Ticks take their settings when they are first drawn: do that while the style is active.
             figure.draw_without_rendering()
         finally:
             plt.close(figure)
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the figure out once more and keep the places, rounded: the solver leaves noise in their last digits."""
+    """Lay out the figure once more and fix its positions, rounded: the solver's last digits are noise."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for part in figure.subfigs:
@@ -122,7 +122,7 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
 
 
 def _lines(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Line of each run: the colour of the head that its name starts with, a new style when that comes again."""
+    """Line of each run: the colour of the head its name starts with, in a new style when a colour repeats."""
     taken: dict[str, int] = {}
     spare = [
         colour for head, colour in HEAD_COLOURS.items() if not any(name.startswith(head) for name in names)
@@ -141,7 +141,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
     `histories` maps a run's name to its history. The best epoch on the test set is marked with an open
     triangle, the one chosen by validation with a filled circle. A head that is not trained by epochs (its
-    training loss is NaN) is a level line.
+    training loss is NaN) is a horizontal line.
     """
     if not 1 <= len(histories) <= 8:
         raise ValueError(
@@ -184,7 +184,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
 
 def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
-    """Heat map of `evaluation.confusion`: colour is the share of the true class's clips, text their number.
+    """Heat map of `evaluation.confusion`: colour is the share of the true class's clips, text the count.
 
     With more than 20 classes the text is left out. A class without test clips has a grey row.
     """
@@ -223,7 +223,7 @@ def confusion(matrix: pd.DataFrame, title: str = "") -> Figure:
 
 
 def draw_heads(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the dots, links, intervals and numbers of `heads_by_protocol`, for pictures with other panels beside it."""
+    """Draw the dots, links, intervals and numbers of `heads_by_protocol`, for figures with further panels."""
     if missing := [column for column in ("model", "protocol", "top1") if column not in table.columns]:
         raise ValueError(
             f"The table of heads lacks the columns {missing}: it needs model, protocol and top1."
@@ -268,7 +268,7 @@ def heads_by_protocol(table: pd.DataFrame) -> Figure:
     """The leak picture: top-1 of each head under each split protocol, linked, best head at the top.
 
     `table` has columns model, protocol (paper, grouped, official), top1 and, where known, low and high (an
-    interval), all fractions; one row a head and protocol. Raises ValueError otherwise.
+    interval), all fractions; one row per head and protocol. Raises ValueError otherwise.
     """
     with new_figure(9, 1.5 + 0.44 * len(set(table.get("model", ())))) as figure:
         draw_heads(figure.subplots(), table)
@@ -276,21 +276,23 @@ def heads_by_protocol(table: pd.DataFrame) -> Figure:
 
 
 def _frames(images: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A clip as uint8 (T, H, W, 3), from that, from floats 0 to 1, or from a tensor (T, 3, H, W)."""
+    """A clip as uint8 (T, H, W, 3), from the same, from floats 0 to 1, or from a tensor (T, 3, H, W)."""
     if isinstance(images, torch.Tensor):
         images = (images.movedim(1, -1) if images.ndim == 4 else images).detach().cpu().numpy()
     images = np.asarray(images)  # (T, H, W, 3)
     if images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
-        raise ValueError(f"A clip to show is (T, H, W, 3), or a tensor (T, 3, H, W), and not {images.shape}.")
+        raise ValueError(
+            f"A clip to show must be (T, H, W, 3), or a tensor (T, 3, H, W), not {images.shape}."
+        )
     if images.dtype == np.uint8:
         return images
     if not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("Frames to show are uint8, or floats from 0 to 1: undo the normalisation first.")
+        raise ValueError("Frames to show must be uint8, or floats from 0 to 1: undo the normalisation first.")
     return (255 * images).round().astype(np.uint8)
 
 
 def film_strips(clips: Sequence[np.ndarray | torch.Tensor], frames: int) -> list[np.ndarray]:
-    """Each clip as one picture, uint8 (H, W', 3): evenly spaced frames side by side, short rows filled up."""
+    """Each clip as one picture, uint8 (H, W', 3): evenly spaced frames side by side, short rows padded."""
     clips = [_frames(clip) for clip in clips]
     places = min(frames, max(len(clip) for clip in clips))
     strips = []
@@ -304,7 +306,7 @@ def film_strips(clips: Sequence[np.ndarray | torch.Tensor], frames: int) -> list
 
 
 def _draw_strips(figure: Figure | SubFigure, strips: Sequence[np.ndarray], titles: Sequence[str]) -> None:
-    """One axes a strip, its title to the left, an arrow of time under the last."""
+    """One axes per strip, its title to the left, a time arrow under the last."""
     rows = np.atleast_1d(figure.subplots(len(strips), 1))
     for axes, strip, title in zip(rows, strips, titles, strict=True):
         axes.imshow(strip)
@@ -318,7 +320,7 @@ def _draw_strips(figure: Figure | SubFigure, strips: Sequence[np.ndarray], title
 
 
 def _strips_height(strips: Sequence[np.ndarray], titles: Sequence[str], width: float) -> float:
-    """Inches that the strips need in a figure so wide, with their titles, gaps and the arrow of time."""
+    """Height in inches of the strips in a figure of this width, with titles, gaps and the time arrow."""
     width -= 0.35 + 0.12 * max(map(len, titles))
     return sum(width * strip.shape[0] / strip.shape[1] + 0.1 for strip in strips) + 0.4
 
@@ -333,7 +335,7 @@ def film_strip(
     titles = [""] * len(images) if titles is None else list(titles)
     if len(images) == 0 or len(titles) != len(images):
         raise ValueError(
-            f"{len(images)} clips, {len(titles)} titles: give at least one clip, and each a title."
+            f"{len(images)} clips, {len(titles)} titles: give at least one clip, and a title for each."
         )
     strips = film_strips(images, frames)
     with new_figure(11, _strips_height(strips, titles, 11), "compressed") as figure:
@@ -359,13 +361,13 @@ def reliability(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def siblings(features: torch.Tensor, clips: pd.DataFrame) -> Figure:
-    """How alike clips are before any head is trained: cosine similarity of each clip to its nearest others.
+    """How alike clips are before any training: cosine similarity of each clip to its nearest neighbours.
 
     For every clip the most similar sibling (same class and group), the most similar clip of its class from another
     group, and the most similar clip of another class, as cumulative shares of clips.
 
     Args:
-        features: one vector a clip, (N, D).
+        features: one vector per clip, (N, D).
         clips: their table, columns label and group.
     """
     import seaborn as sns

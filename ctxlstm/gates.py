@@ -1,8 +1,8 @@
-"""The LSTM in plain tensor code, one gate a line: paper section 3.4, Eqs. 12-17.
+"""The LSTM in plain tensor code, one gate per line: paper section 3.4, Eqs. 12-17.
 
-`lstm_step` is the only place of the gate arithmetic. `LSTM` walks it along time, stacks it into layers and
-runs it in both directions; its parameters carry the names, shapes and first values of `torch.nn.LSTM`'s, so
-that weights move freely between the two and both can be compared number by number.
+All gate arithmetic is in `lstm_step`. `LSTM` repeats it over time, stacks it into layers and runs it in both
+directions; its parameters have the names, shapes and initial values of `torch.nn.LSTM`'s, so that weights
+move freely between the two and both can be compared number by number.
 
 Shape letters: B clips, T frames, D features, H hidden units; L layers, S directions (1 or 2).
 """
@@ -32,9 +32,9 @@ def lstm_step(
 ) -> LSTMStep:
     """One LSTM time step, Eqs. 12-17.
 
-    The paper multiplies one matrix with the joined vector [h_{t-1}, x_t] and adds one bias. PyTorch keeps the
+    The paper multiplies one matrix by the joined vector [h_{t-1}, x_t] and adds one bias. PyTorch keeps the
     two halves of the matrix apart, W·[h, x] = W_hh·h + W_ih·x, and gives each half its own bias. The rows of
-    all four gates lie below each other in the order i, f, g, o, as in `torch.nn.LSTMCell`.
+    the four gates are stacked in the order i, f, g, o, as in `torch.nn.LSTMCell`.
 
     Args:
         x: input x_t, (B, D).
@@ -48,7 +48,7 @@ def lstm_step(
     Returns:
         The four gates and the two new states, each (B, H).
 
-    The printed Eq. 15 is C_t = f_t * C_{t-1} + i_t * C_t. The tilde is lost in print: as it stands C_t is
+    The printed Eq. 15 is C_t = f_t * C_{t-1} + i_t * C_t. The tilde was lost in print: as it stands, C_t is
     defined by itself and the candidate of Eq. 14 is never used. What enters is the candidate, i_t * C~_t.
     """
     z = F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)  # (B, 4H)  W·[h_{t-1}, x_t] + b of all four gates

@@ -1,13 +1,14 @@
-"""How sure one may be of a metric: intervals and paired tests on predictions, and over seeds (paper section 4.3).
+"""How certain a metric is: intervals and paired tests on predictions, and over seeds (paper section 4.3).
 
-The paper gives one number of one run. Two doubts go with such a number: other test clips, and another training.
+The paper gives one number from one run. It would differ with other test clips, and with another training run.
 
-- *Test clips.* Clips of one source video are right or wrong together, so source videos are the independent observations,
-  not clips: `interval`, `sign_flip`. `mcnemar` takes clips as independent and is here to be compared with.
-- *Training.* Another seed splits, starts and shuffles anew: `over_seeds`, `paired_over_seeds`. Seeds that split one pool of
-  clips share most of them, which `overlap` corrects.
+- *Test clips.* Clips of one source video are right or wrong together, so the independent observations are
+  source videos, not clips: `interval`, `sign_flip`. `mcnemar` treats clips as independent and is here for
+  comparison.
+- *Training.* Another seed splits, starts and shuffles anew: `over_seeds`, `paired_over_seeds`. Seeds that
+  split one pool of clips share most of them, which `overlap` corrects for.
 
-SciPy takes seconds to import, and most of a run does not need it: the functions that do import it.
+SciPy takes seconds to import, so only the functions that need it do so.
 """
 
 import math
@@ -27,7 +28,7 @@ def groups_known(table: pd.DataFrame) -> bool:
 
 
 def _sources(table: pd.DataFrame) -> list:
-    """The source video of each clip; where nobody knows it, each clip is its own."""
+    """The source video of each clip; if it is not known, each clip is its own."""
     if "group" in table:
         return (table["group"] if groups_known(table) else table["name"]).to_list()
     return [parse(name)[:2] for name in table["name"]]  # (label, group)
@@ -38,11 +39,11 @@ def interval(
 ) -> tuple[float, float]:
     """Confidence interval of top-1 that respects groups: (low, high), fractions from 0 to 1.
 
-    A bootstrap (BCa) over the source videos of the test set: its (class, group) pairs by the clips' names, or the column
-    `group`; single clips where groups are not known (`groups_known`). A source enters with all its clips.
-    Where it has no spread, as when every clip is right, the exact binomial interval with one observation a
-    source stands in, so that a perfect score does not look certain. With few sources the interval is
-    somewhat too narrow. Raises ValueError with fewer than two sources.
+    A bootstrap (BCa) over the source videos of the test set: (class, group) pairs from the clips' names, or
+    the column `group`; single clips if groups are not known (`groups_known`). A source enters with all its
+    clips. If all sources score the same, as when every clip is right, the exact binomial interval with one
+    observation per source is used instead, so that a perfect score does not look certain. With few sources
+    the interval is somewhat too narrow. Raises ValueError with fewer than two sources.
     """
     from scipy import stats
 
@@ -80,7 +81,8 @@ def interval(
 class Paired:
     """Two models on the same clips: clips right in both, in only one, in neither; top-1 of a minus b; p.
 
-    `sources` are the source videos that favour one of the two: what a sign flip rests on (McNemar: the clips).
+    `sources` counts the source videos that favour one of the two, on which a sign flip rests (McNemar: the
+    clips).
     """
 
     both: int
@@ -95,8 +97,8 @@ class Paired:
 def mcnemar(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
     """McNemar's exact test on the same clips: do the clips that only one gets right split evenly?
 
-    Several pairs of tables, such as those of several seeds, are one test. It takes clips as independent; where clips of
-    a group go together, or come again, p is too small: `sign_flip` decides.
+    Several pairs of tables, such as one per seed, form one test. It treats clips as independent; if clips of
+    a group go together or are repeated, p is too small, and `sign_flip` decides.
     Raises ValueError where the tables of a pair do not hold the same clips with the same labels.
     """
     from scipy import stats
@@ -108,11 +110,12 @@ def mcnemar(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
 
 
 def sign_flip(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
-    """The same question by source video: would as large a difference come up if every source favoured either by chance?
+    """The same by source video: how likely is so large a difference if sources favour either by chance?
 
-    What a source adds to the difference of right clips is taken with both signs, all its clips together, and the share
-    of all choices of signs that give at least the observed difference is p (exact, two-sided). Several pairs of tables,
-    such as those of several seeds, are one test in which a source that comes again is still one source.
+    What a source adds to the difference in right clips, all its clips together, is taken with both signs. p
+    is the share of all choices of signs that give at least the observed difference (exact, two-sided).
+    Several pairs of tables, such as one per seed, form one test, in which a repeated source is still one
+    source.
     Raises ValueError where the tables of a pair do not hold the same clips with the same labels.
     """
     counts, net = _compared(pairs)
@@ -127,7 +130,7 @@ def sign_flip(*pairs: tuple[pd.DataFrame, pd.DataFrame]) -> Paired:
 
 
 def _compared(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[dict[str, int], pd.Series]:
-    """Clips by who is right, and for each source the clips that only a has right, less those that only b has."""
+    """Clip counts by who is right, and per source the clips only a gets right minus those only b does."""
     if not pairs:
         raise ValueError("there is nothing to compare: give at least one pair of predictions tables")
     both = pd.concat([_side_by_side(a, b) for a, b in pairs])
@@ -148,17 +151,19 @@ def _side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     b = b.loc[a.index]
     if not (a["label"] == b["label"]).all():
         clip = a.index[a["label"] != b["label"]][0]
-        raise ValueError(f"The two runs give clip {clip} different true classes: they are of different data.")
+        raise ValueError(
+            f"The two runs give clip {clip} different true classes: compare runs on the same data."
+        )
     right = {"a": a["label"] == a["predicted"], "b": b["label"] == b["predicted"]}
     return pd.DataFrame(right | {"source": [str(source) for source in _sources(a)]})
 
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """Mean of one value a seed, its t interval, p of "it is 0", and the smallest true value that so many seeds would find.
+    """Mean of one value per seed, its t interval, p of "it is 0", and the smallest mean that would be found.
 
-    `detectable` is found in four of five such studies (power 0.8). All but seeds and mean are NaN where the seeds give no
-    spread: from equal values nothing can be told.
+    `detectable` is found in four of five such studies (power 0.8). All but seeds and mean are NaN if all
+    values are equal: without spread nothing can be inferred.
     """
 
     seeds: int
@@ -172,12 +177,12 @@ class OverSeeds:
 def over_seeds(
     values: "Sequence[float] | np.ndarray | pd.Series", *, overlap: float = 0.0, level: float = 0.95
 ) -> OverSeeds:
-    """Mean and interval of one value a seed, with the correction for seeds that split one pool of clips anew.
+    """Mean and interval of one value per seed, corrected for seeds that split one pool of clips anew.
 
-    Such splits share clips, so their values vary less than the mean is uncertain: the t interval takes the variance
-    (1/n + overlap) s^2 with `overlap` = test clips / training clips (Nadeau and Bengio, Machine Learning 52, 2003). With 0,
-    where every seed has the same split, it is the plain t interval. Raises ValueError with fewer than two values, and
-    for a NaN.
+    Such splits share clips, so the spread of the values understates the uncertainty of their mean: the t
+    interval uses the variance (1/n + overlap) s^2 with `overlap` = test clips / training clips (Nadeau and
+    Bengio, Machine Learning 52, 2003). With 0, for seeds that all have the same split, it is the plain t
+    interval. Raises ValueError with fewer than two values, and for a NaN.
     """
     from scipy import special, stats
 

@@ -2,7 +2,7 @@
 
 Two flags keep apart what can be read off the page and what cannot:
 
-- `printed`: the number stands in the paper as given here, at the place named in `where`;
+- `printed`: the number appears in the paper as given here, at the place named in `where`;
 - `reconstructed`: the value is printed, but which epoch it belongs to is our reading. This concerns
   the row "ours" of Table 1, whose cells are scrambled in the copy of the text that we work from;
   `confidence` says how sure the reading is.
@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 EPOCHS = (30, 60, 90, 120, 150, 180, 210, 240, 270, 300)
-BASELINE = "ResNet-50-LSTM"  # the paper's name of our `cnn_lstm`
-OURS = "ours"  # the paper's name, in Table 1, of our `context_lstm`
+BASELINE = "ResNet-50-LSTM"  # the paper's name for our `cnn_lstm`
+OURS = "ours"  # the paper's name, in Table 1, for our `context_lstm`
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ RESULTS = {
 }
 
 # Table 1, row "ours", in the order of EPOCHS. The last five come from one unbroken run of cells that ends in
-# the column "best"; the first five are certain as a set, their order is by growth.
+# the column "best"; the first five are certain as a set and put in increasing order.
 _OURS_TOP1 = (85.3, 87.8, 89.3, 90.4, 90.8, 90.6, 91.0, 91.6, 91.2, 91.5)
 _BASELINE_TOP1 = (78.7, 84.5, 87.8, 87.9, 88.6, 88.5, 88.7, 89.2, 89.5, 88.8)
 

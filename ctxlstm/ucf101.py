@@ -2,7 +2,7 @@
 
 A UCF101 clip is named `v_<Class>_gNN_cNN`. The clips of a group were cut from one longer video, so they share
 the scene, the people and often the second; a split that spreads a group over both parts tests on near copies of
-what it trained on. Everything here is read from names: no video is opened, unless two clips have one name.
+what it trained on. Everything here is read from names: no video is opened, unless two clips share a name.
 """
 
 import codecs
@@ -24,20 +24,20 @@ COLUMNS = ["name", "label", "group", "clip", "path", "kind"]
 
 _NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>[0-9]+)_c(?P<clip>[0-9]+)", re.IGNORECASE)
 _LOOKS_LIKE = "v_<Class>_gNN_cNN (for example v_PushUps_g01_c01)"
-# Folders into which copies on the web have cut the set: each holds class folders, and they are one data set.
+# Folders into which copies on the web divide the set: each holds class folders, together they are one set.
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _MOST_FOLDERS = 2000  # searched at most below the class folders: root may be a whole disk
 
 # Why something that looks like a video is not used.
 _OTHER_DATA = "if this is another data set, use dataset folder"
 _OTHER_NAME = f"the name is not {_LOOKS_LIKE}; {_OTHER_DATA}"
-_OTHER_SUFFIX = "the name is a clip's, but it does not end as a video's"
-_HIDDEN = "the name begins with a dot, as that of a file which the system keeps for itself"
+_OTHER_SUFFIX = "the name is a clip's, but its extension is not a video's"
+_HIDDEN = "the name begins with a dot, like that of a hidden system file"
 _NOT_UTF8 = "the name is not UTF-8; rename it"
-_NO_FILE = "it is no file but a pipe, a device or a link to itself"
-_COPY = "it is, byte for byte, a copy of a clip of the same name that is used"
-_TOO_DEEP = "it lies deeper than clips do, which is in class folders"
-_NOT_LISTED = "the folder cannot be listed; check its rights"
+_NO_FILE = "it is not a file but a pipe, a device or a link to itself"
+_COPY = "it is a byte-for-byte copy of a clip of the same name that is used"
+_TOO_DEEP = "it lies deeper than in a class folder, where clips belong"
+_NOT_LISTED = "the folder cannot be listed; check its permissions"
 _NOT_SEARCHED = (
     f"this folder and others were not searched; more than {_MOST_FOLDERS} lie deeper than class folders"
 )
@@ -90,7 +90,7 @@ class Scan:
         missing = whole.loc[~whole["name"].isin(self.clips["name"]), "name"]
         if len(missing):
             told.append(
-                f"{len(missing)} of the {len(whole):,} clips that UCF101 has of these classes are not there, for example "
+                f"{len(missing)} of the {len(whole):,} clips that UCF101 has in these classes are missing, for example "
                 f"{missing.iloc[0]}"
             )
         return told
@@ -114,11 +114,13 @@ def index(root: str | os.PathLike) -> pd.DataFrame:
 
     Layouts: `root/<Class>/v_*.avi` (or any other suffix of `video.SUFFIXES`, or .gif), `root/v_*/*.jpg` (the paper's
     frame folders), `root/<Class>/v_*/*.jpg`, and each of them below `root/train`, `root/val` and `root/test`, which
-    are then one data set. What else looks like a video is left out; `scan` says what and why.
-    Columns: name (without extension), label, group, clip, path, kind ("video" or "frames"). A class whose spellings
-    differ in case or in Unicode's normal form is one class, and its clips' names have the most frequent spelling.
-    Raises FileNotFoundError (no such root), PermissionError, and ValueError for a root that is no folder, is empty,
-    holds no clip, is a level too high or too low, or holds two clips of one name whose contents differ.
+    are then one data set. Anything else that looks like a video is left out; `scan` says what and why.
+    Columns: name (without extension), label, group, clip, path, kind ("video" or "frames"). Spellings of a
+    class that differ only in case or Unicode normal form are one class, and its clips' names have the most
+    frequent spelling.
+    Raises FileNotFoundError (no such root), PermissionError, and ValueError for a root that is not a folder,
+    is empty, holds no clip, is a level too high or too low, or holds two clips of one name whose contents
+    differ.
     """
     return scan(root).clips
 
@@ -168,7 +170,7 @@ def scan(root: str | os.PathLike) -> Scan:
 def full_index() -> pd.DataFrame:
     """All 13,320 clips of the complete UCF101 as `index` lists them, without any video: path and kind are "".
 
-    From the number of clips in each of the 101 x 25 groups; in every group they are numbered 1, 2, ... n.
+    Made from the number of clips in each of the 101 x 25 groups, where they are numbered 1, 2, ... n.
     """
     counts = pd.read_csv(Path(__file__).with_name("ucf101_clips_per_group.csv"), index_col="label")
     names = sorted(
@@ -197,11 +199,11 @@ def split(
       the same way whatever other classes are there. Uses `seed`.
     - "official": UCF101's own train/test list `fold` (1, 2 or 3), generated from the group numbers: groups 1-7,
       8-14 or 15-21 test, all others train. `lists`, a folder with trainlist0N.txt and testlist0N.txt (UTF-8 or
-      UTF-16), is checked against it by the clips' names without case.
+      UTF-16), is checked against it by the clips' names, ignoring case.
 
     Raises ValueError (unknown protocol, fold or seed; missing columns; no clips; a name twice; a class of one
-    group under "grouped"; an empty part; a list that says otherwise or is no text), FileNotFoundError (missing list)
-    and PermissionError (a list that may not be read).
+    group under "grouped"; an empty part; a list that disagrees or is not text), FileNotFoundError (missing
+    list) and PermissionError (a list that may not be read).
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
@@ -212,7 +214,7 @@ def split(
     _check_table(clips)
 
     if protocol == "paper":
-        from sklearn.model_selection import train_test_split  # slow to import: reading names goes without
+        from sklearn.model_selection import train_test_split  # slow to import, and not needed to read names
 
         if len(clips) < 2:
             raise ValueError(
@@ -272,20 +274,22 @@ def _table(rows: Iterable[tuple]) -> pd.DataFrame:
 
 
 def _listing(folder: Path) -> list[os.DirEntry]:
-    """A folder's entries sorted by name; scandir knows files from folders without another look at the disk."""
+    """A folder's entries sorted by name; scandir tells files from folders without asking the disk again."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise PermissionError(f"{folder} cannot be listed ({error.strerror}): check its rights") from error
+        raise PermissionError(
+            f"{folder} cannot be listed ({error.strerror}): check its permissions"
+        ) from error
 
 
 def _candidates(root: Path) -> Iterator[tuple[str, str, str]]:
-    """(path, kind, reason) of all that looks like a clip below root; the reason why it is not used, or "".
+    """(path, kind, reason) of all that looks like a clip below root; reason: why it is not used, or "".
 
     First the levels where clips lie (root, its train, val and test, class folders), then what lies deeper.
     """
-    # Each: a folder, the levels of folders with clips that are below it, and why nothing in it is used.
+    # Each: a folder, how many levels of folders below it hold clips, and why nothing in it is used.
     queue, deeper = deque([(str(root), 1, "")]), deque()
     listed, searched = set(), 0
     while queue or deeper:
@@ -324,7 +328,7 @@ def _candidates(root: Path) -> Iterator[tuple[str, str, str]]:
 def _what(entry: os.DirEntry) -> str:
     """ "file", "folder" or "other" (a pipe, a device, a socket, a link to itself).
 
-    A link to nothing counts as a file: the disk with the video may be back when it is read.
+    A broken link counts as a file: the disk with the video may be back when it is read.
     """
     try:
         if entry.is_dir():
@@ -335,10 +339,10 @@ def _what(entry: os.DirEntry) -> str:
 
 
 def _is_video(name: str) -> bool:
-    from ctxlstm import video  # imports PyTorch: reading names of clips goes without
+    from ctxlstm import video  # imports PyTorch, which names do not need
 
     suffix = os.path.splitext(name)[1].lower()
-    return suffix in video.SUFFIXES or suffix == ".gif"  # where a clip is looked for, a GIF is a film
+    return suffix in video.SUFFIXES or suffix == ".gif"  # where clips are expected, a GIF counts as a video
 
 
 def _is_jpeg(name: str) -> bool:
@@ -350,18 +354,18 @@ def _looks_like_a_clip(name: str) -> bool:
 
 
 def _odd_name(name: str) -> str:
-    """Why nothing of this name is used, whatever it is, or ""."""
+    """Why anything with this name is not used, or ""."""
     if name.startswith("."):
         return _HIDDEN
     try:
         name.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8 stand in names as lone surrogates
+    except UnicodeEncodeError:  # bytes that are not UTF-8 appear in names as lone surrogates
         return _NOT_UTF8
     return ""
 
 
 def _why_unused(name: str, what: str) -> str:
-    """Why something that looks like a clip is not one, or ""; what: `_what` it is."""
+    """Why something that looks like a clip is not one, or ""; `what` comes from `_what`."""
     if odd := _odd_name(name):
         return odd
     if what == "other":
@@ -374,12 +378,12 @@ def _why_unused(name: str, what: str) -> str:
 
 
 def _fold(text: str) -> str:
-    """The text without what differs between spellings: case, and Unicode's normal forms."""
+    """The text without differences in case or Unicode normal form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def _same(name: str) -> tuple[str, int, int] | str:
-    """What is equal for two spellings of one clip's name."""
+    """A key that is equal for two spellings of one clip's name."""
     match = _NAME.fullmatch(name)
     return (_fold(match["label"]), int(match["group"]), int(match["clip"])) if match else _fold(name)
 
@@ -419,12 +423,12 @@ def _refuse_too_low(root: Path, entries: list[os.DirEntry]) -> None:
 
 
 def _whole(folder: Path) -> Path:
-    """The folder of a data set of which `folder` may be the train, val or test set."""
+    """The data set's folder: the one above `folder` if that is its train, val or test set."""
     return folder.parent if folder.name.casefold() in _PARTS else folder
 
 
 def _refuse_without_clips(root: Path, unused: list[tuple[str, str]], scan: Scan) -> None:
-    """Say where clips are found deeper, or else what was found instead."""
+    """Raise ValueError: say where clips lie deeper, or else what was found instead."""
     for path in (Path(path) for path, reason in unused if reason == _TOO_DEEP):
         folder = path.parent
         # Frame folders may lie in the root itself or in class folders; videos lie in class folders.
@@ -447,7 +451,7 @@ def _check_table(clips: pd.DataFrame) -> None:
         raise ValueError("The clip table is empty: there is nothing to split")
     twice = clips["name"][clips["name"].duplicated()]
     if len(twice):
-        raise ValueError(f"The clip table holds {twice.iloc[0]} twice: every clip may appear once")
+        raise ValueError(f"The clip table holds {twice.iloc[0]} twice: every clip may appear only once")
 
 
 def _quarter_of_groups(label: str, groups: int) -> int:
@@ -494,13 +498,13 @@ def _read_list(path: Path) -> set[tuple[str, int, int] | str]:
         )
     except OSError as error:
         raise PermissionError(
-            f"The list {path} cannot be read ({error.strerror}): check its rights"
+            f"The list {path} cannot be read ({error.strerror}): check its permissions"
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"The list {path} is no text in UTF-8 or UTF-16: save it as UTF-8") from error
+        raise ValueError(f"The list {path} is not UTF-8 or UTF-16 text: save it as UTF-8") from error
     clips = set()
     for number, line in enumerate(text.splitlines(), 1):
-        # The folder before the name and what stands behind it may have spaces; the class number may be missing.
+        # The folder before the name and the text after it may have spaces; the class number may be missing.
         match = _NAME.match(re.split(r"[/\\]", line)[-1].strip())
         if match:
             clips.add(_same(match[0]))

@@ -1,10 +1,10 @@
 """Station 2, the frames: from a video file or a folder of JPEGs to the pictures the CNN sees (paper, section 4.1).
 
-Which frames a clip gives is decided by frame number alone, never by time: UCF101 holds 25 and 29.97 frames a
-second, and the rate may go with the class. Numbers count from 0 in presentation order. No result rests on a frame
-count in a header: such a count is a guess at most, and where decoding finds another, the frames are chosen again.
+Frames are chosen by frame number alone, never by time: UCF101 has clips of 25 and of 29.97 frames per second,
+and the rate may go with the class. Numbers count from 0 in presentation order. No result relies on the frame
+count in a header: it is only a guess, and if decoding finds another count, the frames are chosen again.
 
-PyAV and torchvision are imported by the functions that decode: whoever trains on features waits for neither.
+PyAV and torchvision are imported only by functions that decode, so training on features waits for neither.
 """
 
 import errno
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 
 RULES = ("first", "uniform", "all")
 
-# What FFmpeg may take a file for: containers and streams of video. Not the other things that it reads: pictures, text
-# (which it draws as a terminal), sound, devices, and playlists, which make it open whatever files they name.
+# The formats that FFmpeg may recognise: video containers and streams. Not the others that it reads: images,
+# text (which it draws as a terminal), audio, devices, and playlists, which make it open whatever files they
+# name.
 FORMATS = (
     "asf avi dhav dirac dnxhd dv flv gif gxf h261 h263 h264 hevc ivf kux live_flv m4v matroska mjpeg mov mpeg mpegts "
     "mpegvideo mxf nsv nut nuv obu av1 avs2 avs3 cavsvideo evc ogg pmp pva rm swf ty vc1 vc1test vvc wtv yuv4mpegpipe"
 ).split()
 
-# How files of these formats are called, in lower case: by FFmpeg, and by cameras and the web where that differs.
-# Without names that sound, pictures or text have too (.m4a, .gif, .heic, .avs).
+# Suffixes of these formats, in lower case: FFmpeg's, and those of cameras and the web where they differ.
+# Suffixes that audio, images or text also use are left out (.m4a, .gif, .heic, .avs).
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -47,7 +48,7 @@ SUFFIXES = frozenset(
 )
 
 _PYAV = int(version("av").split(".")[0])
-# Clips are decoded side by side by the caller, so one clip takes one thread, in the decoder and in the conversion
+# The caller decodes clips in parallel, so one clip takes one thread, in the decoder and in the conversion
 # to RGB (which starts a thread per core from PyAV 17 on). A 320x240 clip is slower with more threads, not faster.
 _TO_RGB: dict[str, Any] = {"format": "rgb24"} | ({"threads": 1} if _PYAV >= 17 else {})
 # No other format, and no other file: neither what a playlist names nor anything on a network.
@@ -58,10 +59,10 @@ if _PYAV < 19:
     # A flipped bit in a title or an encoder's name must not make the pictures unreadable.
     _OPEN["metadata_errors"] = "replace"
 
-# AVIF and HEIC pictures are files of the same kind as MP4 films, but for this word in their head.
+# AVIF and HEIC images use the same container as MP4 videos; only this brand in the header differs.
 _PICTURES = ("avif", "heic", "heix", "heim", "heis", "mif1")
 
-# So many damaged frames and no intact one mean a damaged header, whose picture size may be absurd: go no further.
+# This many damaged frames and no intact one mean a damaged header, whose picture size may be absurd: stop.
 _HOPELESS = 25
 
 
@@ -73,19 +74,20 @@ class VideoError(ValueError):
 
 
 def _printable(text: str) -> str:
-    """A text that can be printed and stored whatever file names stand in it: those need not be UTF-8."""
+    """The text in a form that can be printed and stored even if a file name in it is not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The frames taken from one clip, upright: as a player shows them.
+    """The frames taken from one clip, upright, as a player shows them.
 
     images: uint8 RGB, (T, 3, H, W); from a video it is a permuted view of a (T, H, W, 3) array, so that no pixel is
     copied twice. index: int64 (T,), the frame number of each image in the clip, from 0 in presentation order (in a
-    video, from its first key frame: what is before it cannot be decoded).
-    decoded: number of frames the clip gave while it was read (all of it under "uniform" and "all"; under "first" no
-    frame after the last one needed). problem: None, or one sentence on damage among these frames and what was used.
+    video, from its first key frame: frames before it cannot be decoded).
+    decoded: number of frames decoded (of a video all under "uniform" and "all", and under "first" none after
+    the last one needed; of a frame folder only those needed). problem: None, or one sentence on damage among
+    these frames and what was used.
     """
 
     images: torch.Tensor
@@ -101,7 +103,7 @@ def frame_index(rule: str, count: int, frames: int | None) -> np.ndarray:
     - "uniform": the centres of T equal segments, floor((i + 0.5) n / T); a shorter clip repeats frames evenly.
     - "all": 0 ... n-1; `frames` is ignored.
 
-    Raises ValueError for an unknown rule, for fewer than 1 frame asked for, and for a clip without frames.
+    Raises ValueError for an unknown rule, for fewer than 1 requested frame, and for a clip without frames.
     """
     _check(rule, frames)
     if count < 1:
@@ -127,16 +129,16 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
 
     `path` is a video file, or a folder with one JPEG per frame whose names end in the frame number
     (frame000001.jpg, ...; counted from 0 or 1, without gaps). Of several series in a folder, the one called frame,
-    img or image is taken. Only frames that are asked for are turned into RGB, and "first" stops decoding at the last
+    img or image is taken. Only the frames needed are converted to RGB, and "first" stops decoding at the last
     one. Frames come upright: a video is turned as its display matrix says, a JPEG as its EXIF orientation says. A
-    cover picture is never taken for the film.
+    cover image is never taken for the video.
 
-    A damaged or cut-off video gives what can be decoded, and `problem` says so; frames that the decoder had to patch
-    are kept, a frame cut in two by the end of the file and what comes before the first key frame are not.
+    A damaged or truncated video gives what can be decoded, and `problem` says so. Frames that the decoder had
+    to patch are kept; a frame cut off by the end of the file, and frames before the first key frame, are not.
 
-    Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, may not be read, is no video
-    (see `FORMATS`) or gives no intact frame; for a frame folder with gaps, several series, a corrupt JPEG or pictures
-    of several sizes.
+    Raises ValueError as `frame_index` does, and VideoError for a clip that is missing, is not readable, is
+    not a video (see `FORMATS`) or gives no intact frame; for a frame folder with gaps, several series, a
+    corrupt JPEG or pictures of several sizes.
     """
     import av.error
     import av.logging
@@ -147,28 +149,28 @@ def read_frames(path: str | os.PathLike, frames: int | None = 28, rule: str = "f
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
             return _read_folder(path, frames, rule)
-        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
-            raise VideoError(f"{path} is a pipe, a socket or a device and no video file: give a file")
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would block forever
+            raise VideoError(f"{path} is a pipe, a socket or a device, not a video file: give a file")
         if not found.st_size:
-            raise VideoError(f"{path} is empty (0 bytes): replace it by the original clip")
-        with av.logging.Capture():  # FFmpeg's own remarks stay off the screen; what matters is in `problem`
+            raise VideoError(f"{path} is empty (0 bytes): replace it with the original clip")
+        with av.logging.Capture():  # FFmpeg's own messages stay off the screen; what matters is in `problem`
             return _read_video(path, frames, rule)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VideoError(f"There is no video file or frame folder at {path}: check the path") from error
     except (OSError, av.error.FFmpegError) as error:
         if error.errno == errno.ELOOP:
-            what = "is a link that leads back to itself: replace it by the original clip"
+            what = "is a link that leads back to itself: replace it with the original clip"
         elif isinstance(error, PermissionError):
-            what = f"cannot be read ({error.strerror}): check its rights"
+            what = f"cannot be read ({error.strerror}): check its permissions"
         elif isinstance(error, av.error.FFmpegError):
-            what = f"is not a video that can be decoded ({error.strerror}): replace it by the original clip"
+            what = f"is not a video that can be decoded ({error.strerror}): replace it with the original clip"
         else:
             what = f"cannot be read ({error.strerror}): check the path and the disk"
         raise VideoError(f"{path} {what}") from error
 
 
 def decoder_version(kind: str = "video") -> str:
-    """What decoded the pictures, for a cache key; `kind` is the clip table's: "video" or "frames" (JPEG folders)."""
+    """The decoder and its version, for a cache key; `kind`, as in clip tables: "video" or "frames"."""
     if kind == "frames":
         return f"torchvision {version('torchvision')} decode_image"
     import av
@@ -220,7 +222,7 @@ def _read_video(path: Path, frames: int | None, rule: str) -> Frames:
     wanted = _once(index)
     clip = _decode(path, wanted, stop_early=rule == "first")
     if clip.count == clip.patched:
-        raise VideoError(f"{path} gives no intact frame: replace it by the original clip")
+        raise VideoError(f"{path} gives no intact frame: replace it with the original clip")
     problem = clip.problem(path.name)
     if clip.count != expected:  # there are more or fewer frames than expected: take the right ones
         index = frame_index(rule, clip.count, frames)
@@ -247,25 +249,25 @@ def _open(path: Path) -> "tuple[av.container.InputContainer, av.video.VideoStrea
         # "file:" keeps FFmpeg from taking a colon or a per cent sign in a name for a protocol or a pattern.
         container = av.open(f"file:{path}", **_OPEN)
     except av.error.FFmpegError as error:
-        if error.errno != errno.EINVAL:  # FFmpeg's answer where the format is none of ours
+        if error.errno != errno.EINVAL:  # FFmpeg's answer if the format is not one of ours
             raise
         raise VideoError(
-            f"{path} is not a video that can be decoded (it may be a picture, sound, a text or a list of files): "
-            "replace it by the original clip"
+            f"{path} is not a video that can be decoded (it may be an image, audio, text or a playlist): "
+            "replace it with the original clip"
         ) from error
     stream = _film(container)
     if stream is None or stream.codec_context is None:
-        lack = "is in a format without decoder here"
+        lack = "is in a format that cannot be decoded here"
         if stream is None:
-            lack = "holds a picture and no film" if container.streams.video else "holds no video stream"
+            lack = "holds an image and no video" if container.streams.video else "holds no video stream"
         container.close()
-        raise VideoError(f"{path} {lack}: replace it by the original clip")
+        raise VideoError(f"{path} {lack}: replace it with the original clip")
     stream.codec_context.thread_count = 1
     return container, stream
 
 
 def _film(container: "av.container.InputContainer") -> "av.video.VideoStream | None":
-    """The stream that FFmpeg holds for the best of those that are films; None if all are covers or other pictures."""
+    """FFmpeg's best video stream, or another if that has a single frame; None if all are covers or stills."""
     from av.stream import Disposition
 
     if container.metadata.get("major_brand") in _PICTURES:
@@ -277,10 +279,11 @@ def _film(container: "av.container.InputContainer") -> "av.video.VideoStream | N
 
 
 def _guess_count(path: Path, rule: str) -> int:
-    """How many frames to expect; whether it holds is seen in decoding.
+    """How many frames to expect; decoding shows whether that is right.
 
-    "uniform" takes the header's number where there is one, right for a healthy clip and free. "all" must know how much
-    room to make, and a damaged header may say anything, so it counts the packets, which it need not decode.
+    "uniform" takes the header's number if there is one: free, and right for an intact clip. "all" must know
+    how much memory to allocate, and a damaged header may say anything, so it counts the packets without
+    decoding.
     """
     import av.error
 
@@ -344,12 +347,10 @@ def _decode(path: Path, wanted: list[int], stop_early: bool) -> _Decoded:
 
 
 def _turns(frame: "av.VideoFrame") -> tuple[bool, int, int]:
-    """How to turn a frame upright, to the nearest quarter: swap rows and columns; then steps through both, 1 or -1."""
+    """How to turn a frame upright in quarter turns: swap rows and columns or not, then the step in each."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except (
-        ValueError
-    ):  # PyAV before 19 fails where FFmpeg has a new kind of side data; it knows the angle at least
+    except ValueError:  # PyAV before 19 fails on kinds of side data new to it, but it knows the angle
         angle = math.radians(frame.rotation)
         a, b, c, d = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     else:
@@ -398,7 +399,7 @@ def _frames(
         except av.error.FFmpegError:
             clip.lost_packets += 1
     try:
-        yield from stream.codec_context.decode(None)  # frames that waited for their turn
+        yield from stream.codec_context.decode(None)  # frames held back for reordering
     except av.error.FFmpegError:
         clip.lost_packets += 1
     # An AVI header also counts ticks without a frame, so it is compared with the time, and it may be off by one.
@@ -439,15 +440,15 @@ def _read_folder(folder: Path, frames: int | None, rule: str) -> Frames:
 
 
 def _numbered_jpegs(folder: Path) -> list[Path]:
-    """The clip's JPEGs in the order of the numbers their names end in; other files and folders are passed over."""
+    """The clip's JPEGs by the numbers that their names end in; other files and folders are ignored."""
     series: dict[str, dict[int, Path]] = {}
     for file in sorted(folder.iterdir()):
         match = re.fullmatch(r"(.*?)([0-9]+)\.jpe?g", file.name, re.IGNORECASE | re.DOTALL)
         if not match or file.name.startswith(".") or os.path.isdir(file):
             continue
-        if not os.path.isfile(file):  # to open a pipe would wait for ever
+        if not os.path.isfile(file):  # opening a pipe would block forever
             raise VideoError(
-                f"{file} is a pipe, a device or a broken link and no picture: extract the frame again"
+                f"{file} is a pipe, a device or a broken link, not an image: extract the frame again"
             )
         numbered, number = series.setdefault(match[1].lower(), {}), int(match[2])
         if number in numbered:
@@ -470,7 +471,7 @@ def _numbered_jpegs(folder: Path) -> list[Path]:
 
 
 def _series_of_frames(folder: Path, series: dict[str, dict[int, Path]]) -> dict[int, Path]:
-    """Of several series in one folder, as tools for optical flow write them, the pictures: img_*, image_* or frame_*."""
+    """The video frames among several series, as optical-flow tools write them: img_*, image_* or frame_*."""
     if len(series) == 1:
         return next(iter(series.values()))
     pictures = [found for name, found in series.items() if name.strip("_- .") in ("img", "image", "frame")]
@@ -478,6 +479,6 @@ def _series_of_frames(folder: Path, series: dict[str, dict[int, Path]]) -> dict[
         return pictures[0]
     names = ", ".join(next(iter(found.values())).name for found in list(series.values())[:4])
     raise VideoError(
-        f"{folder} holds {len(series)} series of JPEGs ({names}{', ...' if len(series) > 4 else ''}): call the one "
+        f"{folder} holds {len(series)} series of JPEGs ({names}{', ...' if len(series) > 4 else ''}): name the one "
         "with the clip's frames img_00001.jpg, ..."
     )

@@ -135,10 +135,10 @@ print(f"largest difference in training loss between {processes} processes and on
 # Whether it pays depends on the batch: what is sent in every step is the gradient of every weight, whatever the number
 # of clips, and the steps of an LSTM wait for each other. A batch of 80 in eight parts leaves 10 clips to a GPU, so a
 # small head may well be slower on eight GPUs than on one; nobody has measured it yet. Fine-tuning the backbone, with
-# seconds of work in a step, is what has to gain. Seconds of an epoch, as recorded:
+# seconds of work in a step, is what has to gain. Seconds per epoch, as recorded:
 
 # %%
 seconds = {
     way: runs.read(folder / way / alone.name)["seconds_per_epoch"] for way in ("shell", "cell", "alone")
 }
-pd.Series(seconds, name="seconds an epoch").to_frame().T
+pd.Series(seconds, name="seconds per epoch").to_frame().T

@@ -417,7 +417,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(data, split, tmp_path):
     content = bytearray(checkpoint.read_bytes())
     content[len(content) * 3 // 4] ^= 0x40
     checkpoint.write_bytes(content)
-    with pytest.raises(ValueError, match=r"is not a checkpoint of a training .*remove it"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint of a training run .*remove it"):
         train(data, split, tmp_path)
 
 

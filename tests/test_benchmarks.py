@@ -223,7 +223,7 @@ def test_the_command_prints_one_table_and_survives_a_benchmark_that_breaks(monke
     monkeypatch.setattr(cache, "measure", broken)
     assert command.main(["cache", "decoding", "--small"]) == 1
     printed = capsys.readouterr()
-    assert "broke, see above: cache" in printed.out
+    assert "failed, see above: cache" in printed.out
     assert "some work" in printed.out
     assert "on purpose" in printed.err
     with pytest.raises(SystemExit):

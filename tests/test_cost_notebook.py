@@ -78,10 +78,10 @@ def test_a_record_is_kept_and_never_mixed_with_other_settings(folder, monkeypatc
     before = (folder / "cost.csv").read_bytes()
     assert records.record(SETUP, folder.parent) == folder
     assert "measured before, kept" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"is a record of other settings \(steps: 2 there, 5 here\)"):
+    with pytest.raises(ValueError, match=r"is a record with other settings \(steps: 2 there, 5 here\)"):
         records.record(replace(SETUP, steps=5), folder.parent, name=folder.name)
     assert (folder / "cost.csv").read_bytes() == before
-    with pytest.raises(ValueError, match=r"name '\.\./x' is no name for a folder"):
+    with pytest.raises(ValueError, match=r"name '\.\./x' is not a valid folder name"):
         records.record(SETUP, folder.parent, name="../x")
 
 

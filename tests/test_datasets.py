@@ -91,7 +91,7 @@ def test_roots_that_are_none_are_told(tmp_path):
 def test_files_that_are_none_and_names_that_are_no_text_are_told(tmp_path):
     files(tmp_path, "a/x.avi")
     os.mkfifo(tmp_path / "a" / "pipe.avi")
-    with pytest.raises(ValueError, match=r"pipe\.avi is no file that can be read"):
+    with pytest.raises(ValueError, match=r"pipe\.avi is not a readable file: remove it"):
         datasets.folder(tmp_path)
     (tmp_path / "a" / "pipe.avi").unlink()
     os.close(os.open(os.fsencode(tmp_path / "a") + b"/\xff.avi", os.O_CREAT | os.O_WRONLY))
@@ -102,7 +102,7 @@ def test_files_that_are_none_and_names_that_are_no_text_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("(", "is no regular expression"),
+        ("(", "is not a regular expression"),
         ("_", "has 0 groups in round brackets"),
         ("(.)(.)", "has 2 groups in round brackets"),
         (r"^(\d+)_", "finds no group in the name 'daria_bend' of class 'bend'"),
@@ -130,9 +130,9 @@ def test_a_table_says_groups_and_labels(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name;group\nx;1\n", "has the columns name;group: it needs name and group, separated by commas"),
+        ("name;group\nx;1\n", "has the columns name;group: it needs name and group"),
         ("name,group\nx,1\n", "has no line for 'y': add one"),
-        ("name,group\nx,1\ny,1\nw,2\n", "'w' in group_table .* is no video below root"),
+        ("name,group\nx,1\ny,1\nw,2\n", "'w' in group_table .* is not a video below root"),
         ("name,group\nx,1\ny,1\nx.avi,2\n", r"has 'x\.avi' twice"),
         ("name,group\nx,1\ny,\n", "has no group for 'y': fill it in"),
         ("name,group\nx,1\ny,1,2,3\n", "cannot be read as CSV"),
@@ -207,7 +207,7 @@ def test_siblings_of_own_clips_are_those_of_the_group_in_any_class(tmp_path):
 
 def test_without_groups_nothing_is_said_that_needs_them(tmp_path):
     clips = datasets.folder(people(tmp_path))
-    with pytest.raises(ValueError, match=r"protocol 'grouped' cannot be told: .* or choose protocol paper"):
+    with pytest.raises(ValueError, match=r"protocol 'grouped' cannot be used: .* or choose protocol paper"):
         datasets.split(clips, "grouped")
     split = datasets.split(clips, "paper", seed=1)
     assert np.isnan(datasets.leakage(clips, split).share)

@@ -148,7 +148,7 @@ def test_save(tmp_path):
     drawing = diagram.draw(**SMALL)
     path = drawing.save(tmp_path / "cascade.svg")
     assert path.read_text(encoding="utf-8") == drawing.svg
-    with pytest.raises(ValueError, match=r"saved as \.svg, so cascade\.png cannot be"):
+    with pytest.raises(ValueError, match=r"saved as \.svg, so cascade\.png does not fit"):
         drawing.save(tmp_path / "cascade.png")
 
 

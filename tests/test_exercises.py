@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
 from book.tools import exercises, notebooks
 
@@ -21,7 +22,7 @@ def marks(name: str) -> list[dict]:
     return [c.metadata["nbgrader"] for c in exercises.source(name).cells if "nbgrader" in c.metadata]
 
 
-def test_every_chapter_from_2_to_12_has_exercises():
+def test_every_chapter_from_1_to_13_has_exercises():
     chapters = sorted(path.stem for path in BOOK.glob("[01][0-9]_*.py"))
     assert chapters[1:14] == NAMES
 
@@ -58,6 +59,28 @@ def test_release_holds_no_solution_no_hidden_test_and_no_output(name):
     assert all("raise NotImplementedError()" in cell.source for cell in stubs)
     assert not any(cell.get("outputs") for cell in cells)
     assert sorted(p.name for p in path.parent.iterdir() if p.name != ".ipynb_checkpoints") == [path.name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sheet_says_what_it_is_worth(name):
+    points = sum(mark["points"] for mark in marks(name) if mark["grade"])
+    intro = " ".join(exercises.source(name).cells[0].source.split())
+    assert f" exercises, {points} points. Replace `# YOUR CODE HERE`" in intro
+    assert "Hidden tests" in intro
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sheet_chooses_where_figures_go(name):
+    """Without a backend, the picture that a widget leaves is the text <Figure size ...>."""
+    assert exercises.source(name).cells[1].source.startswith("%matplotlib inline\n")
+
+
+@pytest.mark.slow
+def test_a_widget_of_a_sheet_leaves_a_picture():
+    notebook = exercises.source("08_cnn_lstm")
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    (twin,) = (cell for cell in notebook.cells if "_figure(" in cell.source)
+    assert [notebooks.picture(output) for output in twin.outputs] == ["image/png"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -270,7 +270,7 @@ def test_every_byte_of_the_manifest_that_flips_is_told_or_harmless(own_clips, ne
         try:
             found = cache.read_manifest(out)
         except ValueError as error:
-            assert "extract again" in str(error) or "not of a feature cache" in str(error)  # noqa: PT017
+            assert "extract again" in str(error) or "not a feature cache's manifest" in str(error)  # noqa: PT017
             told += 1
         else:  # white space, or the name of the checksum
             assert {name: found[name] for name in said} == said, place
@@ -568,14 +568,14 @@ def test_another_backbone_size_or_clip_list_is_refused_by_name(own_clips, net, t
 def test_a_folder_that_is_not_ours_is_refused_and_left_alone(own_clips, net, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"holds cat\.jpg and is no feature cache"):
+    with pytest.raises(ValueError, match=r"holds cat\.jpg and is not a feature cache"):
         extract(own_clips, tmp_path / "photos", net)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="is a file"):
         extract(own_clips, tmp_path / "file", net)
     (tmp_path / "photos" / "manifest.json").write_text('{"name": "a web app"}')
-    with pytest.raises(ValueError, match="not of a feature cache"):
+    with pytest.raises(ValueError, match="not a feature cache's manifest"):
         extract(own_clips, tmp_path / "photos", net)
 
 

@@ -202,9 +202,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(frames, split, tmp_path)
     assert whole.predictions.equals(resumed.predictions)
     assert net.backbone.weights != after_one
     fit(2, checkpoint, images=1)  # parts of another size are no other training
-    with pytest.raises(ValueError, match="is of another training"):
+    with pytest.raises(ValueError, match="is from another training run"):
         training.fit(model(augment="crop"), frames, split, CONFIG, checkpoint=checkpoint)
-    with pytest.raises(ValueError, match="is of another training"):
+    with pytest.raises(ValueError, match="is from another training run"):
         training.fit(model(augment="crop-flip", finetune=False), frames, split, CONFIG, checkpoint=checkpoint)
 
 

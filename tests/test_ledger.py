@@ -178,7 +178,7 @@ def test_mixed_features_are_judged_apart():
     b = runs({("cnn_lstm", ""): 0.90}, features_digest="c" * 64)
     row = judged("accuracy_above_baseline", pd.concat([a, b]))
     assert row["status"] == OPEN
-    assert "2 sets of runs with unlike features" in row["evidence"]
+    assert "2 sets of runs with different features" in row["evidence"]
     both = runs({("context_lstm", ""): 0.95, ("cnn_lstm", ""): 0.90})
     against = runs({("context_lstm", ""): 0.90, ("cnn_lstm", ""): 0.95}, features_digest="c" * 64)
     assert judged("accuracy_above_baseline", pd.concat([both, b]))["status"] == HOLDS
@@ -406,7 +406,7 @@ def test_only_training_online_on_a_gpu_was_observed(claim):
     for nothing in (on_cpu, table[table["way"] == "cached"], table.assign(**{column: np.nan})):
         row = judged(claim, costs=nothing)
         assert (row["status"], row["reproduced"], row["records"]) == (OPEN, "not run", [])
-        assert "no cost record of training online on a GPU" in row["evidence"].replace("No cost", "no cost")
+        assert "no cost record of online training on a GPU" in row["evidence"].replace("No cost", "no cost")
 
 
 @pytest.mark.parametrize("claim", CAUSES)
@@ -415,7 +415,7 @@ def test_a_head_on_a_cpu_needs_the_count_too_and_yields_to_a_gpu(claim):
     for ratio, status in ((0.5, HOLDS), (2.0, FAILS), (1.01, OPEN)):
         row = judged(claim, costs=cost({"context_lstm": ratio, other: 1.0}, device="cpu"))
         assert row["status"] == status
-        assert "a CPU where the claim is about a GPU" in row["evidence"]
+        assert "a CPU, while the claim is about a GPU" in row["evidence"]
     table = cost({"context_lstm": 1.0, other: 1.0}, device="cpu", record="cpu")
     table.loc[table["model"] == "context_lstm", column] *= 3
     assert judged(claim, costs=table)["status"] == OPEN  # slower, but the count is the same
@@ -516,7 +516,7 @@ def test_smaller_studies_indicate_and_are_named():
     table = pd.concat([runs(sides, **small()), runs(sides, dataset="stickfigures", **synthetic)])
     row = judged("accuracy_above_baseline", table)
     assert row["status"] == OPEN
-    assert row["seen_here"].startswith("Not the paper's setting, an indication only: ")
+    assert row["seen_here"].startswith("Not the paper's setting, so only an indication: ")
     assert row["seen_here"].count(": yes, top-1") == 2
     assert row["reproduced"] == "yes"
     assert "stick figures (synthetic, 12 classes, 300 clips," in row["seen_here"]
@@ -637,7 +637,7 @@ def test_split_measures_actions(grouped, status):
     )
     assert (lacking["status"], "without seeds that one split lacks: 2" in lacking["evidence"]) == (OPEN, True)
     one = table[table["seed"] < 1]
-    assert "No two seeds" in judged("split_measures_actions", one)["evidence"]
+    assert "Fewer than two seeds" in judged("split_measures_actions", one)["evidence"]
 
 
 def test_equal_differences_tell_nothing():
@@ -671,5 +671,5 @@ def test_bad_records_are_refused():
     with pytest.raises(ValueError, match="cost records lack way, step_seconds"):
         claims.judge(NOTHING, cost({"context_lstm": 1.0}).drop(columns=["way", "step_seconds"]))
     twice = pd.concat([table, table.assign(run=table["run"] + "-other", top1_best=0.5)])
-    with pytest.raises(ValueError, match="different records of one model and seed: keep one"):
+    with pytest.raises(ValueError, match="different records of the same model and seed: keep one"):
         claims.judge(twice, NOTHING)

@@ -19,6 +19,7 @@ from ctxlstm import figures
 ROOT = Path(__file__).parents[1]
 RUNS = sorted((ROOT / "papermill_runs").glob("*.py"))
 CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.py"))
+SHEETS = sorted((ROOT / "book" / "exercises" / "source").glob("*/*.py"))
 SOURCES = RUNS + CHAPTERS
 
 
@@ -140,7 +141,7 @@ def test_stale_outputs_are_named(small):
     assert staleness.stale(pair, small) == []
     notebook.cells[0].source = "x = 2  # one"
     nbformat.write(notebook, pair)
-    assert "holds outputs of other code" in staleness.stale(pair, small)[0]
+    assert "holds outputs of code other" in staleness.stale(pair, small)[0]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -153,6 +154,17 @@ def test_notebook_is_small_and_has_no_machine_in_it(source):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
             assert len("".join(cell["source"]).splitlines()) <= 25
+
+
+@pytest.mark.parametrize("source", CHAPTERS + SHEETS, ids=lambda path: path.stem)
+def test_code_fits_a_page(source):
+    lines = [
+        line
+        for cell in notebooks.read(source).cells
+        if cell.cell_type == "code"
+        for line in cell.source.splitlines()
+    ]
+    assert [line for line in lines if len(line) > 88] == []
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -133,7 +133,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(frames, split, tmp_path,
 def test_a_checkpoint_of_fixed_statistics_is_not_one_of_drift(clips, frames, split, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     training.fit(model(), frames, split, replace(CONFIG, epochs=1), checkpoint=checkpoint)
-    with pytest.raises(ValueError, match="is of another training"):
+    with pytest.raises(ValueError, match="is from another training run"):
         training.fit(model("drift"), frames, split, CONFIG, checkpoint=checkpoint)
 
 
@@ -213,7 +213,7 @@ def test_frames_that_do_not_fit_into_memory_ask_for_a_folder(clips, monkeypatch)
 def test_what_cannot_be_trained_online_is_refused_with_a_sentence(clips, tmp_path):
     with pytest.raises(ValueError, match="NearestNeighbour has nothing to train"):
         online.Online(network("drift"), models.build("nearest_neighbour", **SMALL))
-    with pytest.raises(ValueError, match="reads 2048 features a frame and efficientnet_lite0 gives 1280"):
+    with pytest.raises(ValueError, match="reads 2048 features per frame and efficientnet_lite0 gives 1280"):
         online.Online(network(), models.build("context_lstm", **SMALL | {"input_size": 2048}))
     with pytest.raises(ValueError, match=r"uint8 frames \(B, T, 3, s, s\), not torch.float32"):
         model()(torch.zeros(1, 3, 1280))
@@ -223,7 +223,7 @@ def test_what_cannot_be_trained_online_is_refused_with_a_sentence(clips, tmp_pat
         features.frames.frames(clips, backbone=network(), frames=0)
     with pytest.raises(ValueError, match="no clips to decode"):
         features.frames.frames(clips.iloc[:0], backbone=network())
-    with pytest.raises(ValueError, match="drift gives other features in every epoch"):
+    with pytest.raises(ValueError, match="drift gives different features in every epoch"):
         features.extract(clips, tmp_path / "cache", backbone=network("drift"), frames=3, progress=False)
     assert not (tmp_path / "cache").exists()
 

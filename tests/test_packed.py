@@ -182,7 +182,7 @@ def test_every_flipped_byte_is_told(study):
             flipped = bytearray(content)
             flipped[position] ^= 1 << position % 8
             (study / name).write_bytes(flipped)
-            with pytest.raises(ValueError, match=r"the packed study .* is not whole \(.*\): bring it back"):
+            with pytest.raises(ValueError, match=r"the packed study .* is not whole \(.*\): restore it"):
                 packed.read(study)
         (study / name).write_bytes(content)
     assert len(packed.read(study).runs) == 4
@@ -259,7 +259,7 @@ def test_what_cannot_be_packed_is_named_and_nothing_changes(study):
     row = runs.read(study / name)
     same = write_run(study, row["seed"], row["model"], more={"seconds": 7})
     assert same.name == name
-    with pytest.raises(ValueError, match="is packed there with other content"):
+    with pytest.raises(ValueError, match="is packed there with different content"):
         runs.pack(study)
     shutil.rmtree(same)
     damaged = write_run(study, 8)
@@ -322,7 +322,7 @@ def test_groups_that_stand_in_no_name_are_packed_with_the_clips(tmp_path):
 def test_runs_that_group_their_clips_differently_are_not_packed_together(tmp_path, change):
     rewrite(write_run(tmp_path, 0), grouped)
     rewrite(write_run(tmp_path, 1), change)
-    with pytest.raises(ValueError, match="different labels or groups: they are of different data"):
+    with pytest.raises(ValueError, match="different labels or groups: they come from different data"):
         runs.pack(tmp_path)
     assert not packed.there(tmp_path)
 

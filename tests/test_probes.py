@@ -114,7 +114,7 @@ def test_refusals():
         probes.numerical_rank(torch.zeros(0, 3))
     with pytest.raises(ValueError, match="not finite"):
         probes.effective_rank(torch.full((3, 3), float("nan")))
-    with pytest.raises(ValueError, match="one row for each of the 10 groups"):
+    with pytest.raises(ValueError, match="one row for each of the 10 entries of groups"):
         probes.reconstruction_error(x[:9], x[:9], groups)
     with pytest.raises(ValueError, match="nothing to reconstruct"):
         probes.reconstruction_error(x, torch.ones(10, 2), groups)

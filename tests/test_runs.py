@@ -182,7 +182,7 @@ def test_a_sweep_skips_packed_runs_and_never_passes_over_damaged_ones(
             file.write("\n")
     (row,) = sweep.run([run(results=tmp_path)]).to_dict("records")
     assert (row["run"], row["status"]) == (record.name, "failed" if damaged else "kept")
-    assert ("history.csv is not what SHA256SUMS says" in row["reason"]) == damaged
+    assert ("history.csv does not match SHA256SUMS" in row["reason"]) == damaged
 
 
 def test_the_commit_is_that_of_the_codes_own_repository(tmp_path, monkeypatch):

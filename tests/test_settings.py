@@ -274,7 +274,7 @@ def test_the_strong_baseline_is_fine_tuned_on_the_first_official_split(tmp_path)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"finetune": True}, "looks at the features once and finetune makes them anew"),
+        ({"finetune": True}, "reads the features once, but finetune changes them in every epoch"),
         ({"augment": "crop"}, "needs the frames in every epoch.*: add finetune or batch_norm drift"),
         ({"augment": "flip"}, "unknown augmentation 'flip': choose one of crop, crop-flip"),
         (
@@ -346,10 +346,10 @@ def test_an_own_data_set_has_a_name_of_its_own_in_a_record_and_no_place_of_a_mac
     [
         ({"root": ""}, "dataset folder needs root"),
         ({"root": "none"}, "root none is not a folder: give the folder that holds a folder for each class"),
-        ({"title": "UCF-101"}, "the title 'UCF-101' is no name of your own data set"),
-        ({"title": "stickfigures"}, "is no name of your own data set: give title another"),
-        ({"root": "/"}, "the title '' is no name"),
-        ({"group_pattern": "(", "protocol": "paper"}, r"group_pattern '\(' is no regular expression"),
+        ({"title": "UCF-101"}, "the title 'UCF-101' is not a valid name for your own data set"),
+        ({"title": "stickfigures"}, "is not a valid name for your own data set: give another title"),
+        ({"root": "/"}, "the title '' is not a valid name"),
+        ({"group_pattern": "(", "protocol": "paper"}, r"group_pattern '\(' is not a regular expression"),
         ({"group_pattern": "(a)", "group_table": "t.csv"}, "both say which clips go together"),
         ({}, "protocol grouped needs to know which clips go together: give group_pattern or group_table"),
         ({"protocol": "official"}, "protocol official of dataset folder needs lists"),

@@ -217,12 +217,14 @@ def test_a_clip_missing_or_cut_in_a_finished_folder_is_rendered_again(tmp_path: 
     old = good.stat().st_mtime_ns
     render(root, **tiny)
     assert contents(root) == before
-    assert good.stat().st_mtime_ns == old, "whole clips are kept"
+    assert good.stat().st_mtime_ns == old, "finished clips are kept"
 
 
 def test_a_folder_with_other_content_is_refused_and_left_alone(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"holds thesis\.txt and is no stick-figure data set; give an empty"):
+    with pytest.raises(
+        ValueError, match=r"holds thesis\.txt and is not a stick-figure data set; give an empty"
+    ):
         render(tmp_path, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -318,7 +320,7 @@ def test_a_killed_rendering_leaves_nothing_half_written_and_is_resumed(tmp_path:
     assert len(ucf101.index(root)) == len(done)
     assert all(36 <= len(decode(path)) <= 44 for path in done)
     render(root, workers=1, **wave)
-    assert all(path.read_bytes() == data for path, data in done.items()), "whole clips are kept"
+    assert all(path.read_bytes() == data for path, data in done.items()), "finished clips are kept"
     assert len(ucf101.index(root)) == 20
     assert contents(root)["v_Wave_g10_c02.avi"] == stickfigures._encode(frames("Wave", 10, 2))
 

@@ -96,7 +96,7 @@ def test_jobs_are_models_times_protocols_times_folds_times_seeds(study):
 @pytest.mark.alone
 def test_two_workers_give_the_records_of_one_and_a_second_sweep_keeps_them(study, undisturbed, two):
     assert list(undisturbed.table["status"]) == ["finished"] * 4
-    assert undisturbed.lines[0].startswith("4 runs to do on 1 workers, 0 were finished before")
+    assert undisturbed.lines[0].startswith("4 runs to do on 1 workers, 0 already finished")
     assert undisturbed.lines[-1].startswith("4 of 4 runs done, 0 failed")
     assert len(undisturbed.records) == 4 * len(FILES)
     done = sweep.run(study.runs(), scheduler=two.scheduler_address)

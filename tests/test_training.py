@@ -194,9 +194,9 @@ training.fit(build(), data, split, config(epochs=8), checkpoint=sys.argv[2], on_
 def test_a_checkpoint_of_another_training_is_refused_by_name(data, split, tmp_path):
     checkpoint = tmp_path / "c.safetensors"
     training.fit(build(), data, split, config(epochs=2), checkpoint=checkpoint)
-    with pytest.raises(ValueError, match=r"another training \(config"):
+    with pytest.raises(ValueError, match=r"another training run \(config"):
         training.fit(build(), data, split, config(epochs=2, seed=1), checkpoint=checkpoint)
-    with pytest.raises(ValueError, match=r"another training \(train"):
+    with pytest.raises(ValueError, match=r"another training run \(train"):
         training.fit(
             build(),
             data,
@@ -204,19 +204,19 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(data, split, tmp_pa
             config(epochs=2),
             checkpoint=checkpoint,
         )
-    with pytest.raises(ValueError, match=r"another training \(model"):
+    with pytest.raises(ValueError, match=r"another training run \(model"):
         training.fit(build(handover=None), data, split, config(epochs=2), checkpoint=checkpoint)
     other_test = replace(split, test=split.test[1:])
-    with pytest.raises(ValueError, match=r"another training \(test"):
+    with pytest.raises(ValueError, match=r"another training run \(test"):
         training.fit(build(), data, other_test, config(epochs=2), checkpoint=checkpoint)
-    with pytest.raises(ValueError, match=r"another training \(model"):
+    with pytest.raises(ValueError, match=r"another training run \(model"):
         training.fit(build(hidden_size=6), data, split, config(epochs=2), checkpoint=checkpoint)
     with pytest.raises(ValueError, match="has 2 epochs already"):
         training.fit(build(), data, split, config(epochs=1), checkpoint=checkpoint)
     more = training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
     assert len(more.table) == 3
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="not a checkpoint of a training"):
+    with pytest.raises(ValueError, match="not a checkpoint of a training run"):
         training.fit(build(), data, split, config(epochs=3), checkpoint=checkpoint)
 
 
@@ -297,7 +297,7 @@ def test_each_training_has_its_own_precision(data, split):
 
 def test_one_class_only():
     data = make_features(classes=1)
-    with pytest.raises(ValueError, match="one class only"):
+    with pytest.raises(ValueError, match="only one class"):
         training.fit(build(), data, ucf101.split(data.clips, "grouped"), config())
 
 
@@ -332,7 +332,7 @@ def test_on_a_gpu_the_first_loss_is_that_of_the_cpu(data, split):
 
 def test_features_on_disk_give_what_features_in_memory_give(data, split):
     class OnDisk:
-        """What `stored.Stored` offers, and no more."""
+        """What `Stored` offers, and no more."""
 
         shape, dtype, nbytes, device = data.x.shape, data.x.dtype, data.x.nbytes, data.x.device
 

@@ -194,7 +194,7 @@ def test_folder_without_read_permission(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ucf101.os, "scandir", refuse)
     with pytest.raises(
-        PermissionError, match=r"PushUps cannot be listed \(Permission denied\): check its rights"
+        PermissionError, match=r"PushUps cannot be listed \(Permission denied\): check its permissions"
     ):
         ucf101.index(tmp_path)
 
@@ -261,7 +261,7 @@ def test_a_copy_is_told_and_a_clip_of_another_content_refused(tmp_path, frames):
     assert scan.clips["path"].tolist() == [str(clip)]
     assert scan.unused["path"].tolist() == [path.relative_to(tmp_path).as_posix() for path in (copy, spelled)]
     assert re.fullmatch(
-        "2 not used, for example 'train/A/.*': it is, byte for byte, a copy .*", scan.remarks()[0]
+        "2 not used, for example 'train/A/.*': it is a byte-for-byte copy .*", scan.remarks()[0]
     )
     (copy / file).write_bytes(b"other")
     both = f"{re.escape(str(clip))} and {re.escape(str(copy))}"
@@ -298,7 +298,7 @@ def test_what_looks_like_a_video_and_is_not_used_is_told(tmp_path):
         "Waving/my2.mp4": "the name is not v_<Class>_gNN_cNN",
         "Waving/film": "the name is not v_<Class>_gNN_cNN",
         "PushUps/more/v_PushUps_g03_c01.avi": "lies deeper",
-        "PushUps/v_PushUps_g04_c01.xyz": "does not end as a video's",
+        "PushUps/v_PushUps_g04_c01.xyz": "its extension is not a video's",
     }
     touch(
         *(tmp_path / "PushUps" / f"v_PushUps_g0{group}_c01.avi" for group in (1, 8)),
@@ -331,7 +331,7 @@ def test_a_clip_that_ucf101_has_and_the_folder_has_not_is_told(tmp_path, full, k
     scan = ucf101.scan(tmp_path)
     assert len(scan.clips) == len(names) - 1
     assert scan.remarks() == [
-        f"1 of the {len(names)} clips that UCF101 has of these classes are not there, for example {names[7]}"
+        f"1 of the {len(names)} clips that UCF101 has in these classes are missing, for example {names[7]}"
     ]
 
 
@@ -349,7 +349,7 @@ def test_what_can_be_no_clip_is_told(tmp_path):
     assert scan.clips["name"].tolist() == ["v_A_g01_c01", "v_A_g04_c01"]
     assert scan.remarks() == [
         r"2 not used, for example 'v_\udce9_g01_c01.avi': the name is not UTF-8; rename it",
-        "2 not used, for example 'A/v_A_g02_c01.avi': it is no file but a pipe, a device or a link to itself",
+        "2 not used, for example 'A/v_A_g02_c01.avi': it is not a file but a pipe, a device or a link to itself",
     ]
 
 
@@ -624,7 +624,7 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "testlist01.txt").write_text("A/v_A_g01_c01.avi\n", encoding="utf-8")
     train = tmp_path / "trainlist01.txt"
     train.write_bytes(b"A/v_A_g08_c01.avi\nA/v_\xe9_g08_c01.avi\n")
-    with pytest.raises(ValueError, match=r"trainlist01\.txt is no text in UTF-8 or UTF-16: save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"trainlist01\.txt is not UTF-8 or UTF-16 text: save it as UTF-8"):
         ucf101.split(clips, "official", lists=tmp_path)
     train.write_text("A/v_A_g08_c01.avi\nA/holiday.avi 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"Line 2 of .*trainlist01\.txt is 'A/holiday\.avi 1': it must name"):

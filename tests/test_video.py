@@ -349,7 +349,7 @@ def test_of_two_films_the_one_that_the_file_calls_its_own(tmp_path):
 
 def test_a_cover_alone_is_no_film(tmp_path):
     path = write_with_picture(tmp_path / "film.mp4", 0, attached=True)
-    with pytest.raises(VideoError, match=r"film\.mp4 holds a picture and no film: replace it"):
+    with pytest.raises(VideoError, match=r"film\.mp4 holds an image and no video: replace it"):
         read_frames(path)
 
 
@@ -451,7 +451,7 @@ def test_pictures_texts_sound_and_lists_called_avi(tmp_path, clip):
     for path in files:
         for rule in video.RULES:
             with pytest.raises(
-                VideoError, match=rf"{path.name} (is not a video|holds a picture and no film).*: replace it"
+                VideoError, match=rf"{path.name} (is not a video|holds an image and no video).*: replace it"
             ):
                 read_frames(path, 4, rule)
 
@@ -462,8 +462,8 @@ def test_pipes_devices_and_links_to_themselves_are_never_opened(tmp_path):
     os.symlink("loop.avi", tmp_path / "loop.avi")
     os.symlink("nothing.avi", tmp_path / "broken.avi")
     messages = {
-        tmp_path / "pipe.avi": r"pipe\.avi is a pipe, a socket or a device and no video file",
-        Path("/dev/zero"): r"/dev/zero is a pipe, a socket or a device and no video file",
+        tmp_path / "pipe.avi": r"pipe\.avi is a pipe, a socket or a device, not a video file",
+        Path("/dev/zero"): r"/dev/zero is a pipe, a socket or a device, not a video file",
         tmp_path / "loop.avi": r"loop\.avi is a link that leads back to itself",
         tmp_path / "broken.avi": r"There is no video file or frame folder at .*broken\.avi",
         tmp_path / ("x" * 300): r"xxx cannot be read \(File name too long\): check the path",
@@ -479,7 +479,7 @@ def test_folder_with_a_pipe_among_its_frames(folder):
         (folder / "frame000003.jpg").unlink()
         make(folder / "frame000003.jpg")
         with pytest.raises(
-            VideoError, match=r"frame000003\.jpg is a pipe, a device or a broken link and no picture"
+            VideoError, match=r"frame000003\.jpg is a pipe, a device or a broken link, not an image"
         ):
             read_frames(folder, 8)
 
@@ -516,7 +516,7 @@ def test_file_without_read_permission(tmp_path, clip, monkeypatch):
 
         monkeypatch.setattr(av, "open", refuse)
     with pytest.raises(
-        VideoError, match=r"locked\.avi cannot be read \(Permission denied\): check its rights"
+        VideoError, match=r"locked\.avi cannot be read \(Permission denied\): check its permissions"
     ):
         read_frames(path)
 
@@ -768,7 +768,7 @@ def test_folder_with_several_series_and_none_of_frames(tmp_path):
         (tmp_path / f"{name}_1.jpg").write_bytes(b"x")
     with pytest.raises(
         VideoError,
-        match=r"holds 6 series of JPEGs \(f_1\.jpg, l_1\.jpg, o_1\.jpg, u_1\.jpg, \.\.\.\): call the one with the "
+        match=r"holds 6 series of JPEGs \(f_1\.jpg, l_1\.jpg, o_1\.jpg, u_1\.jpg, \.\.\.\): name the one with the "
         r"clip's frames img_00001\.jpg, \.\.\.$",
     ):
         read_frames(tmp_path)

@@ -74,7 +74,7 @@ def test_split_explorer_shows_what_ucf101_says_of_the_full_data_set():
     widget.set(protocol="official", fold=3)
     assert "9,624 clips train and 3,696 test" in widget.numbers.value
     assert "<b>0.0%</b>" in widget.numbers.value
-    assert "Of 2,525 source videos 0 have clips in both parts" in widget.numbers.value
+    assert "Of 2,525 source videos, 0 have clips in both parts" in widget.numbers.value
     assert widget.picture.value == png(split_explorer_figure(full, "official", fold=3))
 
 
@@ -211,7 +211,7 @@ def test_frame_browser_without_predict_and_its_refusals(clips, tmp_path):
         frame_browser_figure(clips, "v_No_g01_c01")
     with pytest.raises(ValueError, match=r"t is 12: the strip has the frames 0 to 11"):
         frame_browser_figure(clips, name, 12)
-    with pytest.raises(ValueError, match=r"knows no file of v_ApplyEyeMakeup_g01_c01"):
+    with pytest.raises(ValueError, match=r"has no file for v_ApplyEyeMakeup_g01_c01"):
         frame_browser_figure(ucf101.full_index(), "v_ApplyEyeMakeup_g01_c01")
     (tmp_path / "text.avi").write_text("no film", encoding="utf-8")
     broken = clips.head(2).assign(path=[clips["path"][0], str(tmp_path / "text.avi")])
@@ -249,7 +249,8 @@ def test_confusion_browser_opens_the_clips_of_a_cell(predictions, clips):
     assert widget.state == {"true": "Kick", "predicted": "JumpingJack"}  # the commonest mistake
     assert "5 of the 8 test clips of <b>Kick</b> are taken for JumpingJack." in widget.numbers.value
     assert (
-        "The other way round, JumpingJack taken for Kick: 1. The 4 surest are shown." in widget.numbers.value
+        "The other way round, JumpingJack taken for Kick: 1. The 4 most confident are shown."
+        in widget.numbers.value
     )
     figure = confusion_browser_figure(predictions, clips)
     assert widget.picture.value == png(figure)
@@ -289,7 +290,7 @@ def test_confusion_without_mistakes_shows_what_is_right(predictions, clips):
 
 def test_confusion_browser_refuses_what_does_not_belong_together(predictions, clips, tmp_path):
     with pytest.raises(
-        ValueError, match=r"8 of the 24 clips predicted are not in the clip table \(the first is v_Close"
+        ValueError, match=r"8 of the 24 predicted clips are not in the clip table \(the first is v_Close"
     ):
         confusion_browser(predictions, clips[clips["label"] != "CloseArms"])
     with pytest.raises(
@@ -327,13 +328,13 @@ def files(tmp_path_factory, clips, sound_only):
 
 
 BAD = {
-    "notes.txt": "notes.txt is not a video that can be decoded (it may be a picture, sound, a text",
+    "notes.txt": "notes.txt is not a video that can be decoded (it may be an image, audio, text",
     "renamed.avi": "renamed.avi is not a video that can be decoded",
     "empty.mp4": "empty.mp4 is empty (0 bytes)",
     "header.avi": "header.avi is not a video that can be decoded",
     "sound.avi": "sound.avi holds no video stream",
     "one.avi": "one.avi has a single frame: a movement needs at least two",
-    "photo.png": "photo.png is not a video that can be decoded (it may be a picture",
+    "photo.png": "photo.png is not a video that can be decoded (it may be an image",
     "folder": "folder is a folder: give the path of one video file",
     "missing.avi": "There is no video file or frame folder at",
 }
@@ -369,7 +370,7 @@ def test_own_video_shows_an_upload_and_says_what_it_cannot_know(clips):
     said = give(widget, "my film.avi", data)
     assert "my film.avi: <b>CloseArms</b>" in said
     assert "knows only these 3 classes: CloseArms, JumpingJack, Kick." in said
-    assert "a film of anything else gets one of them too" in said
+    assert "a video of anything else also gets one of them" in said
     assert widget.picture.layout.display is None
     assert bytes(widget.picture.value).startswith(b"\x89PNG")
     assert widget.upload.value == ()
@@ -420,7 +421,9 @@ def test_own_video_starts_with_a_file_and_takes_pasted_paths(clips):
 def test_own_video_tells_of_short_and_damaged_films(tmp_path, clips):
     widget = own_video(FakePredict())
     short = write_clip(tmp_path / "short.avi", 3).read_bytes()
-    assert "The film has 3 frames, fewer than the 6 it reads" in give(widget, "short.avi", short)
+    assert "The video has 3 frames, fewer than the 6 that the network reads" in give(
+        widget, "short.avi", short
+    )
     data = open(clips["path"][0], "rb").read()
     said = give(widget, "cut.avi", data[: len(data) // 2])
     assert "cut.avi: the file ends in the middle of a frame" in said
@@ -475,7 +478,7 @@ def test_predictor_runs_along_the_clip(clips):
             expected = model(features[None, : t + 1]).softmax(dim=1)[0].numpy()
         assert p[t] == pytest.approx(expected, abs=1e-6)
     assert np.array_equal(p, predict(images))
-    with pytest.raises(ValueError, match=r"tells 3 classes apart, but 2 names were given"):
+    with pytest.raises(ValueError, match=r"has 3 classes, but 2 names were given"):
         Predictor(net, model, CLASSES[:2])(images)
     over_time = models.build(
         "context_lstm", input_size=1280, num_classes=3, hidden_size=4, embedding=(), pool="time"

@@ -90,7 +90,7 @@ def test_a_panel_redraws_in_place_and_keeps_no_figure():
     gc.collect()
     assert [figure() for figure in made] == [None] * 4
     assert plt.get_fignums() == []
-    with pytest.raises(ValueError, match="no control b; there are: a, kind"):
+    with pytest.raises(ValueError, match="no control b: choose from a, kind"):
         panel.set(b=1)
 
 

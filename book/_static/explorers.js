@@ -1,9 +1,9 @@
 /* Three widgets of the book without a kernel: the gates of one unit, the state flow of a cascade, the split of the clips.
 
-   Every number is computed here, from data that conf.py writes beside this file (explorers-NAME.js). An explorer
-   mounts itself in <div class="explorer" data-explorer="NAME">, which conf.py puts below the widget's call; without
-   scripts that stays empty and the picture below it is all there is. tests/test_pages_scripts.py compares the numbers
-   with those of the Python functions. */
+   Every number is computed here, from data that book/tools/webpages.py writes beside this file
+   (explorers-NAME.js). An explorer mounts itself in <div class="explorer" data-explorer="NAME">, which webpages.py
+   puts below the widget's call; without scripts that stays empty and only the picture below it shows.
+   tests/test_pages_scripts.py compares the numbers with those of the Python functions. */
 "use strict";
 (() => {
   // The numbers: the same arithmetic as ctxlstm/gates.py, models/context_lstm.py and ucf101.py.
@@ -38,7 +38,7 @@
 
   const zeros = (size) => ({ h: Array(size).fill(0), c: Array(size).fill(0) });
 
-  /* A block of two-way layers on frames (T, D); start and end are [layer][direction] -> {h, c}. */
+  /* A block of bidirectional layers on frames (T, D); start and end are [layer][direction] -> {h, c}. */
   function runBlock(layers, frames, start) {
     const end = layers.map((directions, layer) => {
       const outputs = directions.map((w, direction) => {
@@ -57,7 +57,7 @@
     return { frames, end };
   }
 
-  /* ReLU, BatchNorm with its kept statistics, and the larger one of each pair of features. */
+  /* ReLU, BatchNorm with its running statistics, and the larger of each pair of features. */
   function stage(bn, frame) {
     const normed = frame.map(
       (value, k) => ((Math.max(value, 0) - bn.mean[k]) / Math.sqrt(bn.var[k] + bn.eps)) * bn.weight[k] + bn.bias[k],
@@ -98,7 +98,7 @@
     return { blocks, difference, other };
   }
 
-  /* A split, counted in every source video: [class][group] clips and test clips. */
+  /* A split, counted per source video: [class][group] clips and test clips. */
   function splitNumbers(data, { table, protocol, seed, fold }) {
     const digits = (rows) => rows.map((row) => [...row].map(Number));
     const { classes, clips: text, drawn } = data.tables[table];
@@ -123,7 +123,7 @@
     };
   }
 
-  // Drawing: SVG on white paper in both colour modes, as the book's figures.
+  // Drawing: SVG on white paper in both colour modes, like the book's figures.
 
   const GREY = "#6E6E6E";
   const minus = (text) => text.replaceAll("-", "−");
@@ -394,7 +394,7 @@
       const x = left + 140 + 100 * k;
       parts.push(box(x, 66, x + 9, 75, colour), words(x + 13, 74, text, "start", { class: "small" }));
     });
-    // One path a colour: 2,525 elements would be slow.
+    // One path per colour: 2,525 elements would be slow.
     const paths = ["", "", ""];
     cut.clips.forEach((row, k) =>
       row.forEach((clips, g) => {
@@ -429,19 +429,19 @@
     parts.push(words(left + wide / 2, bottom + 32, `source video (group) of the class${note}`));
     parts.push(words(bar(0), bottom + 14, "0"), words(bar(most), bottom + 14, String(most)));
     parts.push(words(bar(most / 2), bottom + 32, "test clips of the class"));
-    const label = "Every source video of every class: its clips train, test, or do both.";
+    const label = "Every source video of every class: its clips are in training, in test, or in both.";
     return paper(760, bottom + 42, label, ...parts);
   }
 
   function splitText(data, state, cut) {
     const last = cut.clips[0].length;
-    if (!cut.test) return `<b>Fold ${state.fold} leaves the test set empty</b>: these clips have the groups 1 to ${last} only.`;
+    if (!cut.test) return `<b>Fold ${state.fold} leaves the test set empty</b>: these clips have only groups 1 to ${last}.`;
     const share = (value) => `${fixed(100 * value, 1)} %`;
     const [least, most] = [Math.min(...cut.testOfClass), Math.max(...cut.testOfClass)];
     return (
       `${thousands(cut.train)} clips train and ${thousands(cut.test)} test (${share(cut.test / (cut.train + cut.test))}); ` +
       `a class has ${least} to ${most} test clips.<br><b>${share(cut.share)}</b> of the test clips have a sibling in training, ` +
-      `${fixed(cut.siblings, 1)} on average. Of ${thousands(cut.sources)} source videos ${thousands(cut.both)} have clips in both parts.`
+      `${fixed(cut.siblings, 1)} on average. Of ${thousands(cut.sources)} source videos, ${thousands(cut.both)} have clips in both parts.`
     );
   }
 
@@ -466,11 +466,11 @@
     flow: {
       title: "State flow",
       note: (data) =>
-        `A smaller cascade than the chapter's: ${data.blocks.length} blocks, H = ${data.hidden}, weights and clips drawn at ` +
-        "random, between the blocks ReLU, BatchNorm and feature pooling.",
+        `A smaller cascade than the chapter's: ${data.blocks.length} blocks, H = ${data.hidden}, random weights and clips, ` +
+        "with ReLU, BatchNorm and feature pooling between the blocks.",
       controls: (data) => [
         choice("handover", "Hand-over", "hc", data.handovers),
-        choice("layers", "Layers of a block", data.blocks[0].length, data.blocks[0].map((_, k) => [String(k + 1), k + 1])),
+        choice("layers", "Layers per block", data.blocks[0].length, data.blocks[0].map((_, k) => [String(k + 1), k + 1])),
         choice("clip", "Clip", 0, data.clips.map((_, k) => [String(k), k])),
       ],
       numbers: flowNumbers,
@@ -512,7 +512,7 @@
         ? node("select", { name }, ...options.map(([text, key]) => new Option(text, key, key === value)))
         : node("input", { type: "range", name, ...limits, value });
       inputs[name] = input;
-      const shown = options ? [] : [node("output", { "aria-hidden": "true" })]; // a slider says its value itself
+      const shown = options ? [] : [node("output", { "aria-hidden": "true" })]; // screen readers read a slider's own value
       form.append(node("label", {}, node("span", {}, label), input, ...shown));
     }
     form.append(node("button", { type: "reset" }, "Reset"));
@@ -534,13 +534,13 @@
 
     form.addEventListener("input", update);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(update)); // after the controls have their first values again
-    const title = node("p", { class: "explorer-title" }, node("b", {}, kind.title), ", computed in this page");
+    form.addEventListener("reset", () => setTimeout(update)); // after the controls are back at their first values
+    const title = node("p", { class: "explorer-title" }, node("b", {}, kind.title), ", computed on this page");
     const note = kind.note ? [node("p", { class: "explorer-note" }, kind.note(data))] : [];
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", kind.title);
     place.replaceChildren(title, ...note, form, ...(kind.textFirst ? [text, picture] : [picture, text]));
-    form.reset(); // browsers keep the values of a page that is loaded again
+    form.reset(); // browsers keep the values when a page is reloaded
     update();
   }
 

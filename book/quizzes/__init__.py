@@ -1,8 +1,9 @@
 """Five questions per chapter that grade themselves: `import quizzes; quizzes.quiz("06")` in a chapter's last cell.
 
-The questions are NN.json in the format of jupyterquiz (PyPI), which reads these files too; its own display is not used,
-because it fetches MathJax from the network and does nothing in a notebook that is not trusted. Here each answer is a
-fold of plain HTML: a click opens its feedback in JupyterLab, on the web pages and on GitHub, without a script.
+The questions are NN.json in the format of jupyterquiz (PyPI), which reads these files too; its own display is
+not used, because it fetches MathJax from the network and does nothing in a notebook that is not trusted. Here
+each answer is a plain HTML fold-out: a click opens its feedback in JupyterLab, on the web pages and on
+GitHub, without a script.
 """
 
 import html

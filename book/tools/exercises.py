@@ -1,8 +1,8 @@
-"""The classroom: exercises released from their solutions, and graded, by nbgrader.
+"""The classroom: exercises released without their solutions, and graded, by nbgrader.
 
     python -m book.tools.exercises release                 make book/exercises/release from book/exercises/source
     python -m book.tools.exercises grade FOLDER NAME...    grade FOLDER/STUDENT/NAME/NAME.ipynb; prints a table as CSV
-    python -m book.tools.exercises demo [NAME...]          grade three made-up submissions, to a table
+    python -m book.tools.exercises demo [NAME...]          grade three made-up submissions, as a table
 
 `source/NAME/NAME.py` is written by hand, with solutions and hidden tests; its .ipynb and everything in `release/`
 are made from it. book/teachers.md says how to hand out, collect and grade.
@@ -31,8 +31,8 @@ from book.tools import notebooks
 
 FOLDER = Path(__file__).parents[1] / "exercises"
 COLUMNS = ["student", "exercises", "points", "of", "reason"]
-LIMIT = 300.0  # seconds for one student's sheet, the start of its process and kernel included
-STUDENT = "student"  # what nbgrader calls each of them: names of people need not be names of folders
+LIMIT = 300.0  # seconds for one student's sheet, including the start of its process and kernel
+STUDENT = "student"  # nbgrader's name for each of them: names of people need not be valid names of folders
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -41,7 +41,7 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def source(name: str, folder: Path = FOLDER) -> NotebookNode:
-    """The notebook with solutions, made from its .py; ValueError where nbgrader could not grade it."""
+    """The notebook with solutions, made from its .py; ValueError if nbgrader could not grade it."""
     path = folder / "source" / name / f"{name}.py"
     notebook = notebooks.read(path)
     if not any(mark["grade"] for mark in _marks(notebook)):
@@ -52,7 +52,7 @@ def source(name: str, folder: Path = FOLDER) -> NotebookNode:
 
 
 def _marks(notebook: NotebookNode) -> list[dict]:
-    """What nbgrader knows about the cells that it knows."""
+    """nbgrader's metadata of the cells that have it."""
     marks = [cell.metadata.get("nbgrader") for cell in notebook.cells]
     return [mark for mark in marks if isinstance(mark, dict) and "grade_id" in mark]
 
@@ -83,19 +83,20 @@ def grade(
 ) -> pd.DataFrame:
     """Grade a class: {student: {name: notebook or its path}} -> one row per student and exercise notebook.
 
-    Columns student, exercises (the notebook's name), points, of (what can be reached), reason. Graded is what the
-    tests of the source say, hidden ones included: what a student changed in the tests or deleted is undone. Each
-    notebook is graded in a process and a course folder of its own, so that none can stop the others or touch them.
-    One that cannot be graded has no points (NaN) and a reason: "no submission", "cell id 'x' stands twice", "the
-    kernel died" ...; where all is well the reason is empty. A name that one student handed in is expected of all.
+    Columns student, exercises (the notebook's name), points, of (the maximum), reason. The source's tests
+    decide, hidden ones included: whatever a student changed or deleted in the tests is restored. Each
+    notebook is graded in a process and a course folder of its own, so that none can stop the others or touch
+    them. One that cannot be graded has no points (NaN) and a reason: "no submission", "cell id 'x' stands
+    twice", "the kernel died" ...; otherwise the reason is empty. A notebook that one student handed in is
+    expected from all.
 
     Args:
         submissions: each student's notebooks, or the files that should hold them.
         folder: the folder with `source/`.
-        limit: seconds for one notebook; what takes longer is ended and told as a reason.
+        limit: seconds for one notebook; a slower one is stopped, and the reason says so.
 
     Raises:
-        ValueError: a name that is no exercise notebook.
+        ValueError: a name that is not an exercise notebook.
     """
     wanted = sorted({name for handed_in in submissions.values() for name in handed_in})
     if unknown := set(wanted) - set(names(folder)):
@@ -125,17 +126,17 @@ def _unknown(unknown: Iterable[str], folder: Path = FOLDER) -> str:
 
 
 def _checked(handed_in: NotebookNode | Path | None, sheet: NotebookNode) -> tuple[NotebookNode | None, str]:
-    """The notebook if nbgrader can take it for `sheet`, else None and the reason."""
+    """The notebook if nbgrader can grade it as `sheet`, else None and the reason."""
     if handed_in is None or (isinstance(handed_in, Path) and not handed_in.is_file()):
         return None, "no submission"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # what is missing or twice for Jupyter alone is mended while it is read
+            )  # reading repairs fields that are missing or duplicate for Jupyter alone
             notebook = nbformat.read(handed_in, as_version=4) if isinstance(handed_in, Path) else handed_in
             nbformat.validate(notebook)
-    except Exception:  # nbformat raises what Python happens to raise where JSON is something else
+    except Exception:  # nbformat passes on whatever Python raises if the JSON is something else
         return None, "not a notebook"
     if twice := _twice(notebook):
         return None, f"cell id {twice[0]!r} stands twice"
@@ -146,7 +147,7 @@ def _checked(handed_in: NotebookNode | Path | None, sheet: NotebookNode) -> tupl
 
 
 def _autograded(course: Path, name: str, limit: float) -> tuple[float, str]:
-    """Points and the reason why there are none, from a process of its own, which has `limit` seconds."""
+    """Points, or the reason why there are none, from a process of its own, which has `limit` seconds."""
     spawn = multiprocessing.get_context("spawn")
     answer, question = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_autograde, args=(course, name, question))
@@ -162,7 +163,7 @@ def _autograded(course: Path, name: str, limit: float) -> tuple[float, str]:
 
 
 def _end(pid: int | None) -> None:
-    """Kill a process and what it has started: a kernel would go on with an endless loop."""
+    """Kill a process and its children: a kernel would go on with an endless loop."""
     try:
         process = psutil.Process(pid)
         running = [*process.children(recursive=True), process]
@@ -176,7 +177,7 @@ def _end(pid: int | None) -> None:
 
 
 def _autograde(course: Path, name: str, question: Connection) -> None:
-    """Send points and reason of the notebook `name` that lies in `course`."""
+    """Send points and reason for the notebook `name` in `course`."""
     with _grader(course) as grader:
         result = grader.autograde(name, STUDENT)
         if not result["success"]:
@@ -196,10 +197,10 @@ def _reason(log: str) -> str:
 
 
 def collected(folder: Path, which: Iterable[str]) -> dict[str, dict[str, Path]]:
-    """Each student's notebooks as nbgrader keeps them, `folder/STUDENT/NAME/NAME.ipynb`, whether they are there or not.
+    """Each student's notebooks in nbgrader's layout, `folder/STUDENT/NAME/NAME.ipynb`, existing or not.
 
     Raises:
-        NotADirectoryError: `folder` holds no folder of a student.
+        NotADirectoryError: `folder` holds no student's folder.
     """
     students = sorted(path for path in folder.glob("*/") if not path.name.startswith("."))
     if not students:
@@ -210,7 +211,7 @@ def collected(folder: Path, which: Iterable[str]) -> dict[str, dict[str, Path]]:
 
 
 def partly_solved(name: str, keep: Callable[[str], bool], folder: Path = FOLDER) -> NotebookNode:
-    """The released notebook with the solutions of those cells filled in whose grade_id `keep` says yes to."""
+    """The released notebook, with solutions filled in for the cells whose grade_id `keep` accepts."""
     notebook = nbformat.read(folder / "release" / name / f"{name}.ipynb", as_version=4)
     solved = {
         cell.metadata["nbgrader"]["grade_id"]: cell.source
@@ -249,7 +250,7 @@ def _is_solution(cell: NotebookNode) -> bool:
 
 @contextmanager
 def _grader(course: Path):
-    """nbgrader on a course folder of its own; it finds its helper program, alembic, beside this Python."""
+    """nbgrader on a course folder of its own, with its helper program, alembic, found beside this Python."""
     from nbgrader.apps import NbGraderAPI
     from sqlalchemy.exc import SAWarning
     from traitlets.config import Config
@@ -258,20 +259,20 @@ def _grader(course: Path):
     config.Execute.extra_arguments = ["--log-level=ERROR"]  # of the kernels
     config.CourseDirectory.root = str(course)
     config.CourseDirectory.course_id = "context-lstm"
-    config.OverwriteCells.add_missing_cells = True  # a deleted test
+    config.OverwriteCells.add_missing_cells = True  # restores a deleted test
     config.NbGrader.logfile = config.Exchange.root = ""
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its data base
+            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
             yield NbGraderAPI(config=config)
     finally:
         os.environ["PATH"] = before
 
 
 def _released(grader, course: Path, name: str, notebook: NotebookNode) -> NotebookNode:
-    """Hand `notebook` to nbgrader as assignment `name`; what it releases."""
+    """Hand `notebook` to nbgrader as assignment `name` and return what it releases."""
     notebooks.write(notebook, course / "source" / name / f"{name}.ipynb")
     _done(grader.generate_assignment(name), f"releasing {name}")
     return nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4)
@@ -284,12 +285,12 @@ def _done(result: dict, what: str) -> None:
 
 
 def main() -> int:
-    """Command line, as the module's first lines say; returns the exit status."""
+    """The command line shown in the module's docstring; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m book.tools.exercises", description=__doc__.splitlines()[0]
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("release", help="make what is handed out")
+    commands.add_parser("release", help="make the notebooks to hand out")
     grading = commands.add_parser("grade", help="grade a class; prints a table as CSV")
     grading.add_argument("folder", type=Path, help="holds STUDENT/NAME/NAME.ipynb")
     grading.add_argument("names", nargs="+", help="exercise notebooks")

@@ -1,9 +1,9 @@
-"""Notebook pairs: NAME.py (py:percent, the source) and NAME.ipynb (made from it, the only place of outputs).
+"""Notebook pairs: NAME.py (py:percent, the source) and NAME.ipynb (made from it, the only one with outputs).
 
     python -m book.tools.notebooks render papermill_runs/reproduce.py    make and run the .ipynb, keep its outputs
     python -m book.tools.notebooks check papermill_runs/reproduce.py     compare the pair, and its outputs' code with today's
 
-Pairs are compared by what their cells say, never by time stamps, which git does not keep.
+Pairs are compared by the contents of their cells, never by time stamps, which git does not keep.
 """
 
 import argparse
@@ -42,15 +42,15 @@ def read(source: Path) -> NotebookNode:
 
 
 def differences(source: Path) -> list[str]:
-    """How the .ipynb beside `source` differs from it, one sentence a difference; empty if they say the same."""
+    """How the .ipynb beside `source` differs from it, one sentence per difference; empty if they agree."""
     pair = source.with_suffix(".ipynb")
     if not pair.is_file():
-        return [f"{pair} is missing: make render"]
+        return [f"{pair} is missing: run make render"]
     ours, theirs = read(source).cells, nbformat.read(pair, as_version=4).cells
     if len(ours) != len(theirs):
-        return [f"{pair} has {len(theirs)} cells, {source.name} has {len(ours)}: make render"]
+        return [f"{pair} has {len(theirs)} cells, {source.name} has {len(ours)}: run make render"]
     return [
-        f"{pair}: cell {number} differs from {source.name}: make render"
+        f"{pair}: cell {number} differs from {source.name}: run make render"
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True))
         if _content(a) != _content(b)
     ]
@@ -61,10 +61,10 @@ def _content(cell: NotebookNode) -> tuple:
 
 
 def execute(source: Path) -> NotebookNode:
-    """The notebook of `source`, run in its folder from a fresh kernel; CellExecutionError where a cell fails.
+    """The notebook of `source`, run in its folder in a fresh kernel; CellExecutionError if a cell fails.
 
-    Kept are pictures, tables and what cells print; dropped are progress bars (stderr), times, and widgets, which say
-    nothing without a kernel.
+    Pictures, tables and printed text are kept; progress bars (stderr), times and widgets, which show nothing
+    without a kernel, are dropped.
     """
     notebook = read(source)
     staleness.stamp(notebook)  # before it runs: code that changes meanwhile makes it stale
@@ -82,9 +82,10 @@ def execute(source: Path) -> NotebookNode:
 
 
 def describe(notebook: NotebookNode) -> None:
-    """Give every picture an alt text: the sentences that read it, else those before it that say what it shows.
+    """Give every picture an alt text: the sentences that explain it, else those that announce it.
 
-    It stands in the output's metadata, for other programs, and in the cell's, where the HTML book looks for it.
+    It goes into the output's metadata, for other programs, and into the cell's, where the HTML book looks for
+    it.
     """
     for number, cell in enumerate(notebook.cells):
         pictures = [output for output in cell.get("outputs", []) if picture(output)]
@@ -116,7 +117,7 @@ def reading(following: Sequence[NotebookNode]) -> str:
 
 
 def _announced(before: Sequence[NotebookNode]) -> str:
-    """The last paragraph of the last text above a figure, without headings, lists and prompts."""
+    """The last paragraph of the last text above a figure, skipping headings, lists and prompts."""
     texts = [cell.source for cell in before if cell.cell_type == "markdown"]
     paragraphs = [
         part.strip() for part in re.split(r"\n\s*\n", re.sub(r"<[^>]+>", "", texts[-1] if texts else ""))
@@ -143,8 +144,8 @@ def write(notebook: NotebookNode, path: Path) -> Path:
 def small_png(text: str, colours: int = 256) -> str:
     """A base64 PNG with a palette, a third of the bytes.
 
-    The commonest colours, which are those of lines and faces, stay exactly what they are; what anti-aliasing mixes, and
-    photographs, takes the nearest of the palette.
+    The most common colours, those of lines and areas, stay exact; colours mixed by anti-aliasing, and those
+    of photographs, become the nearest one of the palette.
     """
     with Image.open(io.BytesIO(base64.b64decode(text))) as image:
         pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
@@ -168,7 +169,7 @@ def small_png(text: str, colours: int = 256) -> str:
 
 
 def main() -> int:
-    """Command line, as the module's first lines say; returns the exit status."""
+    """The command line shown in the module's docstring; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m book.tools.notebooks", description=__doc__.splitlines()[0]
     )
@@ -184,7 +185,7 @@ def main() -> int:
         for source in arguments.sources
         for line in differences(source) or staleness.stale(source.with_suffix(".ipynb"))
     ]
-    print("\n".join(found) or "all pairs agree, and all outputs are of today's code")
+    print("\n".join(found) or "all pairs agree, and all outputs come from today's code")
     return bool(found)
 
 

@@ -2,8 +2,9 @@
 
     python -m book.tools.slides            every deck, in book/_build/slides
 
-A chapter gives its question, its guess, every figure with the sentence that reads it, and its summary. Arrow keys, space and
-Page Up/Down turn the pages; printing gives one slide per page. A deck holds its pictures, so that it can be copied anywhere.
+A chapter gives its question, its guess, every figure with the sentences that explain it, and its summary.
+Arrow keys, space and Page Up/Down turn the pages; printing gives one slide per page. A deck embeds its
+pictures, so it can be copied anywhere.
 """
 
 import base64
@@ -69,7 +70,7 @@ def _plain(text: str) -> str:
 
 
 def _section(text: str, name: str) -> str:
-    """What stands under the heading `name` of a chapter; empty if there is none."""
+    """The text under the heading `name` of a chapter; empty if there is none."""
     found = re.search(rf"^##+ {name}\s*\n(.*?)(?=^##+ |\Z)", text, re.M | re.S)
     return found[1].strip() if found else ""
 
@@ -81,7 +82,7 @@ def _paragraph(text: str, start: str) -> str:
 
 
 def _address(output: nbformat.NotebookNode) -> str:
-    """The address of an output's picture, its bytes included; empty if it has none."""
+    """The data URL of an output's picture; empty if it has none."""
     kind = notebooks.picture(output)
     data = output["data"][kind] if kind else ""
     if kind == "image/svg+xml":
@@ -121,7 +122,7 @@ def chapter(path: Path) -> list[str]:
 
 
 def decks(out: Path, book: Path = BOOK) -> list[Path]:
-    """Write a deck per part into the folder `out` and return the files."""
+    """Write one deck per part into the folder `out` and return the files."""
     made = []
     for number, (name, chapters) in enumerate(parts(book).items(), 1):
         slides = [f"<section><h1>{html.escape(name)}</h1><p>Context-LSTM on UCF101</p></section>"]

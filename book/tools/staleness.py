@@ -1,8 +1,8 @@
-"""Whether the outputs of a committed notebook are those of today's code, told without running it.
+"""Tell whether the outputs of a committed notebook come from today's code, without running it.
 
-`make render` writes a digest of what it ran into the notebook's metadata: the notebook's code cells, and the source of
-every module of ctxlstm that they import, and that those import. Comments, docstrings and layout do not count, so that a
-reworded sentence makes nothing stale. Data and run records do not count either.
+`make render` writes a digest of what it ran into the notebook's metadata: the notebook's code cells, and the
+source of every ctxlstm module that they import, directly or indirectly. Comments, docstrings and layout do
+not count, so rewording them makes nothing stale. Data and run records do not count either.
 """
 
 import ast
@@ -21,7 +21,10 @@ IGNORED = {"ctx", "kind", "type_comment", "type_ignores", "type_params"}
 
 
 def digest(notebook: NotebookNode, root: Path = ROOT) -> str:
-    """SHA-256 of a notebook's code and of the ctxlstm modules under `root` that it reaches; SyntaxError as Python's."""
+    """SHA-256 of a notebook's code and of the ctxlstm modules under `root` that it reaches.
+
+    Raises SyntaxError if Python cannot parse one of them.
+    """
     cells = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     files = _reached(cells, root)
     parts = [f"cell {_plain(cell)}" for cell in cells]
@@ -35,17 +38,17 @@ def stamp(notebook: NotebookNode, root: Path = ROOT) -> None:
 
 
 def stale(pair: Path, root: Path = ROOT) -> list[str]:
-    """One sentence if the outputs of the .ipynb `pair` are not known to be those of today's code, else nothing."""
+    """One sentence if the outputs of the .ipynb `pair` are not known to come from today's code, else none."""
     notebook = nbformat.read(pair, as_version=4)
     stamped = notebook.metadata.get("ctxlstm", {}).get(KEY)
     if stamped is None:
-        return [f"{pair} does not say which code its outputs are of: make render"]
+        return [f"{pair} does not say which code its outputs come from: run make render"]
     if stamped != digest(notebook, root):
-        return [f"{pair} holds outputs of other code than today's: make render"]
+        return [f"{pair} holds outputs of code other than today's: run make render"]
     return []
 
 
-@cache  # fourteen chapters reach the same modules
+@cache  # all chapters reach the same modules
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
@@ -56,7 +59,7 @@ def _said(text: str) -> str:
 
 
 def _reached(trees: list[ast.Module], root: Path) -> dict[Path, str]:
-    """The files of ctxlstm that `trees` import, and so on, with their texts."""
+    """The files of ctxlstm that `trees` import, directly or indirectly, with their texts."""
     found: dict[Path, str] = {}
     waiting = [path for tree in trees for path in _imports(tree, (), root)]
     while waiting:
@@ -64,7 +67,7 @@ def _reached(trees: list[ast.Module], root: Path) -> dict[Path, str]:
         if path in found:
             continue
         found[path] = path.read_text(encoding="utf-8")
-        # ctxlstm/__init__.py imports what is asked of it when it is asked: `_file` follows the name.
+        # ctxlstm/__init__.py imports names on first use: `_files` follows them.
         if path != root / "ctxlstm" / "__init__.py":
             package = path.relative_to(root).with_suffix("").parts[:-1]
             waiting += _imports(_parsed(found[path]), package, root)
@@ -98,7 +101,7 @@ def _files(name: tuple[str, ...], root: Path) -> Iterator[Path]:
 
 
 def _face(root: Path) -> dict[str, tuple[str, ...]]:
-    """Where the names come from that `from ctxlstm import ...` gives."""
+    """Where each name that `from ctxlstm import ...` gives comes from."""
     tree = ast.parse((root / "ctxlstm" / "__init__.py").read_text(encoding="utf-8"))
     return {
         alias.asname or alias.name: (*node.module.split("."), alias.name)
@@ -109,7 +112,7 @@ def _face(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(node: object) -> str:
-    """A syntax tree as text, equal in all versions of Python: `ast.dump` and `ast.unparse` are not."""
+    """A syntax tree as text, the same in all versions of Python, unlike `ast.dump` and `ast.unparse`."""
     if isinstance(node, list):
         return "[" + ",".join(map(_plain, node)) + "]"
     if not isinstance(node, ast.AST):

@@ -1,7 +1,8 @@
-"""What the web pages get beyond the notebooks: explorers that need no kernel, and tables with aligned numbers.
+"""What the web pages add to the notebooks: explorers that need no kernel, and tables with aligned numbers.
 
-A Sphinx extension (book/conf.py names it). The explorers' numbers and names come from the package; _static/explorers.js
-computes from them, and tests/test_pages_scripts.py compares it with the package in a browser.
+A Sphinx extension (listed in book/conf.py). The explorers' numbers and names come from the package;
+_static/explorers.js computes from them, and tests/test_pages_scripts.py compares it with the package in a
+browser.
 """
 
 import inspect
@@ -22,7 +23,7 @@ from ctxlstm.widgets import cascade, gates, splits
 
 
 def explorer_data() -> dict[str, dict]:
-    """What _static/explorers.js computes from: weights, drawn splits, names and colours, all from the package."""
+    """The data of _static/explorers.js: weights, drawn splits, names and colours, all from the package."""
     return {"gates": _gates_data(), "flow": _flow_data(), "splits": _splits_data()}
 
 
@@ -39,7 +40,7 @@ def _gates_data() -> dict:
 
 
 def small_cascade(layers: int = 3) -> models.ContextLSTM:
-    """The cascade of the page's state flow: random weights of three decimals; fewer layers are the first ones of it."""
+    """The cascade of the page's state flow: random three-decimal weights; fewer `layers` are its first."""
     sizes = {"input_size": 6, "num_classes": 2, "hidden_size": 6, "embedding": ()}
     whole, model = (models.ContextLSTM(**sizes, num_layers=n).double().eval() for n in (3, layers))
     generator = torch.Generator().manual_seed(0)
@@ -98,7 +99,7 @@ def _flow_data() -> dict:
 
 
 def _rounded(numbers: torch.Tensor) -> list:
-    """As nested lists, without the digits that a sum of decimals leaves far behind the point."""
+    """As nested lists, without the rounding error of a sum of decimals."""
     return [
         round(n, 6) if isinstance(n, float) else _rounded(torch.tensor(n, dtype=torch.float64))
         for n in numbers.tolist()
@@ -121,7 +122,7 @@ def split_tables() -> dict[str, pd.DataFrame]:
 
 
 def _splits_data(seeds: int = 21) -> dict:
-    """Splits as strings of digits: a string for each class, a digit for each of its groups 1, 2, ..."""
+    """Splits as strings of digits: one string per class, one digit for each of its groups 1, 2, ..."""
 
     def digits(clips: pd.DataFrame, rows: np.ndarray | slice) -> list[str]:
         label, classes = pd.factorize(clips["label"], sort=True)  # (N,)
@@ -165,7 +166,7 @@ _CALL = re.compile(r"widgets\.(gate_explorer|state_flow|split_explorer)\(([^)]*)
 
 
 def _place_explorers(app: Sphinx, doctree: nodes.document) -> None:
-    """An empty place below every cell that calls one of the three widgets; explorers.js fills it."""
+    """Put an empty place below every cell that calls one of the three widgets; explorers.js fills it."""
     codes = list(doctree.findall(nodes.literal_block))
     drawn = {name for code in codes for name in re.findall(r"(?m)^(\w+) = classroom\.clips\(", code.astext())}
     for code in codes:
@@ -198,11 +199,11 @@ _NOTHING = ("", "-", "–", "—", "NaN", "nan", "None")
 
 
 def align_numbers(html: str) -> str:
-    """Mark the columns of a table that hold numbers only with the class num, and those with long texts with long."""
+    """Give table columns that hold only numbers the class num, and those with long texts the class long."""
     soup = BeautifulSoup(html, "html.parser")
     rows = [row.find_all(["td", "th"], recursive=False) for row in soup.find_all("tr")]
     rows = [row for row in rows if not any(cell.has_attr("colspan") for cell in row)]
-    for column in range(-max(map(len, rows), default=0), 0):  # from the right: indices span rows at the left
+    for column in range(-max(map(len, rows), default=0), 0):  # from the right: indices on the left span rows
         cells = [row[column] for row in rows if len(row) >= -column]
         texts = [cell.get_text(" ", strip=True) for cell in cells if cell.name == "td"]
         if kind := _kind([text for text in texts if text not in _NOTHING]):

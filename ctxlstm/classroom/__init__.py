@@ -1,7 +1,7 @@
-"""The chapters' small data: 288 generated clips and their features, made once and then opened in a second.
+"""The chapters' small data: 288 generated clips and their features, made once and then loaded in a second.
 
 Eight of the twelve stick-figure classes: two reversed pairs, which need the order of the frames, and four movements
-that do not. Twelve source videos a class, three clips of each (paper, sections 3.1 and 3.2, in miniature).
+that do not. Twelve source videos per class, three clips each (paper, sections 3.1 and 3.2, in miniature).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from ctxlstm.support import files
 
 CLASSES = ("JumpingJack", "Kick", "SitDown", "Squat", "StandUp", "WalkLeft", "WalkRight", "Wave")
 PAIRS = tuple(pair for pair in stickfigures.REVERSED_PAIRS if set(pair) <= set(CLASSES))
-GROUPS = 12  # source videos a class
+GROUPS = 12  # source videos per class
 FRAMES = 12  # T, spread over the clip
 SIZE = 128  # pixels, the side of the square that the frozen CNN reads
 # Sizes of a head that trains in seconds; the paper has hidden_size 512 and its code base an embedding of three layers.
@@ -28,7 +28,7 @@ SMALL = {"input_size": 1280, "num_classes": len(CLASSES), "hidden_size": 32, "em
 
 
 def clips() -> pd.DataFrame:
-    """The table of the 288 clips (`ucf101.index`); they are rendered where they are not there yet (15 seconds)."""
+    """The table of the 288 clips (`ucf101.index`); renders them if they are missing (15 seconds)."""
     return ucf101.index(stickfigures.render(classes=CLASSES, groups=GROUPS, progress=False))
 
 
@@ -38,13 +38,13 @@ def backbone() -> Backbone:
 
 
 def features(net: Backbone | None = None) -> Features:
-    """Features x (288, 12, D) of `clips`; they are extracted where they are not there yet (half a minute).
+    """Features x (288, 12, D) of `clips`; extracts them if they are missing (half a minute).
 
     `net` is the CNN; by default that of the chapters (`backbone`), with D = 1280.
     """
     table = clips()
     net, how = net or backbone(), {"frames": FRAMES, "rule": "uniform"}
-    # A folder for each key: what another version of a decoder or of this package has left is not in the way.
+    # One folder per key, so that leftovers of another version of a decoder or of this package do no harm.
     key = hashlib.sha256(json.dumps(make_key(net, table, **how), sort_keys=True).encode()).hexdigest()[:12]
     out = files.default_folder() / "features" / f"classroom-{key}"
     extract(table, out, backbone=net, device="cpu", **how)
@@ -52,7 +52,7 @@ def features(net: Backbone | None = None) -> Features:
 
 
 def versions() -> str:
-    """One line for the end of a chapter: what it ran with."""
+    """One line for the end of a chapter: the versions it ran with."""
     packages = ("ctxlstm", "torch", "torchvision", "numpy", "scikit-learn")
     found = [
         f"Python {platform.python_version()}",

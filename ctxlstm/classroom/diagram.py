@@ -1,12 +1,12 @@
-"""The cascade of Context-LSTM drawn as an SVG: own drawing of what section 3.4 and Fig. 2 of the paper describe.
+"""The cascade of Context-LSTM as an SVG, our own drawing of what the paper's section 3.4 and Fig. 2 describe.
 
-The drawing is made from the model itself: `ContextLSTM` is built from the options and one clip of shapes without
-numbers runs through it, so a shape on a wire is a shape in the model. Data flow from top to bottom, time runs from
-left to right within a block. A forward lane therefore ends at the right and its next block starts at the left, a
-backward lane the other way round: states handed over cross on their way, those handed over with directions
-exchanged do not.
+The drawing is made from the model itself: `ContextLSTM` is built from the options and clips without numbers
+run through it (torch's meta device), so a shape on a wire is a shape in the model. Data flow from top to
+bottom; within a block, time runs from left to right. A forward lane therefore ends on the right and starts on
+the left in the next block; a backward lane does the opposite. States handed over cross on their way, unless
+directions are exchanged.
 
-`draw` gives one reading, `side_by_side` several; both give a `Diagram`, which notebooks show as it is.
+`draw` draws one reading, `side_by_side` several; both return a `Diagram`, which notebooks display.
 """
 
 import xml.etree.ElementTree as ET
@@ -38,7 +38,7 @@ WIRE_LENGTH, CROSSING, STUB = 36, 92, 20  # of a wire, of one that states cross,
 BOX = 36  # height of a stage, of an FC layer
 DOTS = 7  # time steps drawn in a lane
 
-# What each name of an option looks like.
+# The words for each value of an option.
 POOL_NAMES = {"feature": "feature pairs", "time": "frame pairs"}
 NORM_NAMES = {"feature": "per feature", "time": "per frame"}
 READOUT_NAMES = {
@@ -47,14 +47,14 @@ READOUT_NAMES = {
     "mean": "read-out: mean over frames",
     "max": "read-out: maximum over frames",
 }
-HANDED = {"hc": "hc", "h": "h", "c": "c", "swap": "hc", "detach": "hc", None: ""}  # the states that go on
+HANDED = {"hc": "hc", "h": "h", "c": "c", "swap": "hc", "detach": "hc", None: ""}  # the states handed over
 HANDOVER_TEXTS = {
-    "hc": "The final hidden and cell states (h, c) of a block are the first states of the next",
-    "h": "The final hidden state h of a block is the first of the next; its cell state starts from zeros",
-    "c": "The final cell state c of a block is the first of the next; its hidden state starts from zeros",
-    "swap": "The final states (h, c) of a block are the first of the next, with directions exchanged",
-    "detach": "The final states (h, c) of a block are the first of the next; no gradient flows back through them",
-    None: "Every block starts from zeros: nothing but outputs goes from block to block",
+    "hc": "The final hidden and cell states (h, c) of a block are the initial states of the next",
+    "h": "The final hidden state h of a block is the initial one of the next; the cell state starts from zeros",
+    "c": "The final cell state c of a block is the initial one of the next; the hidden state starts from zeros",
+    "swap": "The final states (h, c) of a block are the initial ones of the next, with directions exchanged",
+    "detach": "The final states (h, c) of a block are the initial ones of the next; no gradient flows back through them",
+    None: "Every block starts from zeros: only outputs go from block to block",
 }
 
 
@@ -81,7 +81,7 @@ class Diagram:
         """Write it as an .svg file and return the path; ValueError for another suffix."""
         path = Path(path)
         if path.suffix != ".svg":
-            raise ValueError(f"A diagram is saved as .svg, so {path.name} cannot be: rename it.")
+            raise ValueError(f"A diagram is saved as .svg, so {path.name} does not fit: rename it.")
         with written(path, shared=True) as part:
             part.write_text(self.svg, encoding="utf-8")
         return path
@@ -93,19 +93,19 @@ def draw(title: str = "", *, frames: int = 28, **options) -> Diagram:
     Args:
         title: one line above the drawing.
         frames: T.
-        options: those of `ContextLSTM`; what is not given is its default, the paper's sizes.
+        options: those of `ContextLSTM`, which defaults to the paper's sizes.
 
     Raises:
-        ValueError: what `ContextLSTM` refuses, or too few frames for pooling over time.
+        ValueError: options that `ContextLSTM` rejects, or too few frames for pooling over time.
     """
     return side_by_side({title: options}, frames=frames)
 
 
 def side_by_side(readings: Mapping[str, Mapping], *, frames: int = 28, **options) -> Diagram:
-    """Draw several readings beside each other: titles and what is special about each; `options` hold for all.
+    """Draw several readings side by side: `readings` maps titles to options; `options` apply to all.
 
     Raises:
-        ValueError: no reading, or what `draw` refuses.
+        ValueError: no reading, or anything that `draw` rejects.
     """
     if not readings:
         raise ValueError("there is no reading to draw: give at least one title with its options")
@@ -141,7 +141,7 @@ def side_by_side(readings: Mapping[str, Mapping], *, frames: int = 28, **options
     for parent in (
         svg,
         *(column.group for column in columns),
-    ):  # one element a line, none within a line of text
+    ):  # one element per line, but no breaks within a line of text
         parent.text = "\n"
         for child in parent:
             child.tail = "\n"
@@ -149,7 +149,7 @@ def side_by_side(readings: Mapping[str, Mapping], *, frames: int = 28, **options
 
 
 class _Plan:
-    """What is to be drawn: the options of one reading, and the shapes that its model gives."""
+    """What to draw: the options of one reading, and the shapes in its model."""
 
     def __init__(self, frames: int, **options) -> None:
         with torch.device("meta"), torch.no_grad():  # shapes without numbers
@@ -191,7 +191,7 @@ class _Plan:
 
 
 class _Column:
-    """One reading, drawn downwards from `y`; `y` is then the end of the drawing."""
+    """One reading, drawn downwards from `y`; afterwards `y` is the lower end of the drawing."""
 
     def __init__(self, x: float, y: float, plan: _Plan) -> None:
         self.group, self.x, self.y, self.plan = ET.Element("g"), x, y, plan
@@ -222,7 +222,7 @@ class _Column:
         end = self.y + length
         _line(self.group, [(self.x, self.y), (self.x, end)], WIRE, 2)
         _arrow(self.group, self.x, end, WIRE)
-        # Where states cross the wire, the shape stands above them.
+        # Where states cross the wire, the shape goes above them.
         middle = self.y + min(length, WIRE_LENGTH) / 2
         _text(self.group, self.x + 9, middle + 3, _shape(shape), anchor="start")
         self.y = end
@@ -234,7 +234,7 @@ class _Column:
         self.y += height
 
     def _boxes(self, parts: Sequence[tuple[str, str]], each: float) -> None:
-        """A box with smaller ones in it that follow each other from left to right."""
+        """A box that holds smaller ones in a row from left to right."""
         gap, rim = 12, 6
         width = len(parts) * each + (len(parts) - 1) * gap
         _rect(self.group, self.x - width / 2 - rim, self.y, width + 2 * rim, BOX + 2 * rim, PART, WIRE, 1)
@@ -254,7 +254,7 @@ class _Column:
             _text(self.group, x, y + 12, second, size=10.5, colour=GREY)
 
     def _block(self, number: int, frames: int) -> None:
-        """A block: two lanes a layer, time from left to right."""
+        """A block: two lanes per layer, time from left to right."""
         height = HEADER + 2 * LANE * self.plan.layers + 4 * (self.plan.layers - 1) + FOOT
         left, top = self.x - HALF, self.y
         _rect(self.group, left, top, 2 * HALF, height, BLOCK, INK, 1.5)
@@ -284,12 +284,12 @@ class _Column:
                 _arrow(self.group, tip, centre, GREY, towards="right" if forward else "left", size=4)
 
     def _ports(self, state: str) -> dict[str, float]:
-        """x of a state's lines at the left and at the right of a block."""
+        """x of a state's lines on the left and on the right of a block."""
         shift = -PAIR if state == "h" else PAIR
         return {"left": self.x - PORT + shift, "right": self.x + PORT + shift}
 
     def _hand_over(self, y: float) -> None:
-        """From the lower edge of a block, at `y`, past the stage to the upper edge of the next, here."""
+        """Draw the states from a block's lower edge, `y`, past the stage to the next block's upper edge."""
         handed = HANDED[self.plan.handover]
         end, turn = self.y, self.y - CROSSING + 28
         dash = "5 4" if self.plan.handover == "detach" else ""
@@ -298,7 +298,7 @@ class _Column:
             paths = {}
             for state in handed:
                 start, goal = self._ports(state)[side], self._ports(state)[goal_side]
-                # h and c keep their distance on the way: the inner one of a turn takes it earlier.
+                # h and c keep their distance: the inner one of a turn turns earlier.
                 middle = (turn + end - 8) / 2 + (-7 if (state == "h") == (side == "right") else 7)
                 paths[state] = (
                     f"M {_number(start)} {_number(y + 1)} V {_number(turn)} C {_number(start)} {_number(middle)}, "
@@ -310,13 +310,13 @@ class _Column:
                 _arrow(self.group, self._ports(state)[goal_side], end, COLOURS[state])
         if handed:
             self._state_label(handed, (turn + end) / 2 - 1)
-        # A state that stays behind ends below its block, and the next block starts from zeros.
+        # A state that is not handed over ends below its block, and the next block starts from zeros.
         for state in sorted(set("hc") - set(handed)):
             self._zeros(state, end - STUB)
             self._ends(state, y)
 
     def _state_label(self, handed: str, y: float) -> None:
-        """Names and shape of what is handed over, left of the crossing; what is special about it at the right."""
+        """Names and shape of what is handed over, left of the crossing; a note about it on the right."""
         note = {"swap": "directions exchanged", "detach": "no gradient"}.get(self.plan.handover, "")
         edge = PORT - 14 if self.plan.handover == "swap" else COLUMN / 2 - 4
         text = _text(self.group, self.x - edge, y, "", size=11, anchor="start")
@@ -336,7 +336,7 @@ class _Column:
                 _text(self.group, x, y, "0", size=11, colour=COLOURS[state], weight="bold")
 
     def _ends(self, state: str, y: float) -> None:
-        """A state that nobody reads: a short line with a bar at its end."""
+        """A state that nothing reads: a short line with a bar at its end."""
         for x in self._ports(state).values():
             _line(self.group, [(x, y), (x, y + 14)], COLOURS[state], 2.2)
             _line(self.group, [(x - 4, y + 14), (x + 4, y + 14)], COLOURS[state], 2.2)
@@ -349,13 +349,13 @@ class _Column:
 
 
 def _lstm_shapes(block: torch.nn.LSTM, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-    """What a two-way block gives, without numbers: (B, T, 2H) and (h, c), each (2L, B, H)."""
+    """The outputs of a bidirectional block, without numbers: (B, T, 2H) and (h, c), each (2L, B, H)."""
     h = x.new_empty(2 * block.num_layers, len(x), block.hidden_size)  # (2L, B, H)
     return x.new_empty(*x.shape[:2], 2 * block.hidden_size), (h, h.clone())
 
 
 def _shape(shape: tuple[int, ...], batch: int = 0) -> str:
-    """A shape with B in the place of the number of clips: (B, 28, 512)."""
+    """A shape with B in place of the number of clips: (B, 28, 512)."""
     return f"({', '.join('B' if n == batch else str(size) for n, size in enumerate(shape))})"
 
 
@@ -379,7 +379,7 @@ def _line(parent, points, colour: str, width: float) -> None:
 
 
 def _arrow(parent, x: float, y: float, colour: str, towards: str = "down", size: float = 8) -> None:
-    """An arrow head with its tip at (x, y)."""
+    """An arrowhead with its tip at (x, y)."""
     half, back = 0.5 * size, size
     corners = {
         "down": [(x, y), (x - half, y - back), (x + half, y - back)],

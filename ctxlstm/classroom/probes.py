@@ -1,9 +1,9 @@
-"""Rulers for information loss: rank, reconstruction, linear probes (paper, section 3.3; chapter 5).
+"""Measures of information loss: rank, reconstruction, linear probes (paper, section 3.3; chapter 5).
 
-The paper assumes that convolution, ReLU and pooling lose information and that a shortcut keeps it, and measures
-neither. Each function here answers one narrow question about the rows of a matrix, and none of them is "the
-information": a function of the input can never hold more of it than the input, yet its rank may rise, and a probe
-may read it more easily.
+The paper assumes that convolution, ReLU and pooling lose information and that a shortcut keeps it, but
+measures neither. Each function here answers one narrow question about the rows of a matrix. None of them
+measures "the information": a function of the input never holds more of it than the input, yet its rank may
+rise, and a probe may read it more easily.
 
     effective_rank, numerical_rank   over how many directions do the rows spread?
     reconstruction_error             how much of a target does the best linear map miss, on groups it has not seen?
@@ -37,10 +37,10 @@ def effective_rank(x: Tensor) -> float:
 
 
 def numerical_rank(x: Tensor) -> int:
-    """How many singular values of x (N, D), columns centred, are more than rounding.
+    """How many singular values of x (N, D), columns centred, are above rounding error.
 
-    The bound is the usual one, max(N, D) times the largest singular value times the rounding unit of x's type, and
-    at least float32's: activations are computed in float32.
+    The bound is the usual one, max(N, D) times the largest singular value times the machine epsilon of x's
+    type, but at least that of float32, in which activations are computed.
     """
     values = _singular_values(x)  # (min(N, D),)
     unit = max(torch.finfo(x.dtype).eps, torch.finfo(torch.float32).eps)
@@ -53,17 +53,17 @@ def reconstruction_error(
     """The share of the target's variance that the best linear map of the source misses, on unseen groups.
 
     0: all of the target can be computed linearly from the source; 1: nothing, no better than the target's mean; above
-    1: worse than the mean. A map that is not linear might do better, so this is an upper bound of what is gone.
+    1: worse than the mean. A nonlinear map might do better, so this is an upper bound on what is lost.
 
     Args:
         source: (N, D); one common factor brings the mean variance of its columns to 1 before the fit.
         target: (N, D'), the same rows.
         groups: (N,), rows of one group are all in the fit or all in the test.
-        folds: parts into which the groups are cut, each of them the test once.
-        strength: of the ridge penalty, in units of the number of rows of the fit.
+        folds: parts into which the groups are cut; each is the test once.
+        strength: the ridge penalty per row of the fit.
 
     Raises:
-        ValueError: unequal rows, values that are not finite, fewer groups than folds, a constant target.
+        ValueError: unequal numbers of rows, non-finite values, fewer groups than folds, a constant target.
     """
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold
@@ -72,7 +72,7 @@ def reconstruction_error(
     _check_folds(groups, folds)
     missed = total = 0.0
     for fit, test in GroupKFold(folds).split(source, groups=groups):
-        # One scale for all columns: a column that hardly moves in the fit must not be blown up in the test.
+        # One scale for all columns: a column that hardly varies in the fit must not be blown up in the test.
         scale = np.sqrt(source[fit].var(axis=0).mean()) or 1.0
         model = Ridge(alpha=strength * len(fit)).fit(source[fit] / scale, target[fit])
         missed += np.square(target[test] - model.predict(source[test] / scale)).sum()
@@ -85,21 +85,21 @@ def reconstruction_error(
 def linear_probe(
     x: Tensor, labels: np.ndarray, groups: np.ndarray, *, folds: int = 4, strength: float = 0.1
 ) -> np.ndarray:
-    """Accuracy of a linear classifier on x (N, D), cross-validated by group: one share a fold, (folds,).
+    """Accuracy of a linear classifier on x (N, D), cross-validated by group: one value per fold, (folds,).
 
-    Logistic regression on columns scaled to variance 1. Rows of one group never stand on both sides; the classes
-    are spread evenly over the folds. The folds share most of their training rows, so their spread understates what
-    another data set would change.
+    Logistic regression on columns scaled to variance 1. Rows of one group are never on both sides; the
+    classes are spread evenly over the folds. The folds share most of their training rows, so their spread
+    understates how much another data set would change the accuracy.
 
     Args:
         x: (N, D).
         labels: (N,), the classes.
         groups: (N,), for clips: the source video.
         folds: parts into which the groups are cut.
-        strength: of the penalty, as 1 / C of scikit-learn's LogisticRegression.
+        strength: of the penalty, 1 / C of scikit-learn's LogisticRegression.
 
     Raises:
-        ValueError: unequal rows, values that are not finite, fewer groups than folds.
+        ValueError: unequal numbers of rows, non-finite values, fewer groups than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -126,7 +126,7 @@ def _singular_values(x: Tensor) -> Tensor:
     if x.ndim != 2 or min(x.shape) == 0:
         raise ValueError(f"x must be a matrix (N, D) with at least one row and column; got {tuple(x.shape)}")
     if not torch.isfinite(x).all():
-        raise ValueError("x holds values that are not finite: check what made it")
+        raise ValueError("x holds values that are not finite: check where it comes from")
     x = x.detach().double()
     values = torch.linalg.svdvals(x - x.mean(dim=0))  # (min(N, D),)
     rounding = max(x.shape) * torch.finfo(x.dtype).eps * torch.linalg.matrix_norm(x)
@@ -138,11 +138,11 @@ def _singular_values(x: Tensor) -> Tensor:
 def _rows(x: Tensor, groups: np.ndarray) -> np.ndarray:
     if x.ndim != 2 or len(x) != len(groups):
         raise ValueError(
-            f"expected a matrix (N, D) with one row for each of the {len(groups)} groups named; got "
+            f"expected a matrix (N, D) with one row for each of the {len(groups)} entries of groups; got "
             f"{tuple(x.shape)}"
         )
     if not torch.isfinite(x).all():
-        raise ValueError("the matrix holds values that are not finite: check what made it")
+        raise ValueError("the matrix holds values that are not finite: check where it comes from")
     return x.detach().double().numpy()
 
 

@@ -1,7 +1,7 @@
 """Cost: FLOPs, bytes and seconds, predicted and measured (paper, section 4.3; hours and GB of Table 2).
 
-predicted    counted from the model itself; `predict` is the face of this room
-finetuning   bytes of training the backbone too
+predicted    counted from the model itself; `predict` is the main entry point
+finetuning   bytes that training the backbone takes
 measured     a training step's seconds and memory on this machine
 records      both, side by side, as records on disk
 """
@@ -13,7 +13,7 @@ MODULES = ("finetuning", "measured", "predicted", "records")
 
 
 def __getattr__(name: str) -> Any:
-    """The modules of this room, imported when they are first asked for."""
+    """Submodules and the names of `predicted`, imported on first use."""
     if name in MODULES:
         return import_module(f"{__name__}.{name}")
     predicted = import_module(f"{__name__}.predicted")

@@ -1,4 +1,4 @@
-"""Bytes that fine-tuning a backbone takes, counted from one traced forward pass (paper, section 4.3 has no such run)."""
+"""Bytes that fine-tuning a backbone takes, counted from traced forward passes (not in the paper; cf. 4.3)."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,17 @@ from ctxlstm.backbone import Backbone
 
 
 def finetune_bytes(backbone: Backbone, *, clips: int, frames: int, images: int) -> int:
-    """Bytes that a step of fine-tuning takes at its fullest, the head's own left out (`cost` has those).
+    """Peak bytes of a fine-tuning step, without those of the head itself (see `predict`).
 
-    Frames; all features and their gradient; weights, gradients and Adam's two means; the activations of one part, and
-    two of its largest maps for the gradients on their way back. What a convolution needs to work in is not counted.
+    Included are frames; all features and their gradient; weights, gradients and Adam's two moments; the
+    activations of one part, and two of its largest maps for the gradients on their way back. The workspace of
+    convolutions is not.
 
     Args:
         backbone: an unfrozen one; clips, frames: B and T of a step; images: frames through the backbone at once.
     """
     one, two = _kept(backbone, 1), _kept(backbone, 2)
-    maps = [
-        b - a for a, b in zip(one, two, strict=True)
-    ]  # of an image; what does not grow are weights in bf16
+    maps = [b - a for a, b in zip(one, two, strict=True)]  # per image; what does not grow is weights in bf16
     images = min(images, clips * frames)
     part = sum(one) - sum(maps) + images * (sum(maps) + 2 * max(maps))
     weights = 4 * sum(p.numel() * p.element_size() for p in backbone.parameters())
@@ -27,7 +26,7 @@ def finetune_bytes(backbone: Backbone, *, clips: int, frames: int, images: int) 
 
 
 def _kept(backbone: Backbone, images: int) -> list[int]:
-    """Bytes of each tensor that a forward pass of so many images keeps for the backward pass, weights left out."""
+    """Bytes of each tensor, except weights, that the forward pass of `images` images keeps for backward."""
     own = {value.untyped_storage().data_ptr() for value in backbone.state_dict().values()}
     kept = {}
 
@@ -39,5 +38,5 @@ def _kept(backbone: Backbone, images: int) -> list[int]:
 
     size = (images, 3, backbone.size, backbone.size)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        _x = backbone(torch.zeros(size, dtype=torch.uint8))  # held, so that no memory is given out twice
+        _x = backbone(torch.zeros(size, dtype=torch.uint8))  # kept, so that no memory is reused
     return list(kept.values())

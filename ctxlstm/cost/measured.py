@@ -1,8 +1,8 @@
-"""Training steps that are really run, timed and weighed (paper, section 4.3: hours and gigabytes).
+"""Time and memory of training steps that are actually run (paper, section 4.3: hours and gigabytes).
 
-`measure` takes a model; `in_fresh_process` takes a name and measures in a new process, whose memory is that of one
-model. Two ways to train: `cached`, a head on features that lie in memory, and `online`, all frames through a
-ResNet-50 in every step, its BatchNorms drifting, as in the public code base.
+`measure` takes a model; `in_fresh_process` takes a name and measures in a new process, whose memory is that
+of one model. Two ways to train: `cached`, a head on features in memory; and `online`, all frames through a
+ResNet-50 in every step, with drifting BatchNorm, as in the public code base.
 """
 
 import copy
@@ -31,18 +31,18 @@ NEEDED = ("ctxlstm.cost.measured", "ctxlstm.models.online", "torch._dynamo")
 
 @dataclass(frozen=True)
 class Measured:
-    """Training steps that were really run.
+    """Measurements of training steps that were actually run.
 
     Attributes:
         device: name of the GPU, or "cpu".
-        batch_size, steps: clips of a step; steps behind the median.
+        batch_size, steps: clips per step; steps in the median.
         step_seconds: median of forward, loss, backward and Adam step.
-        before_bytes, peak_bytes: on a GPU what torch's allocator had given out before the model was copied
-            there, and at most; on a CPU the process's resident set before, and the largest of those looked at every
-            few milliseconds and at the end of each forward pass. A process that did other work before has memory
-            to give again, so the difference means something in a fresh one only (`in_fresh_process`).
-        process_bytes: on a GPU all memory in use on it afterwards, as nvidia-smi shows it, with context, reserved
-            blocks and other processes; on a CPU peak_bytes.
+        before_bytes, peak_bytes: memory before the model is copied to the device, and its peak: on a GPU what
+            torch's allocator has given out; on a CPU the process's resident set, sampled every few
+            milliseconds and at the end of each forward pass. A process that has done other work can reuse
+            freed memory, so the difference is meaningful only in a fresh one (`in_fresh_process`).
+        process_bytes: on a GPU all memory in use on it afterwards, as nvidia-smi shows it, including context,
+            reserved blocks and other processes; on a CPU peak_bytes.
         forward_seconds: median of the forward pass and loss alone, a part of step_seconds.
     """
 
@@ -57,7 +57,7 @@ class Measured:
 
     @property
     def grown_bytes(self) -> int:
-        """What the training added: to be compared with `cost.Cost.head_bytes`."""
+        """Memory that the training added; compare `cost.Cost.head_bytes`."""
         return self.peak_bytes - self.before_bytes
 
 
@@ -76,8 +76,8 @@ def in_fresh_process(
     """`measure` the model `models.build(name, **options)` in a new process that ends with it.
 
     Args:
-        way: `cached` or `online`; batch_size, frames: B and T of a step; size: pixels of a frame's side, for
-            online.
+        way: `cached` or `online`; batch_size, frames: B and T of a step; size: pixels of a frame's side
+            (online).
 
     Raises:
         ValueError: an unknown way, or what `measure` and the model refuse.
@@ -91,8 +91,8 @@ def in_fresh_process(
             return process.submit(_by_name, name, options, way, frames, size, threads, how).result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                f"the process that measured {name} ({way}) died, perhaps for want of memory: choose a smaller batch "
-                f"than {batch_size}"
+                f"the process that measured {name} ({way}) died, perhaps out of memory: choose a batch "
+                f"smaller than {batch_size}"
             ) from error
 
 
@@ -108,10 +108,10 @@ def _by_name(name: str, options: dict, way: str, frames: int, size: int, threads
 
 
 def fresh(*needed: str) -> multiprocessing.context.BaseContext:
-    """How to start a process that has nothing of this one's memory and may use the GPU, which a plain fork may not.
+    """A context for processes that share no memory with this one and may use the GPU, unlike a plain fork.
 
-    Windows starts Python anew. Elsewhere a server that has only imported the modules `needed` is forked each time,
-    which saves ten seconds of imports a measurement.
+    Windows starts a new Python. Elsewhere a server that has only imported the modules `needed` is forked each
+    time, which saves ten seconds of imports per measurement.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -121,7 +121,7 @@ def fresh(*needed: str) -> multiprocessing.context.BaseContext:
 
 
 def random_resnet50(size: int = 224) -> nn.Module:
-    """A `backbone.Backbone` with random weights: it costs what a trained one costs, and is always there."""
+    """A `backbone.Backbone` with random weights: it costs as much as a trained one, and needs no download."""
     import torchvision
 
     from ctxlstm.backbone import Backbone
@@ -132,7 +132,7 @@ def random_resnet50(size: int = 224) -> nn.Module:
 
 
 def device_name(device: str) -> str:
-    """cpu, or the GPU's name, asked in a new process: to ask takes hundreds of MB of the GPU, which would be measured."""
+    """cpu, or the GPU's name, queried in a new process, as the query takes hundreds of MB on the GPU."""
     if device == "cpu":
         return device
     with ProcessPoolExecutor(1, mp_context=fresh(*NEEDED)) as process:
@@ -150,17 +150,17 @@ def measure(
 ) -> Measured:
     """Time training steps (Adam, cross-entropy) of a copy of `model` on a batch of random clips.
 
-    CUDA events give the time on a GPU, `time.perf_counter` on a CPU. The steps before the median, `warmup`, let
-    kernels be chosen and Adam's state be made.
+    CUDA events give the time on a GPU, `time.perf_counter` on a CPU. The first `warmup` steps do not count:
+    in them kernels are chosen and Adam's state is created.
 
     Args:
         model: a head that reads features, or an `online.Online` model that reads frames.
-        clip_shape: of a clip: (T, D) features, or (T, 3, s, s) for uint8 frames.
-        steps: steps behind the median.
+        clip_shape: (T, D) for features, or (T, 3, s, s) for uint8 frames.
+        steps: steps in the median.
 
     Raises:
-        ValueError: a size below 1, a device that is not there, a model without anything to train, or a shape
-            that it refuses.
+        ValueError: a size below 1, an unavailable device, a model with nothing to train, or a shape that it
+            refuses.
     """
     check_sizes(batch_size=batch_size, steps=steps, warmup=warmup)
     if len(clip_shape) not in (2, 4):
@@ -196,7 +196,7 @@ def measure(
             start = now(device)
             loss = F.cross_entropy(model(x), labels)
             middle = now(device)
-            look()  # the last gradients and all activations are there
+            look()  # the last step's gradients and all activations are in memory
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -216,7 +216,7 @@ def measure(
 
 
 def _prime(device: torch.device) -> None:
-    """One step of almost nothing: the libraries that a process's first step loads are not the model's memory."""
+    """Run a tiny step: the libraries that a process's first step loads are not the model's memory."""
     tiny = nn.Linear(1, 1, device=device)
     optimizer = torch.optim.Adam(tiny.parameters())
     tiny(torch.zeros(1, 1, device=device)).sum().backward()
@@ -225,7 +225,7 @@ def _prime(device: torch.device) -> None:
 
 @contextmanager
 def _every(seconds: float, look: Callable[[], None]) -> Iterator[None]:
-    """Call `look` again and again in a thread: what a forward pass takes and gives back shows in its middle only."""
+    """Call `look` repeatedly in a thread: memory that a forward pass frees again shows only while it runs."""
     done = threading.Event()
 
     def watch() -> None:
@@ -241,12 +241,12 @@ def _every(seconds: float, look: Callable[[], None]) -> Iterator[None]:
 
 
 def seconds(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
-    """Seconds between two marks of `now`; on a GPU call `torch.cuda.synchronize` before."""
+    """Seconds between two marks of `now`; on a GPU call `torch.cuda.synchronize` first."""
     return end - start if isinstance(start, float) else start.elapsed_time(end) / 1000
 
 
 def now(device: torch.device) -> float | torch.cuda.Event:
-    """A mark in time: on a CPU this moment, on a GPU when the work that it was given so far is done."""
+    """A time mark: on a CPU this moment, on a GPU the moment when all work queued so far is done."""
     if device.type == "cpu":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)

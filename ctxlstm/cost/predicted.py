@@ -1,25 +1,26 @@
 """What a model costs in time and memory, predicted before it is measured (paper, sections 4.3, 4.4, Table 2).
 
-`predict` counts without computing: the model runs one training step on tensors that have shapes and no numbers.
-`paper_comparison` puts that, and what `cost.measured` measured, beside the hours and gigabytes of Table 2.
+`predict` counts without computing: the model runs one training step on tensors that have shapes but no
+values. `paper_comparison` puts predictions and measurements (`cost.measured`) beside the hours and gigabytes
+of Table 2.
 
 Conventions
-    A multiplication with its addition is two FLOPs. Matrix products and convolutions count; activations,
-    normalisation, pooling and the optimizer do not. FLOPs are work, not time: the steps of an LSTM wait for each
-    other, so a GPU may work far below its peak in them.
-    Bytes are of float32 tensors and of tensors only: no CUDA context, no library workspace, no temporary, no
-    block that an allocator keeps in reserve. GB are 10^9 bytes.
-    Saved activations are what the forward pass keeps for the backward pass. An LSTM layer that reads width W keeps
-    its input and, in each direction, 7 numbers a unit and frame: four gates, c, tanh(c) and h; with W = 2H that
-    is 8 a direction. This holds for the equations carried out one by one, with `cell="gates"` to the byte. A
-    fused kernel keeps what its makers chose: that is measured (`cost.measured`) and not predicted.
-    A recurrent head does the same work for every frame, so its FLOPs and saved bytes are a straight line in T: two
-    short lengths are counted and the rest follows, exactly.
-    Likewise attention is counted without a fused kernel, which would not keep the (T, T) weights.
+    A multiply-add is two FLOPs. Matrix products and convolutions count; activations, normalisation, pooling
+    and the optimizer do not. FLOPs are work, not time: the steps of an LSTM wait for each other, so a GPU may
+    run far below its peak.
+    Bytes are of float32 tensors, and of tensors only: no CUDA context, no library workspace, no temporaries,
+    no blocks that an allocator keeps in reserve. A GB is 10^9 bytes.
+    Saved activations are what the forward pass keeps for the backward pass. An LSTM layer that reads width W
+    keeps its input and, in each direction, 7 numbers per unit and frame: four gates, c, tanh(c) and h; with
+    W = 2H that is 8 per direction. This holds if the equations are computed one by one; with `cell="gates"`
+    it is exact. What a fused kernel keeps is measured (`cost.measured`), not predicted. Attention, too, is
+    counted without a fused kernel, which would not keep the (T, T) weights.
+    A recurrent head does the same work for every frame, so its FLOPs and saved bytes are linear in T: two
+    short lengths are counted and the rest follows exactly.
 
 Two ways to train
     online: all frames go through the frozen ResNet-50 in every epoch, the batch's frames of one time step at once
-    and under no_grad, as in the public code base; cached: once, and training reads their features.
+    and under no_grad, as in the public code base; cached: only once, and training reads their features.
 
 Shape letters: B clips, T frames, D features, H hidden units, K classes.
 """
@@ -44,13 +45,14 @@ from ctxlstm.models.layers import check_sizes
 from ctxlstm.models.stage import Stage
 
 IMAGE_SIZE = 224  # pixels, the side of the square that ResNet-50 reads
-# Numbers an image that ResNet-50 holds at most without gradients, in the last BatchNorm of its first bottleneck:
-# the block's input (64 x 56 x 56), its last convolution, the shortcut's, and one of them normalised (256 x 56 x 56).
+# Most numbers per image that ResNet-50 holds without gradients, in the last BatchNorm of its first
+# bottleneck: the block's input (64 x 56 x 56), its last convolution, the shortcut's, and one of them
+# normalised (256 x 56 x 56).
 RESNET50_PEAK = (64 + 3 * 256) * 56 * 56
 SHORT = (
     2,
     3,
-)  # frames, one apart: two points of a straight line in T; a single frame may be a case of its own
+)  # frames: two points of a straight line in T; a single frame may be a special case
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ class Cost:
     """The predicted cost of one model; FLOPs and bytes as the module's conventions say.
 
     Attributes:
-        name, batch_size (B), frames (T), train_clips, test_clips: what was asked for.
+        name, batch_size (B), frames (T), train_clips, test_clips: as given to `predict`.
         parameters: numbers that training changes.
         forward_flops: of the model, one clip.
         step_flops: of the model, forward and backward, one batch of B clips. Three times the forward pass, less
-            the gradients that nobody needs: those of the features and of the first zero state.
-        weight_bytes: parameters and buffers; gradient_bytes: one number a parameter; adam_bytes: two.
+            the gradients that are not needed: those of the features and of the initial zero state.
+        weight_bytes: parameters and buffers; gradient_bytes: one number per parameter; adam_bytes: two.
         saved_bytes: activations saved for the backward pass at batch B, the batch's features included.
         cache_bytes: features of all clips, float16, (N, T, D).
         backbone_flops: ResNet-50 on the T frames of one clip.
@@ -92,12 +94,12 @@ class Cost:
 
     @property
     def head_bytes(self) -> int:
-        """All that training the model on given features holds at the end of a forward pass."""
+        """Everything that training the model on features holds at the end of a forward pass."""
         return self.weight_bytes + self.gradient_bytes + self.adam_bytes + self.saved_bytes
 
     @property
     def online_bytes(self) -> int:
-        """The online way at its highest: the backbone's activations are gone before the model's are complete."""
+        """Peak of the online way: the backbone's activations are gone before the model's are complete."""
         fixed = self.head_bytes - self.saved_bytes + self.backbone_weight_bytes + self.image_bytes
         return fixed + max(self.backbone_peak_bytes, self.saved_bytes)
 
@@ -108,7 +110,7 @@ class Cost:
 
     @property
     def backbone_epoch_flops(self) -> int:
-        """The backbone's part: of every epoch in the online way, once for ever in the cached way."""
+        """The backbone's part: of every epoch in the online way, only once in the cached way."""
         return self.backbone_flops * (self.train_clips + self.test_clips)
 
     @property
@@ -128,8 +130,8 @@ def predict(
 ) -> Cost:
     """Predict what the model `models.build(name, **options)` costs; the defaults are the paper's (section 4.2).
 
-    Nothing is computed or allocated, and no random state changes. Takes a second or two for the largest models, with
-    pooling or BatchNorm over time ten.
+    Nothing is computed or allocated, and no random state changes. Takes a second or two for the largest
+    models, ten with pooling or BatchNorm over time.
 
     Raises:
         ValueError: a size below 1, or what `models.build` and the model refuse.
@@ -172,13 +174,13 @@ def predict(
 
 @contextmanager
 def _shapes_only() -> Iterator[None]:
-    """Tensors made meanwhile have shapes and no numbers, and random numbers drawn meanwhile were not."""
+    """Within this context tensors have shapes but no values; the random state is restored after it."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         yield
 
 
 def _straight(model: nn.Module) -> bool:
-    """Whether work and saved bytes are a straight line in T: a recurrent head, and nothing in it depends on T."""
+    """Whether work and saved bytes are linear in T: a recurrent head in which nothing depends on T."""
     stages = (module for module in model.modules() if isinstance(module, Stage))
     over_time = any("time" in (stage.pool, stage.batch_norm) for stage in stages)
     return isinstance(model, models.ContextLSTM | models.CNNLSTM) and not over_time
@@ -207,7 +209,7 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage  # keeping it alive keeps its address its own
+        saved[storage._cdata] = storage  # kept alive, so that its address is not reused
         return tensor
 
     with FlopCounterMode(display=False) as counter:
@@ -215,7 +217,7 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
             logits = model(x)  # (B, K)
             loss = F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64, device=x.device))
         forward = counter.get_total_flops()
-        # Weights are no activations; looked up now, as BatchNorm over time gets its own from the data.
+        # Weights are not activations; looked up only now, as BatchNorm over time makes its own from the data.
         for weight in [*model.parameters(), *model.buffers()]:
             saved.pop(weight.untyped_storage()._cdata, None)
         if loss.requires_grad:
@@ -225,8 +227,8 @@ def _count(model: nn.Module, x: Tensor) -> tuple[int, int, int]:
 
 @cache
 def resnet50(size: int = IMAGE_SIZE) -> tuple[int, int]:
-    """FLOPs of one image of size x size pixels, and bytes of the weights, of ResNet-50 without its classifier."""
-    import torchvision  # slow to import, and needed here only
+    """FLOPs per image of size x size pixels and bytes of weights, for ResNet-50 without its classifier."""
+    import torchvision  # slow to import, and only needed here
 
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = torchvision.models.resnet50(weights=None).eval()
@@ -238,7 +240,7 @@ def resnet50(size: int = IMAGE_SIZE) -> tuple[int, int]:
 def paper_comparison(
     costs: Mapping[str, Cost] | None = None, measured: Mapping[str, Measured] | None = None
 ) -> pd.DataFrame:
-    """Table 2 beside what is predicted and, where given, measured: one row for each of its three models.
+    """Table 2 beside the predictions and, where given, measurements: one row for each of its three models.
 
     Args:
         costs: predictions by our model name, to compare another reading or size; missing ones: `predict(name)`.
@@ -248,14 +250,14 @@ def paper_comparison(
         Columns row, model; predicted: parameters, forward_gflops (a clip), step_tflops, epoch_pflops (online),
         head_flops_share (of epoch_pflops), head_gb, online_gb; paper: paper_hours (300 epochs), paper_gb;
         differences to the baseline: paper_hours_change, flops_hours_change (the hours that the difference in
-        online FLOPs adds at the paper's baseline FLOPs an hour), paper_gb_change, head_gb_change,
+        online FLOPs adds at the paper's baseline FLOPs per hour), paper_gb_change, head_gb_change,
         online_gb_change; and the signs of four of them (-1, 0, 1): paper_hours_sign, flops_hours_sign,
         paper_gb_sign, online_gb_sign; measured: device, measured_hours (training steps of 300 epochs),
         measured_gb (`grown_bytes`), measured_hours_change, measured_gb_change (missing where not given).
 
     Raises:
-        ValueError: a name that is not in Table 2, costs of unequal batches or clips, a measurement at another
-            batch size.
+        ValueError: a name that is not in Table 2, costs of unequal batches, frames or clips, a measurement at
+            another batch size.
     """
     table = paper.table2().drop(columns=["top1", "status"])
     measured = measured or {}
@@ -265,7 +267,7 @@ def paper_comparison(
     costs = {name: (costs or {}).get(name) or predict(name) for name in table.model}
     if len({(c.batch_size, c.frames, c.train_clips, c.test_clips) for c in costs.values()}) > 1:
         raise ValueError(
-            "costs of unequal batch_size, frames or clips cannot be compared: predict all three alike"
+            "costs of unequal batch_size, frames or clips cannot be compared: predict all three with the same"
         )
     epochs = paper.SETTINGS["epochs"].value
     rows = []
@@ -286,7 +288,7 @@ def paper_comparison(
         if found := measured.get(name):
             if found.batch_size != cost.batch_size:
                 raise ValueError(
-                    f"{name} was measured at batch {found.batch_size} and predicted at {cost.batch_size}: use one"
+                    f"{name} was measured at batch {found.batch_size} and predicted at {cost.batch_size}: use one size"
                 )
             hours = epochs * math.ceil(cost.train_clips / cost.batch_size) * found.step_seconds / 3600
             row |= {"device": found.device, "measured_hours": hours, "measured_gb": found.grown_bytes / 1e9}

@@ -1,9 +1,10 @@
-"""The cost record: for each model what was predicted beside what was measured (paper, section 4.3, Table 2).
+"""The cost record: for each model the prediction beside the measurement (paper, section 4.3, Table 2).
 
 Two ways to train, one row each: `cached` and `online`, as `cost.measured` has them. The online way is measured
-with fewer clips a step where a step of the paper's 80 would take minutes, and predicted at the same size.
+with fewer clips per step if a step of the paper's 80 would take minutes, and predicted at the same size.
 
-A record is a folder with `cost.csv`, a row a model and way, and `cost.json`: device, versions, settings, checksum.
+A record is a folder with `cost.csv`, one row per model and way, and `cost.json`: device, versions, settings,
+checksum.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from ctxlstm.experiments.settings import Study
 from ctxlstm.models.layers import check_sizes
 from ctxlstm.support.files import written
 
-WARMUP = 1  # steps before those behind the medians
+WARMUP = 1  # steps that run before the timed ones
 TRAIN_CLIPS, TEST_CLIPS = (paper.DATA[name].value for name in ("train_clips", "test_clips"))
 EPOCHS = paper.SETTINGS["epochs"].value
 COLUMNS = {
@@ -56,16 +57,16 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What a cost record is about.
+    """What a cost record covers.
 
     Attributes:
         models: names of `models.NAMES`; hidden_size (H), embedding: as in `Study`.
-        frames: T; batch_size: clips of a step on features, the paper's 80; online_batch_size: clips of a step on
-            frames, fewer where a step of 80 would take minutes; size: pixels of a frame's side.
-        steps: measured steps behind each median; cpu: do not use a GPU.
+        frames: T; batch_size: clips per step on features, the paper's 80; online_batch_size: clips per step
+            on frames, fewer if a step of 80 would take minutes; size: side of a frame in pixels.
+        steps: measured steps in each median; cpu: do not use a GPU.
 
     Raises:
-        ValueError: a size below 1, or a model without anything to train.
+        ValueError: a size below 1, or a model with nothing to train.
     """
 
     models: tuple[str, ...]
@@ -80,9 +81,9 @@ class Setup:
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, object]) -> "Setup":
-        """The setup in a notebook's `globals()`; an unknown or wrong parameter is refused as `Study` does it.
+        """The setup in a notebook's `globals()`; an unknown or wrong parameter is refused as by `Study`.
 
-        online_batch_size 0 means batch_size on a GPU and 4 on a CPU.
+        online_batch_size 0 means batch_size on a GPU, and at most 4 on a CPU.
         """
         given = Study.from_notebook(namespace, besides=("online_batch_size", "steps", "name"))
         own = {name: namespace[name] for name in ("online_batch_size", "steps")}
@@ -102,7 +103,7 @@ class Setup:
 
     @property
     def device(self) -> str:
-        """cuda if it may and can be used, else cpu."""
+        """cuda if allowed and available, else cpu."""
         return "cpu" if self.cpu or not torch.cuda.is_available() else "cuda"
 
     @property
@@ -111,7 +112,7 @@ class Setup:
         return {"hidden_size": self.hidden_size, "embedding": self.embedding}
 
     def clips(self, way: str) -> int:
-        """Clips of a step (B)."""
+        """Clips per step (B) that way."""
         return self.batch_size if way == "cached" else self.online_batch_size
 
     def predict(self, model: str, way: str = "cached") -> Cost:
@@ -125,14 +126,14 @@ class Setup:
 
 
 def table(setup: Setup, measured: Mapping[tuple[str, str], Measured] | None = None) -> pd.DataFrame:
-    """Predicted and, where given, measured costs: a row a model and way, columns `COLUMNS`, NaN where not measured.
+    """One row per model and way: predicted and, where given, measured costs (else NaN); columns `COLUMNS`.
 
-    FLOPs, bytes and seconds are of a step of batch_size clips, except forward_gflops (a clip), epoch_seconds and
-    hours_300. In the online way they hold the backbone: its FLOPs (forward only), its weights, and in
-    predicted_bytes the step's frames (uint8) and the backbone's activations while they are more than the head's.
-    The cached way's predicted_bytes hold the features of the step, as does what is measured; those of all clips
-    (`Cost.cache_bytes`) come on top. epoch_seconds scales step_seconds by the clip to the paper's 9,990 training
-    clips, and forward_seconds to its 3,330 test clips; hours_300 are 300 of those epochs.
+    FLOPs, bytes and seconds are per step of batch_size clips, except forward_gflops (per clip), epoch_seconds
+    and hours_300. In the online way they include the backbone: its FLOPs (forward only), its weights, and in
+    predicted_bytes the step's frames (uint8) and as much of the backbone's activations as exceeds the head's.
+    In the cached way predicted_bytes and measured_bytes include the features of the step; those of all clips
+    (`Cost.cache_bytes`) come on top. epoch_seconds scales step_seconds to the paper's 9,990 training clips,
+    and forward_seconds to its 3,330 test clips; hours_300 is the time of 300 such epochs.
     """
     rows = []
     for model in setup.models:
@@ -161,8 +162,8 @@ def table(setup: Setup, measured: Mapping[tuple[str, str], Measured] | None = No
 
 def _predicted(setup: Setup, predicted: Cost, way: str) -> dict:
     clips, online = predicted.batch_size, way == "online"
-    flops, backbone_bytes = resnet50(setup.size) if online else (0, 0)  # of an image; of the weights
-    backbone_flops = flops * setup.frames  # a clip
+    flops, backbone_bytes = resnet50(setup.size) if online else (0, 0)  # per image; of the weights
+    backbone_flops = flops * setup.frames  # per clip
     held = predicted.head_bytes
     if online:
         backbone_peak = 4 * clips * RESNET50_PEAK * setup.size**2 // IMAGE_SIZE**2
@@ -193,14 +194,14 @@ def record(
     name: str = "",
     on_done: Callable[[str, str, Measured], None] | None = None,
 ) -> Path:
-    """Measure and write the record `results`/`name`; one that is there already is kept and not measured again.
+    """Measure and write the record `results`/`name`; an existing one is kept and not measured again.
 
     Args:
-        results: folder that gets the record; name: its name; default: device and setting, such as
+        results: folder for the record; name: its name; default: device and settings, such as
             cpu-h512-t28-b80-1f2e3d4c.
 
     Raises:
-        ValueError: a name that is no folder name, a record of that name with other settings, or a damaged one.
+        ValueError: an invalid folder name, a record of that name with other settings, or a damaged one.
         OSError: the disk is full or the folder cannot be written to.
     """
     settings = _plain(setup)
@@ -209,14 +210,14 @@ def record(
         device = re.sub(r"\W+", "-", device_name(setup.device)).lower()
         name = f"{device}-h{setup.hidden_size}-t{setup.frames}-b{setup.batch_size}-{digest}"
     if not re.fullmatch(r"[\w-][\w.-]*", name) or name.endswith(".part"):
-        raise ValueError(f"name {name!r} is no name for a folder: use letters, digits, '-', '_' and '.'")
+        raise ValueError(f"name {name!r} is not a valid folder name: use letters, digits, '-', '_' and '.'")
     results = runs.prepare(results)
     folder = results / name
     if folder.exists():
         if (found := _read(folder)[1]["settings"]) != settings:
             changed = next(key for key in settings if found.get(key) != settings[key])
             raise ValueError(
-                f"{folder} is a record of other settings ({changed}: {found.get(changed)} there, {settings[changed]} "
+                f"{folder} is a record with other settings ({changed}: {found.get(changed)} there, {settings[changed]} "
                 "here): give another name, or remove it"
             )
         print(f"{name}: measured before, kept", flush=True)
@@ -245,7 +246,7 @@ def _write(folder: Path, rows: pd.DataFrame, settings: dict) -> Path:
 
 
 def _plain(setup: Setup) -> dict:
-    """The settings as JSON keeps them, with what else the numbers depend on."""
+    """The settings as JSON stores them, with whatever else the numbers depend on."""
     more = {
         "batch_norm": "drift",
         "warmup": WARMUP,
@@ -273,9 +274,9 @@ def _read(folder: Path) -> tuple[pd.DataFrame, dict]:
             raise ValueError("cost.csv was changed after the measurement")
         rows = pd.read_csv(folder / "cost.csv").astype(COLUMNS)
         if set(rows["device"]) != {about["device"]}:
-            raise ValueError("cost.json names another device than cost.csv")
+            raise ValueError("cost.json and cost.csv name different devices")
         if not {"commit"} <= set(about["versions"]) or not isinstance(about["settings"], dict):
-            raise ValueError("cost.json does not say with which code and settings")
+            raise ValueError("cost.json does not name its code version and settings")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the cost record {folder} is not whole ({error}): remove it and measure again"
@@ -284,9 +285,9 @@ def _read(folder: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def load(results: str | Path) -> pd.DataFrame:
-    """All cost records below `results` as one table; one that is not whole is named and left out.
+    """All cost records below `results` as one table; those that are not whole are left out with a warning.
 
-    Columns `COLUMNS`, `record`, `commit`; `table.attrs["left_out"]` lists the messages.
+    Columns `COLUMNS`, `record`, `commit`, `size`, `embedding`; `table.attrs["left_out"]` lists the messages.
 
     Raises:
         FileNotFoundError: there is no such folder.

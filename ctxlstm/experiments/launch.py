@@ -3,13 +3,13 @@
     accelerate launch --num_processes 2 -m ctxlstm.experiments.launch job.yaml      (a shell; --cpu without GPUs)
     launch.in_notebook(run, processes=2)                                                       (a notebook)
 
-Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); on several machines they all need
-the folders of data and results. `run` is a `Run`, and the YAML file holds its values
+Accelerate starts the processes (torch.distributed with NCCL on GPUs, gloo on CPUs); several machines must
+share the folders of data and results. `run` is a `Run`, and the YAML file holds its values
 (papermill_runs/data_parallel.ipynb writes one).
 
-Gradients are averaged over the processes. On GPUs BatchNorm sees the whole batch (`torch.nn.SyncBatchNorm`). With several
-processes on a CPU BatchNorm sees each process's own clips: the result is not that of one process to the digit
-(`training.processes`).
+Gradients are averaged over the processes. On GPUs BatchNorm sees the whole batch (`torch.nn.SyncBatchNorm`).
+On a CPU each process's BatchNorm sees only its own clips, so the result differs slightly from that of one
+process (`training.processes`).
 """
 
 import multiprocessing
@@ -26,9 +26,9 @@ from ctxlstm.training import processes
 
 
 def train(run: Run) -> Path:
-    """Do one run with all processes that were started, and return its record's folder.
+    """Do one run in all the processes that were started, and return its record's folder.
 
-    The first process makes what is missing of the features and writes the record; one process alone may be given too.
+    The first process extracts missing features and writes the record. A single process works too.
 
     Raises:
         ValueError: what `steps.split` or `training.fit` refuses.
@@ -44,10 +44,10 @@ def train(run: Run) -> Path:
 
 
 def in_notebook(run: Run, processes: int) -> None:
-    """Do one run in so many processes, forked from this notebook, in which nothing may have used a GPU.
+    """Do one run in several processes forked from this notebook, which must not have used a GPU yet.
 
     Raises:
-        RuntimeError: this system cannot fork, as Windows.
+        RuntimeError: this system cannot fork (Windows, for example).
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise RuntimeError(
@@ -60,7 +60,7 @@ def in_notebook(run: Run, processes: int) -> None:
     notebook_launcher(train, (run,), num_processes=processes)
     signal.signal(
         signal.SIGTERM, stop
-    )  # the launcher leaves its own behind, which ends a notebook with an error
+    )  # the launcher leaves its own handler behind, which ends a notebook with an error
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
         sys.exit("usage: accelerate launch --num_processes 2 -m ctxlstm.experiments.launch job.yaml")
     folder = train(Run(**read_config(sys.argv[1], Run)))
     if training.is_main_process():
-        print(f"the record: {folder}", flush=True)
+        print(f"record: {folder}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""A finished study in a few files, for git: what its runs share once, and a line for each thing that a run adds.
+"""A finished study in a few files, for git: whatever its runs share is stored once, and each run adds lines.
 
-    study.yaml          the number of this format, and what all runs share: configuration, features, versions
-    runs.jsonl          a line a run, sorted by name: its own parameters and metrics
-    history.csv         run, epoch, losses and top-1: a line an epoch
-    clips.csv           name, label, and group where it does not stand in the name: a line a test clip
-    predictions.csv.xz  run, name, predicted, probability, nll: a line a test clip of a run
-    SHA256SUMS          of all these, as sha256sum writes and checks it
+    study.yaml          the format number, and what all runs share: configuration, features, versions
+    runs.jsonl          one line per run, sorted by name: its own parameters and metrics
+    history.csv         run, epoch, losses and top-1: one line per epoch
+    clips.csv           name, label, and group unless the name contains it: one line per test clip
+    predictions.csv.xz  run, name, predicted, probability, nll: one line per run and test clip
+    SHA256SUMS          checksums of all these, as sha256sum writes and checks them
 
-`run` in a table is the digest at the end of a run's name. Predictions repeat the same names in every run, so they are
-compressed, to about a tenth; xzcat and pandas.read_csv read them. More than `LARGEST` bytes are a file a protocol
-(predictions-paper.csv.xz), and where that is still too large, a file a protocol and model. A run that is packed later
-adds lines and changes none: what differs from study.yaml stands in the run's own line.
+`run` in a table is the digest at the end of a run's name. Predictions repeat the same names in every run, so
+they are compressed, to about a tenth; xzcat and pandas.read_csv read them. Above `LARGEST` bytes there is one
+file per protocol (predictions-paper.csv.xz), and if that is still too large, one per protocol and model.
+Packing a run later adds lines and changes none: whatever differs from study.yaml is in the run's own line.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """A packed study: by a run's name its parameters and metrics, and by its key (`key`) its tables."""
+    """A packed study: parameters and metrics by a run's name, tables by its key (`key`)."""
 
     shared: dict
     runs: dict[str, dict]
@@ -66,20 +66,20 @@ class Study:
 
 
 def key(name: str) -> str:
-    """What stands for a run in the tables: the digest at the end of its name, or a name that has none."""
+    """The run's key in the tables: the digest at the end of its name, or the whole name if it has none."""
     found = re.search(r"-([0-9a-f]{8})$", name)
     return found[1] if found else name
 
 
 def there(folder: Path) -> bool:
-    """Whether a study was packed in this folder, be it whole or not."""
+    """Whether this folder holds a packed study, whole or not."""
     return any((folder / name).exists() for name in MARKS)
 
 
 def read_table(content: bytes, *, text: bool = False) -> pd.DataFrame:
-    """A CSV of a record. Names are text, whatever they look like (None, 001, 1e5); the rest are numbers.
+    """Read a record's CSV. Names are text, whatever they look like (None, 001, 1e5); the rest are numbers.
 
-    With `text` all columns are text, as they stand there.
+    With `text` all columns are text, exactly as in the file.
     """
     if text:
         return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False, lineterminator="\n")
@@ -91,7 +91,7 @@ def read_table(content: bytes, *, text: bool = False) -> pd.DataFrame:
 
 
 def study(folder: Path) -> Study:
-    """`read`, remembered until a file changes."""
+    """`read`, cached until a file changes."""
     try:
         sums = (folder / SUMS).read_bytes()
         state = [os.stat(folder / name) for name in _names(sums)]
@@ -106,7 +106,7 @@ def _remembered(folder: Path, state: tuple) -> Study:
 
 
 def read(folder: Path) -> Study:
-    """A packed study, every byte of it checked.
+    """Read a packed study and check every byte of it.
 
     Raises:
         ValueError: a file is missing or was changed, or the study is of another format.
@@ -115,15 +115,15 @@ def read(folder: Path) -> Study:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """The files of a packed study by name, as SHA256SUMS says they are."""
+    """The files of a packed study by name, checked against SHA256SUMS."""
     try:
         sums = (folder / SUMS).read_bytes()
         if not re.fullmatch(rb"([0-9a-f]{64}  [^/\n]+\n)+", sums):
-            raise ValueError(f"{SUMS} is no list of checksums")
+            raise ValueError(f"{SUMS} is not a list of checksums")
         contents = {name: (folder / name).read_bytes() for name in _names(sums)}
         for name, line in zip(contents, sums.decode().splitlines(keepends=True), strict=True):
             if line != _sum(name, contents[name]):
-                raise ValueError(f"{name} is not what {SUMS} says")
+                raise ValueError(f"{name} does not match {SUMS}")
         found = yaml.safe_load(contents["study.yaml"])["format"] if "study.yaml" in contents else FORMAT
     except FileNotFoundError as error:
         raise _broken(folder, f"{Path(error.filename).name} is missing") from error
@@ -135,15 +135,15 @@ def _contents(folder: Path) -> dict[str, bytes]:
             "use the version of ctxlstm that packed it"
         )
     if missing := [name for name in TABLES if name not in contents]:
-        raise _broken(folder, f"{missing[0]} is not among {SUMS}")
+        raise _broken(folder, f"{missing[0]} is not listed in {SUMS}")
     return contents
 
 
 def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) -> Study:
-    """The study that these files hold; with `text` its tables' cells are text, as they stand there.
+    """The study that these files hold; with `text` table cells are text, exactly as in the files.
 
     Raises:
-        ValueError: they do not hold one; `folder` is named in the sentence.
+        ValueError: they do not hold a study; the message names `folder`.
     """
     try:
         shared = yaml.safe_load(contents["study.yaml"])
@@ -177,12 +177,12 @@ def _by_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _broken(folder: Path, what: str) -> ValueError:
     again = (folder / ASIDE / SUMS).is_file()
-    remedy = "packing was interrupted: pack it again" if again else "bring it back from git or from a copy"
+    remedy = "packing was interrupted: pack it again" if again else "restore it from git or from a copy"
     return ValueError(f"the packed study {folder} is not whole ({' '.join(what.split())}): {remedy}")
 
 
 def unpacked(folder: Path) -> list[Run]:
-    """The runs of a packed study as they were before they were packed, to the byte."""
+    """The runs of a packed study, byte for byte as they were before packing."""
     whole = parse(folder, _contents(folder), text=True)
     return [_run(whole, name) for name in whole.runs]
 
@@ -193,14 +193,14 @@ def _run(study: Study, name: str) -> Run:
 
 
 def write(folder: Path, runs: Iterable[Run]) -> None:
-    """Pack these runs into `folder`, with those that are packed there; all is checked before a file is touched.
+    """Add these runs to those packed in `folder`; everything is checked before a file is touched.
 
-    What runs share is settled by the first packing. Files are written aside and renamed, SHA256SUMS last; a packing
-    that was interrupted is finished by the next one.
+    The first packing decides what runs share. Files are written to a temporary folder and then moved,
+    SHA256SUMS last; the next packing finishes an interrupted one.
 
     Raises:
-        ValueError: a run is packed there with other content, two runs have the same key, a clip has two labels or groups, or
-            the packed study is not whole.
+        ValueError: a run is packed there with different content, two runs have the same key, a clip has two
+            labels or groups, or the packed study is not whole.
     """
     finish(folder)
     packed = {run.name: run for run in unpacked(folder)} if there(folder) else {}
@@ -208,7 +208,7 @@ def write(folder: Path, runs: Iterable[Run]) -> None:
     for run in runs:
         if _said(packed.setdefault(run.name, run)) != _said(run):
             raise ValueError(
-                f"{folder / run.name} is packed there with other content: remove it or give it another name"
+                f"{folder / run.name} is packed there with different content: remove it or rename it"
             )
     contents = _packed([packed[name] for name in sorted(packed)], shared)
     back = parse(folder, contents, text=True)
@@ -228,7 +228,7 @@ def write(folder: Path, runs: Iterable[Run]) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Move what was written aside, complete, to its place, SHA256SUMS last; nothing to do but after `write`."""
+    """Move a complete set of new files into place, SHA256SUMS last; does nothing unless `write` left one."""
     aside = folder / ASIDE
     if not (aside / SUMS).is_file():
         return
@@ -236,7 +236,7 @@ def finish(folder: Path) -> None:
     for name in listed:
         if (aside / name).exists():  # the rest was moved before an interruption
             os.replace(aside / name, folder / name)
-    for old in folder.glob("predictions*"):  # of a smaller study, which had other files
+    for old in folder.glob("predictions*"):  # from a smaller study, which had other files
         if old.name not in listed:
             old.unlink()
     os.replace(aside / SUMS, folder / SUMS)
@@ -244,7 +244,7 @@ def finish(folder: Path) -> None:
 
 
 def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
-    """The files that hold these runs, by name; `shared` of the study that is there already, if one is."""
+    """The files that hold these runs, by name; `shared` is that of the existing study, if there is one."""
     keys = [key(run.name) for run in runs]
     if twice := [run.name for run in runs if keys.count(key(run.name)) > 1]:
         raise ValueError(f"the runs {' and '.join(twice[:2])} end in the same digest: rename one")
@@ -262,7 +262,7 @@ def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
     if (twice := clips["name"].duplicated()).any():
         name = clips.loc[twice, "name"].iloc[0]
         raise ValueError(
-            f"the runs give the clip {name} different labels or groups: they are of different data"
+            f"the runs give the clip {name} different labels or groups: they come from different data"
         )
     parts = {key(run.name): [str(run.params["protocol"]), str(run.params["model"])] for run in runs}
     return {
@@ -284,7 +284,7 @@ def _joined(tables: Mapping[str, bytes]) -> pd.DataFrame:
 
 
 def _files(table: pd.DataFrame, parts: Mapping[str, list[str]], depth: int = 0) -> dict[str, bytes]:
-    """Predictions in few files, none above `LARGEST` where a split by a run's `parts` can help."""
+    """Predictions in few files, split by the runs' `parts` where needed to keep each below `LARGEST`."""
     names = {
         run: re.sub(r"[^\w.-]", "_", "-".join(["predictions", *of[:depth]])) for run, of in parts.items()
     }
@@ -297,13 +297,13 @@ def _files(table: pd.DataFrame, parts: Mapping[str, list[str]], depth: int = 0) 
 
 
 def _said(run: Run) -> str:
-    """All that a run says, as one text."""
+    """Everything in a run, as one text."""
     tables = [hashlib.sha256(content).hexdigest() for content in (run.history, run.predictions)]
     return json.dumps([run.name, run.params, run.metrics, *tables], sort_keys=True)
 
 
 def _common(dicts: list[dict]) -> dict:
-    """What all of these have, with the same value; dictionaries in them likewise."""
+    """The entries that all of these share with the same value; nested dictionaries likewise."""
     first, shared = dicts[0], {}
     for name, value in first.items():
         if not all(name in other for other in dicts):
@@ -327,7 +327,7 @@ def _less(own: dict, shared: dict) -> dict:
 
 
 def _merged(shared: dict, own: dict) -> dict:
-    """`shared` with what is `own`: undoes `_less`."""
+    """`shared` updated with `own`: undoes `_less`."""
     merged = dict(shared)
     for name, value in own.items():
         nested = isinstance(value, dict) and isinstance(shared.get(name), dict)
@@ -336,7 +336,7 @@ def _merged(shared: dict, own: dict) -> dict:
 
 
 def _same(a: object, b: object) -> bool:
-    """Equal as they are written: 1, 1.0 and true are three values."""
+    """Equal when written as JSON: 1, 1.0 and true are three values."""
     return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 
 

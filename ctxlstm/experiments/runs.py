@@ -1,9 +1,9 @@
-"""Run records: every number of the book and of the README is read from one of these.
+"""Run records: every number in the book and the README comes from one of these.
 
 A finished run is a folder with `params.yaml`, `metrics.json`, `history.csv` and `predictions.csv`, and
-`model.safetensors`, which git ignores. A folder is written aside and renamed when it is complete, so a folder without
-the ending `.part` is a finished run. For git the runs of a study are packed into a few files (`pack`); `results/NAME`
-names a run in either form, and where there are both, the folder is read.
+`model.safetensors`, which git ignores. It is written as `NAME.part` and renamed when complete, so a folder
+without that suffix is a finished run. For git the runs of a study are packed into a few files (`pack`);
+`results/NAME` names a run in either form, and if both exist, the folder is read.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PACKAGES = ("ctxlstm", "torch", "torchvision", "av", "zarr", "numpy", "scikit-le
 
 
 def default_folder() -> Path:
-    """Where run folders go when nobody says otherwise: papermill_runs/out/ of the checkout, else ./results/."""
+    """Where run folders go by default: papermill_runs/out/ of the checkout, else ./results/."""
     notebooks = Path(__file__).parents[2] / "papermill_runs"
     return notebooks / "out" if notebooks.is_dir() else Path("results")
 
@@ -58,14 +58,14 @@ def run_id(params: dict) -> str:
 
 @cache
 def commit() -> str:
-    """The commit of the code that runs, with "-dirty" where files differ from it; "unknown" where git does not say.
+    """The commit of the running code, with "-dirty" if files differ from it; "unknown" if git does not say.
 
-    A process asks once, when it starts something long (`prepare`, a training): the checkout may move on while a
-    sweep goes on with the code that it has loaded.
+    A process asks once, before it starts long work (`prepare`, a training): the checkout may change while a
+    sweep still runs the code that it has loaded.
     """
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
-    try:  # a copy of this file that git does not track may lie in a repository of something else
+    try:  # an untracked copy of this file may lie inside some other repository
         subprocess.run(
             [*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10
         )
@@ -78,13 +78,13 @@ def commit() -> str:
 
 
 def environment() -> dict:
-    """Versions of Python, the system and the packages that shape numbers, and the commit of the code that runs."""
+    """Versions of Python, the system and the packages that affect numbers; the commit of the running code."""
     versions = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     return versions | {name: version(name) for name in PACKAGES} | {"commit": commit()}
 
 
 def prepare(results: str | Path) -> Path:
-    """Make the results folder and try it, so that a place that cannot be written to is told before the work."""
+    """Make the results folder and test it, so that an unwritable one is reported before the work starts."""
     results = Path(results or default_folder())
     commit()  # before the work
     try:
@@ -111,11 +111,11 @@ def save(
 
     Args:
         results: folder that holds run folders.
-        params: everything that was asked for: dataset, backbone, model and its options, protocol, fold, seed, ...
-        history, model, features, split: what came of it.
+        params: all settings: dataset, backbone, model and its options, protocol, fold, seed, ...
+        history, model, features, split: what the run used and produced.
 
     Raises:
-        FileExistsError: there is a finished run of that name already; it is left as it is.
+        FileExistsError: a finished run has that name; it is left untouched.
     """
     from safetensors.torch import save_file
 
@@ -138,7 +138,7 @@ def save(
         features.clips, split, share=params["validation"], seed=params["seed"]
     )
     leak = datasets.leakage(features.clips, replace(split, train=fit))
-    # Metrics are computed from the files as written, so that whoever reads them gets the same numbers.
+    # Metrics are computed from the files as written, so that readers of the files get the same numbers.
     epochs = packed.read_table((part / "history.csv").read_bytes())
     metrics = _scores(epochs, predictions(part)) | {
         "epochs": len(epochs),
@@ -151,7 +151,7 @@ def save(
         "validation_clips": len(validation),
         "test_clips": len(split.test),
         "classes": len(features.classes),
-        # of the clips trained on, the validation set not counted; nothing where groups are not known
+        # siblings among the clips trained on, without the validation set; None if groups are not known
         "test_clips_with_sibling": None if math.isnan(leak.share) else leak.share,
         "left_out": features.left_out.to_dict("records"),
         "damaged": features.damaged.to_dict("records"),
@@ -178,7 +178,8 @@ def save(
 def read(folder: str | Path) -> dict:
     """Parameters and metrics of one run, checked against its own files.
 
-    With `run` (the name), `folder` (`results/NAME`, there or packed) and `variant` (the head's options as text).
+    Adds `run` (the name), `folder` (`results/NAME`, a folder or packed), `variant` (the head's options as
+    text) and `top1_late`.
 
     Raises:
         ValueError: the record is incomplete, or its numbers do not follow from its files.
@@ -198,14 +199,14 @@ def read(folder: str | Path) -> dict:
             raise ValueError(f"{changed[0]} in its metrics does not follow from its history and predictions")
         options = variant(params.get("options", {}))
     except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-        remedy = "bring its study back from git or from a copy" if in_study else "remove it and run again"
+        remedy = "restore its study from git or from a copy" if in_study else "remove it and run again"
         raise ValueError(f"the run record {folder} is not whole ({error}): {remedy}") from error
     late = {"top1_late": evaluation.late(epochs).mean}  # the first records' metrics.json does not have it
     return {"run": folder.name, "folder": str(folder), "variant": options} | params | metrics | late
 
 
 def _read_folder(folder: Path) -> tuple[dict, dict]:
-    """Parameters and metrics of a run folder whose files are as the run left them."""
+    """Parameters and metrics of a run folder, after checking that its files are unchanged."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     for name in FILES:
@@ -215,7 +216,7 @@ def _read_folder(folder: Path) -> tuple[dict, dict]:
 
 
 def find(results: str | Path, name: str) -> dict | None:
-    """The finished run of that name in `results`, as `read` gives it, whether a folder or packed; None: there is none.
+    """The finished run `name` in `results`, a folder or packed, as `read` gives it; None if there is none.
 
     Raises:
         ValueError: its record, or the packed study that may hold it, is not whole.
@@ -225,7 +226,7 @@ def find(results: str | Path, name: str) -> dict | None:
 
 
 def history(run: Mapping | str | Path) -> pd.DataFrame:
-    """The history of a run, a row an epoch; `run` is `results/NAME` or its row in the table of `load`."""
+    """The history of a run, one row per epoch; `run` is `results/NAME` or its row in the table of `load`."""
     folder = _folder(run)
     if _is_packed(folder):
         return packed.study(folder.parent).histories[packed.key(folder.name)].copy()
@@ -233,7 +234,7 @@ def history(run: Mapping | str | Path) -> pd.DataFrame:
 
 
 def predictions(run: Mapping | str | Path) -> pd.DataFrame:
-    """The predictions of a run, a row a test clip; `run` is `results/NAME` or its row in the table of `load`."""
+    """The predictions of a run, one row per test clip; `run` is as in `history`."""
     folder = _folder(run)
     if _is_packed(folder):
         return packed.study(folder.parent).predictions[packed.key(folder.name)].copy()
@@ -245,10 +246,10 @@ def _folder(run: Mapping | str | Path) -> Path:
 
 
 def _is_packed(folder: Path) -> bool:
-    """Whether the run `results/NAME` is not a folder and stands in the packed study `results`.
+    """Whether the run `results/NAME` is not a folder but part of the packed study `results`.
 
     Raises:
-        ValueError: that study is not whole, so that nobody knows.
+        ValueError: that study is not whole, so there is no telling.
     """
     if folder.exists() or not packed.there(folder.parent):
         return False
@@ -256,7 +257,7 @@ def _is_packed(folder: Path) -> bool:
 
 
 def load(results: str | Path) -> pd.DataFrame:
-    """All finished runs below `results` as one table, a row a run; a record that is not whole is named and left out.
+    """All finished runs below `results`, one row each; a record that is not whole is left out with a warning.
 
     `table.attrs["left_out"]` lists the messages. Raises FileNotFoundError if there is no such folder.
     """
@@ -285,7 +286,7 @@ def load(results: str | Path) -> pd.DataFrame:
 
 
 def table(folders: Iterable[str | Path]) -> pd.DataFrame:
-    """These runs as one table, as `load` gives it."""
+    """These runs as a table like that of `load`."""
     rows, problems = [], []
     for folder in folders:
         try:
@@ -302,14 +303,15 @@ def pack(results: str | Path, *, remove: bool = False) -> tuple[int, int]:
     """Pack the run folders of a study into its few files (`experiments.packed`); those packed before stay packed.
 
     Args:
-        results: the study: a folder of run folders. Folders further down are not its runs.
-        remove: remove the run folders that are packed, saved weights too.
+        results: the study, a folder of run folders. Folders further down are not its runs.
+        remove: remove the packed run folders, including saved weights.
 
     Returns:
         How many runs are packed there now, and how many run folders went in.
 
     Raises:
-        ValueError: a record is not whole, or cannot be packed beside the others (`packed.write`); nothing was changed.
+        ValueError: a record is not whole or cannot be packed with the others (`packed.write`); nothing
+            changed.
     """
     results = Path(results)
     found = sorted(path.parent for path in results.glob("*/params.yaml") if path.parent.suffix != ".part")
@@ -342,12 +344,12 @@ def failures(results: str | Path) -> pd.DataFrame:
             rows.append(dict(json.loads(path.read_text(encoding="utf-8"))))
         except ValueError as error:
             name = path.name.removesuffix(".failed.json")
-            rows.append({"run": name, "reason": f"{path} cannot be read ({error}): repeat its sweep"})
+            rows.append({"run": name, "reason": f"{path} cannot be read ({error}): run its sweep again"})
     return pd.DataFrame(rows, columns=columns)
 
 
 def _below(folder: Path, pattern: str) -> Iterator[Path]:
-    """Files and folders below; what has a name with a dot before it is not ours, such as what macOS leaves on disks."""
+    """Files and folders below, without dotfiles, which are not ours (macOS leaves some on disks)."""
     for path in folder.rglob(pattern):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
@@ -383,7 +385,7 @@ def main(arguments: list[str] | None = None) -> None:
         "pack", help="put a study's runs into a few files"
     )
     command.add_argument("folders", nargs="+", metavar="FOLDER", help="a study: a folder of run folders")
-    command.add_argument("--remove", action="store_true", help="remove packed run folders, their weights too")
+    command.add_argument("--remove", action="store_true", help="remove packed run folders with their weights")
     given = parser.parse_args(arguments)
     for folder in given.folders:
         try:

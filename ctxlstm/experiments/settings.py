@@ -1,8 +1,8 @@
-"""What the notebooks of papermill_runs/ may be asked: a `Study` of many runs, a `Run` of one (paper, section 4.2).
+"""Parameters of the notebooks in papermill_runs/: a `Study` of many runs, or one `Run` (paper, section 4.2).
 
-papermill injects whatever it is given, a misspelt name too. `from_notebook(globals())` turns a notebook's parameters,
-and a file of papermill_runs/configs/, into a checked object before anything long starts. A mistake is a ValueError of
-one sentence: the name, what was given, what is allowed.
+papermill injects whatever it is given, even a misspelt name. `from_notebook(globals())` turns a notebook's
+parameters, and a file of papermill_runs/configs/, into a checked object before any long work starts. A
+mistake raises a ValueError of one sentence: the name, the value given, what is allowed.
 """
 
 import os
@@ -19,29 +19,29 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from ctxlstm import datasets
 
 CONFIGS = Path(__file__).parents[2] / "papermill_runs" / "configs"
-# On one machine: not part of a record.
+# Specific to a machine, so not part of a record.
 PLACES = ("root", "group_table", "lists", "results", "cache", "weights")
-# Younger than the first records: in a record only where they count, so that the older ones keep their names.
+# Newer than the first records: recorded only if not the default, so that older records keep their names.
 LATER = ("finetune", "augment", "backbone_learning_rate", "backbone_precision", "precision", "group_pattern")
 
 
-# --- types: what papermill and YAML give, as what is meant --------------------------------------------------------
+# --- types: from what papermill and YAML give to what is meant ----------------------------------------------
 
 
 def _text(value: object) -> object:
-    """Nothing as "", a path as text. A number was perhaps never meant as one: YAML reads 2024_01 as 202401."""
+    """Turn None into "", a path into text. A number may be a misread name: YAML reads 2024_01 as 202401."""
     if isinstance(value, int | float):
-        raise ValueError("a name or path is text, put it in quotes (on papermill's command line: -r for -p)")
+        raise ValueError("a name or path is text, put it in quotes (on papermill's command line: -r, not -p)")
     return "" if value is None else os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _yaml_no(value: object) -> object:
-    """YAML reads no, where it is meant as a name, as false."""
+    """YAML reads no as false; here it is a name."""
     return "no" if value is False else value
 
 
 def _number(value: object) -> object:
-    """1e3, which YAML leaves as text, as a number; true and false are none."""
+    """Turn 1e3, which YAML leaves as text, into a number; true and false are not numbers."""
     with suppress(ValueError):
         if isinstance(value, str) and "e" in value.lower():
             return float(value)
@@ -49,7 +49,7 @@ def _number(value: object) -> object:
 
 
 def _items(value: object) -> object:
-    """A list of "a,b", of "a b" and of a bare item."""
+    """Make a list from "a,b", "a b" or a bare item."""
     items = value.replace(",", " ").split() if isinstance(value, str) else value
     return items if isinstance(items, list | tuple) else [items]
 
@@ -61,20 +61,20 @@ def _different(values: tuple) -> tuple:
 
 
 def _side(value: int, info: Any) -> int:
-    """Side of a frame in pixels; 0 is the backbone's own."""
+    """Side of a frame in pixels; 0 stands for the backbone's default."""
     if value < 0 or value % 32:
         raise ValueError("it must be a multiple of 32, at least 32 (the paper's code base takes 224)")
     return value or (224 if info.data.get("backbone") == "resnet50" else 160)
 
 
 def _title(value: str, info: Any) -> str:
-    """The name of an own data set; where none is given, that of its folder."""
+    """The name of your own data set; by default, that of its folder."""
     own = info.data.get("dataset") == "folder" and info.data.get("root")
     return value.strip() or (os.path.basename(os.path.abspath(own)) if own else "")
 
 
 def _named_values(value: object) -> object:
-    """A head's options: on the command line they are YAML."""
+    """A head's options, which the command line gives as YAML."""
     try:
         value = yaml.safe_load(value) if isinstance(value, str) else value
     except yaml.YAMLError as error:
@@ -106,10 +106,10 @@ Reading = Name[Literal[
     "embedding=none", "dropout=0.3",
 ]]  # fmt: skip
 Fold = Annotated[Whole, Field(ge=1, le=3)]
-Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # scikit-learn's, whose random split is the paper's
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # scikit-learn's range: it makes the paper's random split
 
 
-# --- what can be asked: a field's title is what messages call its value, a description tells its range ------------
+# --- settings: messages call a field's value by its title; a description tells its range --------------------
 
 
 class _Checked(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -120,7 +120,7 @@ class _Checked(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             raise ValueError(_sentence(error, type(self))) from None
 
     def replace(self, **changes: Any) -> Self:
-        """The same with these changes, checked again."""
+        """A copy with these changes, checked again."""
         return type(self)(**dict(self) | changes)
 
 
@@ -131,24 +131,25 @@ class _Data(_Checked):
     root: Place = ""
     # folder: what records and reports call the data set (default: the name of its folder)
     title: Annotated[Name[str], AfterValidator(_title)] = Field("", validate_default=True)
-    # folder: which clips go together (`datasets.folder`), by a regular expression or by a CSV file; neither: nobody knows
+    # folder: which clips go together (`datasets.folder`), by regular expression or CSV file; neither: unknown
     group_pattern: Name[str] = ""
     group_table: Place = ""
-    groups: Count = 25  # stickfigures: source videos a class (25 as in UCF101)
+    groups: Count = 25  # stickfigures: source videos per class (25, as in UCF101)
     # folder with UCF101's official list files, to check the official splits against, or with HMDB51's split files
     lists: Place = ""
-    results: Place = ""  # folder that gets the run folders (default: papermill_runs/out)
+    results: Place = ""  # folder for the run folders (default: papermill_runs/out)
     cache: Place = ""  # folder for features (default: the user's cache)
 
 
 class _Frames(_Checked):
     backbone: Name[Literal["resnet50", "efficientnet_lite0"]] = "efficientnet_lite0"
     weights: Place = ""  # resnet50: file with weights (default: torchvision's, cached or downloaded)
-    # resnet50: which convolution has stride 2 (default: what the weights' file says, else v1.5)
+    # resnet50: which convolution has stride 2 (default: as the weights file says, else v1.5)
     stride: Name[Literal["", "v1", "v1.5"]] = Field("", title="stride variant")
-    # of the backbone's products; bf16: half the memory, other rounding
+    # of the backbone's matrix products; bf16: half the memory, different rounding
     backbone_precision: Name[Literal["float32", "bf16"]] = Field("float32", title="backbone precision")
-    # statistics of the backbone's BatchNorm; drift, as in the public code base, is all frames through it every epoch
+    # statistics of the backbone's BatchNorm; drift: all frames go through it in every epoch, as in the public
+    # code base
     batch_norm: Name[Literal["imagenet", "adapted", "drift"]] = "imagenet"
     # side of the square frames are squashed to, pixels; 0: 224 for resnet50, else 160
     size: Annotated[Whole, AfterValidator(_side)] = Field(0, validate_default=True)
@@ -169,23 +170,23 @@ class _Training(_Checked):
     epochs: Count = 30  # (the paper: 300)
     batch_size: Count = 40  # (the paper: 80)
     learning_rate: Rate = 0.001  # (the paper: 0.001)
-    # on which an epoch is chosen, cut off by whole groups; 0: none
+    # set aside, by whole groups, to choose an epoch on; 0: none
     validation: Real = Field(
         0.1, ge=0, lt=1, description="it is a share of the training set, from 0 to below 1"
     )
-    # of the products of a training: no (float32), tf32 (on GPUs that have it) or bf16
+    # of the matrix products in training: no (float32), tf32 (on GPUs that have it) or bf16
     precision: Annotated[Name[Literal["no", "tf32", "bf16"]], BeforeValidator(_yaml_no)] = "no"
     cpu: bool = False  # do not use a GPU
     finetune: bool = False  # train the backbone too: all frames forward and back in every epoch, for a GPU
     backbone_learning_rate: Rate = 1e-4  # of the backbone's weights while they are trained
     # other views of the clips in every epoch, with finetune or batch_norm drift; empty: none
     augment: Name[Literal["", "crop", "crop-flip"]] = Field("", title="augmentation")
-    # frames through the backbone at once while it is trained, the fewer the less memory
-    images: Whole = Field(0, ge=0, description="it must be at least 1, or 0 to choose")
+    # frames through the backbone at once while it is trained; fewer take less memory
+    images: Whole = Field(0, ge=0, description="it must be at least 1, or 0 for the default")
 
 
 class Settings(_Training, _Head, _Frames, _Data):
-    """What a study and a run have in common; the defaults are the main job's: small, on generated videos.
+    """The settings that studies and runs share; the defaults are the main job's: small, on generated videos.
 
     Raises:
         ValueError: a wrong name or value, in one sentence that lists the allowed ones.
@@ -193,11 +194,11 @@ class Settings(_Training, _Head, _Frames, _Data):
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any], *, besides: Iterable[str] = ()) -> Self:
-        """Read a notebook's `globals()`, and refuse what papermill injected under another name.
+        """Read a notebook's `globals()`, and refuse unknown names that papermill injected.
 
-        What papermill injected counts first (-p, or a whole file with -f), then the file that the parameter `config`
-        names (a path, or a name in papermill_runs/configs/), then the notebook's parameters cell, then the defaults.
-        `besides` names the notebook's parameters that are not settings.
+        What papermill injected (-p, or a whole file with -f) takes precedence, then the file that the
+        parameter `config` names (a path, or a name in papermill_runs/configs/), then the notebook's
+        parameters cell, then the defaults. `besides` names the notebook's parameters that are not settings.
         """
         return cls(**_given(namespace, cls.model_fields, besides))
 
@@ -222,13 +223,13 @@ class Settings(_Training, _Head, _Frames, _Data):
             wrong = found
         elif self.finetune and self.batch_norm != "imagenet":
             wrong = (
-                "finetune starts from the published statistics of BatchNorm and keeps them, batch_norm "
-                f"{self.batch_norm} means others: choose imagenet, or no finetune"
+                "finetune starts from the published BatchNorm statistics and keeps them, but batch_norm "
+                f"{self.batch_norm} replaces them: choose imagenet, or no finetune"
             )
         elif self.augment and not self.on_frames:
             wrong = (
-                f"augment {self.augment} needs the frames in every epoch, and features are computed once: add finetune "
-                "or batch_norm drift, or leave augment out"
+                f"augment {self.augment} needs the frames in every epoch, but features are computed once: "
+                "add finetune or batch_norm drift, or leave augment out"
             )
         elif self.augment == "crop-flip" and self.dataset == "stickfigures":
             wrong = "augment crop-flip mirrors clips, and a mirrored WalkLeft of stickfigures is a WalkRight: choose crop"
@@ -237,7 +238,7 @@ class Settings(_Training, _Head, _Frames, _Data):
         return self
 
     def _wrong_with_own_data(self) -> str:
-        """What contradicts itself in the settings of an own data set, as a sentence; empty: nothing."""
+        """What is wrong with the settings of your own data set, as a sentence; empty if nothing is."""
         given = [name for name in ("title", "group_pattern", "group_table") if getattr(self, name)]
         if self.dataset != "folder":
             return f"{given[0]} is for dataset folder, your own clips: leave it out" if given else ""
@@ -246,7 +247,7 @@ class Settings(_Training, _Head, _Frames, _Data):
         if not Path(self.root).is_dir():
             return f"root {self.root} is not a folder: give the folder that holds a folder for each class"
         if re.sub(r"[\W_]", "", self.title).casefold() in ("", "ucf101", "stickfigures"):
-            return f"the title {self.title!r} is no name of your own data set: give title another"
+            return f"the title {self.title!r} is not a valid name for your own data set: give another title"
         if self.group_pattern and self.group_table:
             return "group_pattern and group_table both say which clips go together: give one of them"
         if self.group_pattern:
@@ -262,7 +263,7 @@ class Run(Settings):
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any], *, besides: Iterable[str] = ()) -> "Run":
-        """As `Settings.from_notebook`; of a config's lists it takes the first protocol only, where none is named."""
+        """As `Settings.from_notebook`; if no protocol is given, the config's first one counts."""
         values = _given(namespace, (*Study.model_fields, *cls.model_fields), besides)
         one = {"models": values.pop("model"), "folds": (), "seeds": ()}
         if protocol := values.pop("protocol", ""):
@@ -271,7 +272,7 @@ class Run(Settings):
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
-        """Refuse here, and not after the features, a head that does not take its options or cannot learn so."""
+        """Refuse, before extraction, a head that rejects its options or cannot be trained this way."""
         if (
             self.dataset == "folder"
             and self.protocol == "grouped"
@@ -289,10 +290,10 @@ class Run(Settings):
             anew = "finetune" if self.finetune else "batch_norm drift"
             instead = "no finetune" if self.finetune else "imagenet or adapted"
             raise ValueError(
-                f"nearest_neighbour looks at the features once and {anew} makes them anew every epoch: choose another "
-                f"model, or {instead}"
+                f"nearest_neighbour reads the features once, but {anew} changes them in every epoch: choose "
+                f"another model, or {instead}"
             )
-        import torch  # not above: whoever only reads a config does not wait for it
+        import torch  # imported here, so that reading a config does not wait for it
 
         from ctxlstm import models
 
@@ -301,7 +302,7 @@ class Run(Settings):
         return self
 
     def params(self, features_digest: str) -> dict[str, Any]:
-        """What the run's record keeps, and its name depends on: no machine's own, and the features by their digest."""
+        """What the run's record keeps and its name depends on: nothing of the machine, features by digest."""
         usual = {name for name in LATER if getattr(self, name) == Run.model_fields[name].default}
         params = self.model_dump(mode="json", exclude={*PLACES, "cpu", "images", "title", *usual})
         params |= {"dataset": self.title} if self.dataset == "folder" else {}
@@ -317,9 +318,9 @@ class Study(Settings):
     )
     readings: Several[Reading] = Field((), title="reading")  # for the ablation; empty: all
     protocols: Several[Protocol] = Field(("paper", "grouped"), min_length=1, title="protocol")
-    # where given, instead of `fold`
+    # if given, used instead of `fold`
     folds: Different[Fold] = Field((), title="fold", description="the official splits are 1, 2 and 3")
-    seeds: Different[Seed] = ()  # where given, instead of `seed`
+    seeds: Different[Seed] = ()  # if given, used instead of `seed`
     batch_sizes: Different[Count] = (20, 40, 80, 160)  # for the batch-size study
 
     @model_validator(mode="after")
@@ -328,9 +329,9 @@ class Study(Settings):
         return self
 
     def runs(self) -> list[Run]:
-        """Every seed, protocol (and official fold) and model.
+        """One run for every seed, protocol (and official fold) and model.
 
-        Seeds come first, so that a sweep that is stopped early has all heads on fewer seeds.
+        Seeds vary slowest, so a sweep that is stopped early has all heads on fewer seeds.
         """
         shared = {name: value for name, value in self if name in Run.model_fields}
         splits = [(protocol, fold) for protocol in self.protocols
@@ -343,14 +344,15 @@ class Study(Settings):
         ]
 
 
-# --- where it comes from, and what is said against it -------------------------------------------------------------
+# --- where settings come from, and the messages about wrong ones --------------------------------------------
 
 
 def read_config(config: str | Path, kind: type[Settings] = Study) -> dict[str, Any]:
     """The settings in a YAML file; `config` is its path, or the name of one in papermill_runs/configs/.
 
     Raises:
-        FileNotFoundError: no such file (lists the ones there are). ValueError: no YAML, or an unknown key (lists all).
+        FileNotFoundError: no such file (lists those that exist). ValueError: not YAML, or an unknown key
+            (lists all).
     """
     path = Path(config).expanduser()
     if not path.suffix:
@@ -361,9 +363,7 @@ def read_config(config: str | Path, kind: type[Settings] = Study) -> dict[str, A
             f"there is no config {config}: give the path of a YAML file, or one of {there}"
         )
     try:
-        values = (
-            yaml.safe_load(path.read_bytes()) or {}
-        )  # bytes: YAML sees for itself whether they are UTF-16
+        values = yaml.safe_load(path.read_bytes()) or {}  # bytes: YAML itself detects UTF-16
     except yaml.YAMLError as error:
         raise ValueError(f"config {path} is not YAML ({' '.join(str(error).split())}): mend it") from error
     names = ", ".join(kind.model_fields)
@@ -376,22 +376,23 @@ def read_config(config: str | Path, kind: type[Settings] = Study) -> dict[str, A
 
 
 def _given(namespace: Mapping[str, Any], fields: Iterable[str], besides: Iterable[str]) -> dict[str, Any]:
-    """The settings of these names that a notebook was given (`Settings.from_notebook`)."""
+    """The settings with these names that a notebook was given (`Settings.from_notebook`)."""
     names = tuple(dict.fromkeys(fields))
     injected = [
         name
         for source in namespace.get("In", [])  # IPython's list of the cells that ran
         if source.startswith("# Parameters\n")  # papermill's own cell
         for name in re.findall(r"^(\w+) = ", source, flags=re.MULTILINE)
-        if not name.startswith("PAPERMILL_")  # of its --inject-paths
+        if not name.startswith("PAPERMILL_")  # from its --inject-paths
     ]
     allowed = [*names, *besides, *(["config"] if "config" in namespace else [])]
     for name in injected:
         if name not in allowed:
             raise ValueError(f"unknown parameter {name!r}: the parameters are {', '.join(allowed)}")
-    # A module of the same name (models, backbone) may have been imported when a cell is run once more.
+    # A module of the same name (models, backbone) may have been imported when a cell runs again.
     values = {n: namespace[n] for n in names if n in namespace and not isinstance(namespace[n], ModuleType)}
-    # papermill's -f FILE injects every line of the file: whoever names the data set does not mean the config's.
+    # papermill's -f FILE injects every line of the file: if one names the data set, the config does not
+    # count.
     if namespace.get("config") and ("config" in injected or "dataset" not in injected):
         values |= read_config(namespace["config"])
     return values | {name: namespace[name] for name in injected if name in names}

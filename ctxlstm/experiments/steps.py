@@ -5,7 +5,7 @@
     features = steps.features(run, data, split)
     folder = steps.train(run, features, align(split, data, features))
 
-The same steps for one run in a notebook and for hundreds on a cluster.
+The steps are the same for one run in a notebook and for hundreds on a cluster.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from ctxlstm.support import files
 
 
 def clips(settings: Settings) -> pd.DataFrame:
-    """The table of clips (`ucf101.index`, `datasets.folder`); stick figures are rendered where they are not there yet."""
+    """The table of clips (`ucf101.index`, `datasets.folder`); stick figures are rendered if missing."""
     root = settings.root
     if settings.dataset == "folder":
         groups = {"group_pattern": settings.group_pattern, "group_table": settings.group_table}
@@ -43,10 +43,10 @@ def clips(settings: Settings) -> pd.DataFrame:
 
 
 def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
-    """Rows to train and to test on.
+    """Rows for training and testing.
 
     Raises:
-        ValueError: the batch is larger than what the split leaves to train on, or what `datasets.split` refuses.
+        ValueError: the batch is larger than the training set, or what `datasets.split` refuses.
     """
     made = datasets.split(clips, run.protocol, fold=run.fold, seed=run.seed, lists=run.lists or None)
     fit, _ = datasets.validation(clips, made, share=run.validation, seed=run.seed)
@@ -61,7 +61,7 @@ def split(run: Run, clips: pd.DataFrame) -> ucf101.Split:
 def features(
     run: Run, clips: pd.DataFrame, split: ucf101.Split, net: backbone.Backbone | None = None
 ) -> Features:
-    """What the model reads: features from the cache, or the frames themselves where no features can be kept.
+    """What the model reads: features from the cache, or the frames themselves if features cannot be kept.
 
     `net` is a CNN to use in place of the run's own, under a name of its own.
     """
@@ -77,9 +77,9 @@ def extract(
     scheduler: str = "",
     net: backbone.Backbone | None = None,
 ) -> Path:
-    """Make what is missing of what the model reads, and return its folder: features, or decoded frames.
+    """Make the missing features, or decoded frames if `run.on_frames`, and return their folder.
 
-    Frames are what `Settings.on_frames` asks for. Only `adapted` features depend on the split.
+    Only `adapted` features depend on the split.
 
     Args:
         workers: processes of a local Dask cluster for features; 0 or 1: in this process.
@@ -102,15 +102,15 @@ def extract(
         done = cluster.extract(clips, out, backbone=net, device=device, **many, **how)
     else:
         done = ctxlstm.features.extract(clips, out, backbone=net, device=device, **how)
-    counts = f"{done.kept} were there, {done.left_out} left out"
+    counts = f"{done.kept} already there, {done.left_out} left out"
     print(f"{done.extracted} clips extracted in {done.seconds:.0f} s, {counts}", flush=True)
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # the trainings, perhaps in other processes, need the memory more
+        torch.cuda.empty_cache()  # free it for training, perhaps in other processes
     return out
 
 
 def load(run: Run, clips: pd.DataFrame, folder: Path) -> Features:
-    """What `extract` left in its folder."""
+    """Load what `extract` left in its folder."""
     if not run.on_frames:
         return ctxlstm.features.load(folder)
     net = load_backbone(run)
@@ -118,9 +118,9 @@ def load(run: Run, clips: pd.DataFrame, folder: Path) -> Features:
 
 
 def _folder(run: Run, key: dict, clips: pd.DataFrame) -> Path:
-    """A folder for each key (`features.make_key`) and list of clips."""
+    """The folder for this key (`features.make_key`) and list of clips."""
     paths = [str(Path(path).resolve()) for path in clips["path"]]
-    # What a clip of UCF101 is follows from its name; of own clips another table or pattern says something else.
+    # Label and group of a UCF101 clip follow from its name; those of your own clips, from table or pattern.
     said = clips[["name", "label", "group"]].to_dict("list") if run.dataset == "folder" else {}
     text = json.dumps([key, paths] + [said] * bool(said), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -136,7 +136,7 @@ def load_backbone(run: Run) -> backbone.Backbone:
 
 
 def network(run: Run, features: Features) -> nn.Module:
-    """The model for these features; where frames are read in every epoch, with the backbone before it."""
+    """The model for these features, with the backbone in front if frames are read in every epoch."""
     net = load_backbone(run) if run.on_frames else None
     width = net.width if net else features.x.shape[2]
     head = models.build(run.model, input_size=width, num_classes=len(features.classes), **run.head)
@@ -154,11 +154,11 @@ def train(
 ) -> Path:
     """Train the model and write the run's record; return its folder.
 
-    A finished run with the same parameters and features is kept, one that was killed goes on after its last epoch.
+    A finished run with the same parameters and features is kept; a killed one continues after its last epoch.
 
     Args:
         features: what the model reads; split: rows of it (`features.align`).
-        results: folder that gets run folders; default: the run's, else `default_folder()`.
+        results: folder for the run folders; default: the run's, else `default_folder()`.
         on_epoch: called with each row of the history.
     """
     results = Path(results or run.results or default_folder())

@@ -1,10 +1,10 @@
 """Many runs at once on dask.distributed: a local cluster by default, any scheduler by its address.
 
-A run is deterministic and writes its record aside, so nothing here has to be remembered: a finished run is skipped, a
-run that was killed goes on from its checkpoint, on whichever worker gets it. A failed run leaves
-`<run_id>.failed.json` with its reason beside the records, and the others go on.
+A run is deterministic and its record appears only when complete, so a sweep needs no state: a finished run is
+skipped, and a killed run continues from its checkpoint on whichever worker gets it. A failed run leaves
+`<run_id>.failed.json` with the reason beside the records, and the others go on.
 
-On a cluster of several machines the results and the feature cache must lie in folders that all of them see.
+On a cluster of several machines the results and the feature cache must be in folders that all of them see.
 Scheduler and workers exchange pickled objects: connect only to a scheduler that is yours.
 """
 
@@ -26,8 +26,8 @@ from ctxlstm.support.files import written
 from ctxlstm.support.names import variant
 
 COLUMNS = ["run", "model", "variant", "protocol", "fold", "seed", "status", "reason"]
-# A worker may have several threads, but torch's threads and random numbers belong to the whole process: one training at
-# a time in each.
+# A worker may have several threads, but torch's threads and random numbers belong to the whole process, so
+# each process does one training at a time.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -38,21 +38,21 @@ def run(
     scheduler: str = "",
     on_done: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Do all jobs; return a table with a row a job.
+    """Do all jobs; return a table with one row per job.
 
     Args:
         jobs: the runs (`Study.runs`), all on the same data and features.
         workers: processes of the local cluster.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
-        on_done: gets a line after every job: how many are done, how long the rest may take.
+        on_done: called with a line after every job: how many are done, how long the rest may take.
 
     Returns:
         Columns run, model, variant, protocol, fold, seed, status (finished, kept, failed), reason (of a failure).
 
     Raises:
         ValueError: no jobs, jobs on different data, fewer than one worker, a batch larger than a training set.
-        ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
-            finished stays, and the next call goes on.
+        ConnectionError: no scheduler answers at that address, it has no workers, or it is lost during the
+            work; what was finished stays, and the next call continues.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}: give at least 1")
@@ -66,7 +66,7 @@ def run(
 
 
 def _one_place(jobs: Sequence[Run]) -> tuple[list[Run], Path]:
-    """The jobs with whole paths, which mean the same in every worker, and the results folder."""
+    """The jobs with absolute paths, which mean the same on every worker, and the results folder."""
     if not jobs:
         raise ValueError("there are no jobs: give at least one model, protocol and seed")
     shared = (
@@ -85,7 +85,7 @@ def _one_place(jobs: Sequence[Run]) -> tuple[list[Run], Path]:
     for name in (*PLACES, *shared):
         if len({getattr(job, name) for job in jobs}) > 1:
             raise ValueError(
-                f"the jobs differ in {name}: a sweep is on one data set and one kind of features"
+                f"the jobs differ in {name}: a sweep needs one data set and one kind of features"
             )
     results = runs.prepare(jobs[0].results).resolve()
     given = {name: str(Path(value).resolve()) for name in PLACES if (value := getattr(jobs[0], name))}
@@ -93,9 +93,9 @@ def _one_place(jobs: Sequence[Run]) -> tuple[list[Run], Path]:
 
 
 def _plan(jobs: Sequence[Run], results: Path) -> tuple[dict[str, tuple], list[dict]]:
-    """What is to be done, by run id, and rows for the runs that are finished; features are extracted here, once."""
+    """The runs to do, by run id, and rows for finished or damaged ones; features are extracted here, once."""
     clips = steps.clips(jobs[0])
-    splits = [steps.split(job, clips) for job in jobs]  # a batch that does not fit is told before any work
+    splits = [steps.split(job, clips) for job in jobs]  # reports a batch that is too large before any work
     extracted, todo, rows = {}, {}, []
     for job, split in zip(jobs, splits, strict=True):
         own = (job.protocol, job.fold, job.seed) if job.batch_norm == "adapted" else job.batch_norm
@@ -110,7 +110,7 @@ def _plan(jobs: Sequence[Run], results: Path) -> tuple[dict[str, tuple], list[di
                 continue
             rows.append(_row(job, name, "kept"))
             (results / f"{name}.failed.json").unlink(missing_ok=True)
-        except ValueError as error:  # a damaged record is never passed over, and never written over
+        except ValueError as error:  # a damaged record is never skipped and never overwritten
             rows.append(_row(job, name, "failed", str(error)))
     return todo, rows
 
@@ -120,7 +120,7 @@ def _work(client: Client, todo: dict[str, tuple], kept: int, results: Path, on_d
     futures = {  # the folder is in the key: another sweep on this scheduler may write the same run elsewhere
         client.submit(_one, *work, key=f"{results}/{name}", pure=False): name for name, work in todo.items()
     }
-    on_done(f"{len(todo)} runs to do on {len(client.nthreads())} workers, {kept} were finished before")
+    on_done(f"{len(todo)} runs to do on {len(client.nthreads())} workers, {kept} already finished")
     for future in as_completed(futures):
         name = futures[future]
         job = todo[name][0]

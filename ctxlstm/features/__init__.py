@@ -1,8 +1,9 @@
 """Clips become feature sequences, once (paper, section 3.2: the "deep temporal feature").
 
-A frozen backbone gives the same numbers in every epoch, so they are computed once and kept (`features.cache`). The work
-is cut into pieces, whole chunks of the cache, which many workers do at the same time: threads of this process here,
-processes and machines in `features.cluster`. A worker does a piece from the videos to the chunks on disk.
+A frozen backbone gives the same numbers in every epoch, so they are computed once and kept
+(`features.cache`). The work is cut into pieces of whole cache chunks, which many workers process at the same
+time: threads of this process here, other processes and machines in `features.cluster`. A worker takes a piece
+from the videos to the chunks on disk.
 """
 
 import hashlib
@@ -33,13 +34,13 @@ from ctxlstm.features.reader import Stored
 from ctxlstm.support import threads
 from ctxlstm.support.files import disk_full_is_told, locked
 
-# Raise it whenever the same clips and settings would give other numbers, by more than the last digit of float16, in
-# which processors differ too.
+# Raise this whenever the same clips and settings would give different numbers. A difference in the last digit
+# of float16 does not count: processors differ in it too.
 CODE_VERSION = 1
 
 
 def __getattr__(name: str) -> Any:
-    """The rooms behind this one, imported when they are first asked for: few runs need Dask or frames on disk."""
+    """Submodules, imported on first use: few runs need Dask or frames on disk."""
     if name in ("cluster", "frames"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -78,14 +79,14 @@ class Features:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the key, with the clips' contents, and their names: equal digests mean comparable runs."""
+        """SHA-256 of the key, with clip contents, and of the names: equal digests mean comparable runs."""
         text = json.dumps([self.key, list(self.clips["name"])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one call of `extract` did; counts of clips, wall seconds."""
+    """What one call of `extract` did: counts of clips, and wall-clock seconds."""
 
     path: Path
     clips: int
@@ -110,25 +111,26 @@ def extract(
 ) -> Extraction:
     """Extract the features of all clips into the cache folder `out`, or finish or repair what is there.
 
-    Clips that were replaced are extracted anew: size and time are looked at, and where they differ the content decides.
+    Clips that were replaced are extracted again: if a file's size or time differs, its content decides.
 
     Args:
-        clips: table as from `ucf101.index` (columns name, label, group, clip, path).
-        out: cache folder; made if missing. Its settings must be these, else it is refused.
+        clips: table as from `ucf101.index` (columns name, label, group, clip, path, kind).
+        out: cache folder, created if missing. A cache made with other settings is refused.
         backbone: a loaded backbone or its name.
         frames: T, frames sampled from each clip.
         rule: sampling rule, `first` or `uniform` (`video.read_frames`).
-        batch_size: images in one forward pass; default: 256 on a GPU; 4 on a CPU, where larger ones leave the cache
-            and spend their time getting memory from the system.
-        workers: threads; default: one per core, on a GPU some more, because some of them wait for it.
+        batch_size: images in one forward pass; default: 256 on a GPU, 4 on a CPU, where larger batches do not
+            fit the processor's cache and spend their time allocating memory.
+        workers: threads; default: one per core, and some more with a GPU, because some of them wait for it.
         device: torch device; default: the GPU if there is one.
         progress: show a progress bar.
 
     Raises:
-        ValueError: unknown rule, T < 1, no clips, a cache made with other settings (the message names the field),
-            a folder that is no cache, no clip that can be decoded, or a backbone whose statistics drift.
+        ValueError: unknown rule, T or batch_size below 1, no clips, a cache made with other settings (the
+            message names the field), a folder that is not a cache, no clip that can be decoded, or a backbone
+            whose statistics drift.
         RuntimeError: another process is extracting into this folder.
-        OSError: the disk is full; what is done stays and the next call goes on from there.
+        OSError: the disk is full; what is done stays and the next call continues from there.
     """
     how = How(frames, rule, batch_size)
 
@@ -136,8 +138,8 @@ def extract(
         extraction.to_device(net, device)
         cores = os.cpu_count() or 1
         count = workers or (cores * 5 // 4 if net.mean.is_cuda else cores)
-        # Each thread computes alone: threads that share one product wait for the slowest of them, and there is
-        # always one that is decoding meanwhile.
+        # Each thread computes on its own: threads that share one matrix product wait for the slowest of them,
+        # and some thread is always decoding.
         with threads.threads(1), extraction.pool_of(count) as pool:
             yield from extraction.ahead(pool, lambda piece: extraction.extract(net, cache, piece, how), work)
 
@@ -152,7 +154,7 @@ def extract_by(
     how: How,
     progress: bool = True,
 ) -> Extraction:
-    """What every extraction has in common, whoever does the pieces: `run` gives what became of each, in any order.
+    """The part that all extractions share: `run` processes the pieces and yields their results, in any order.
 
     Arguments and errors are those of `extract`.
     """
@@ -173,8 +175,8 @@ def extract_by(
     net = load_backbone(backbone) if isinstance(backbone, str) else backbone
     if net.batch_norm == "drift":
         raise ValueError(
-            "a backbone with batch_norm drift gives other features in every epoch, so they cannot be kept: train "
-            "online.Online on online.frames, or choose imagenet or adapted"
+            "a backbone with batch_norm drift gives different features in every epoch, so they cannot be "
+            "kept: train models.online.Online on features.frames.frames, or choose imagenet or adapted"
         )
     out = Path(out)
     refuse_foreign(out)
@@ -186,7 +188,7 @@ def extract_by(
 
     settings = make_key(net, clips, how.frames, how.rule), (how.frames, net.width)
     cache = Cache.complete(out, clips, *settings)
-    # What was left out is tried again, where that can be written down.
+    # Clips that were left out are tried again if the result can be written.
     if cache and not (cache.manifest["left_out"] and os.access(out, os.W_OK)):
         return done(cache, 0, len(clips) - len(cache.manifest["left_out"]))
     with locked(out / ".lock", f"extracting into {out}"), disk_full_is_told(f"writing features to {out}"):
@@ -218,15 +220,15 @@ def extract_by(
 
 
 def load(path: str | Path, *, memory: bool = True) -> Features:
-    """The finished cache at `path`; clips that could not be decoded are left out of `x` and `clips`.
+    """Load the finished cache at `path`; clips that could not be decoded are left out of `x` and `clips`.
 
     Args:
-        memory: read all features into memory (UCF101: 1.5 GB). Else `x` stays on disk and `x[rows]` reads some clips
-            (`stored.Stored`), for data larger than memory (Kinetics-700: 75 GB).
+        memory: read all features into memory (UCF101: 1.5 GB). Otherwise `x` stays on disk and `x[rows]`
+            reads those clips (`reader.Stored`), for data larger than memory (Kinetics-700: 75 GB).
 
     Raises:
-        FileNotFoundError: no cache there. ValueError: an unfinished or damaged one, or one from before contents of clips
-            were taken down.
+        FileNotFoundError: no cache there. ValueError: an unfinished or damaged cache, or an old one that does
+            not record the contents of its clips.
     """
     path = Path(path)
     if not (path / "manifest.json").is_file():
@@ -277,7 +279,7 @@ def make_key(net: Backbone, clips: pd.DataFrame, frames: int, rule: str) -> dict
         "decoder": " and ".join(video.decoder_version(kind) for kind in sorted(clips["kind"].unique())),
         "frames": frames,
         "rule": rule,
-        "orientation": "upright",  # as the display matrix and EXIF say, which older caches know nothing of
+        "orientation": "upright",  # as the display matrix and EXIF say; older caches lack this field
         "resize": net.resize_rule,
         "dtype": "float16",
         "code_version": CODE_VERSION,

@@ -1,8 +1,8 @@
 """The feature cache on disk: a Zarr array, checksummed chunk by chunk, and a manifest that says what made it.
 
-Killed at any moment, the folder stays good: Zarr writes a chunk aside and renames it, the manifest is written the
-same way and has a checksum of its own. A clip whose row is still the fill value, not-a-number, has not been
-extracted: that is all the bookkeeping a resumed extraction needs.
+The folder survives a kill at any moment: Zarr writes a chunk to a temporary file and renames it; the manifest
+is written the same way and has its own checksum. A clip whose row still holds the fill value, NaN, has not
+been extracted: that is all the bookkeeping a resumed extraction needs.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import pandas as pd
 
 from ctxlstm.support.files import AWAY, content, locked, seen, written
 
-if TYPE_CHECKING:  # imported where an array is opened: whoever trains on features in memory does without
+if TYPE_CHECKING:  # imported only where an array is opened: training on features in memory does not need it
     import zarr
 
 FORMAT = "ctxlstm features"
@@ -29,7 +29,7 @@ NAN = np.float16(np.nan)
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a clip; `left_out`: not usable, else used in part."""
+    """What is wrong with a clip; `left_out` means unusable, otherwise the clip is used in part."""
 
     name: str
     reason: str
@@ -39,8 +39,8 @@ class Problem:
 class Cache:
     """Features of clips (N, T, D) float16 in the folder `path`.
 
-    The manifest holds the key (all settings that shaped the numbers), the clips (`described`), and what went wrong with
-    which: `left_out` (not usable) and `damaged` (used in part), lists of name and reason.
+    The manifest holds the key (all settings that shaped the numbers), the clips (`described`) and their
+    problems: `left_out` (unusable) and `damaged` (used in part), lists of name and reason.
     """
 
     def __init__(self, path: Path, manifest: dict, array: "zarr.Array") -> None:
@@ -48,11 +48,11 @@ class Cache:
 
     @classmethod
     def complete(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache | None":
-        """The cache at `path` where nothing is left to do but to try again what was left out; else None.
+        """The cache at `path` if nothing is left to do except retry the clips that were left out; else None.
 
-        It is only read, so its disk may be read-only and other processes may do the same; where clips have the same
-        content and another time than before, and it can be written to, it learns the time. Arguments and errors are
-        those of `open`.
+        It is only read, so its disk may be read-only and several processes may read it at once. If clips have
+        the same content but new times, the times are recorded where the folder is writable. Arguments and
+        errors are those of `open`.
         """
         if not (path / "manifest.json").exists():
             return None
@@ -73,7 +73,7 @@ class Cache:
 
     @classmethod
     def open(cls, path: Path, clips: pd.DataFrame, key: dict, shape: tuple[int, int]) -> "Cache":
-        """Open the cache at `path` for writing, or start it; `shape` is (T, D).
+        """Open the cache at `path` for writing, or create it; `shape` is (T, D).
 
         Raises:
             ValueError: it was made with other settings or clips, or the folder is not a cache.
@@ -112,7 +112,7 @@ class Cache:
 
     @classmethod
     def attach(cls, path: Path) -> "Cache":
-        """The cache that another process has opened, to write chunks to: its manifest stays that process's own."""
+        """A cache that another process has opened, for writing chunks; that process writes the manifest."""
         return cls(path, {}, _open_array(path, "r+"))
 
     def chunks(self) -> list[range]:
@@ -121,7 +121,7 @@ class Cache:
         return [range(start, min(start + step, count)) for start in range(0, count, step)]
 
     def missing(self, chunk: range) -> list[int]:
-        """Rows of a chunk that are not on disk; all of them when its checksum does not fit."""
+        """Rows of a chunk that are not on disk; all of them if its checksum does not match."""
         try:
             return [
                 row
@@ -130,7 +130,7 @@ class Cache:
                 )
                 if np.isnan(value)
             ]
-        except ValueError:  # a flipped byte, a file cut short; what cannot be read at all may be good
+        except ValueError:  # a flipped byte, a truncated file; an unreadable file may be good and raises
             return list(chunk)
 
     def write(self, chunk: range, values: dict[int, np.ndarray | None]) -> None:
@@ -160,17 +160,17 @@ class Cache:
         self.save()
 
     def know(self, contents: dict[int, str | None]) -> None:
-        """Take down what the clips of these rows hold (`files.content`); it is written with the next `save`."""
+        """Note the contents of the clips in these rows (`files.content`); the next `save` writes them."""
         for row, digest in contents.items():
             self.manifest["clips"][row]["sha256"] = digest
 
     def unknown(self) -> list[int]:
-        """Rows of whose clips the content is not known: not extracted yet, or by a call that was killed."""
+        """Rows whose clips have no known content: not extracted yet, or by a call that was killed."""
         rows = enumerate(self.manifest["clips"])
         return [i for i, row in rows if row["sha256"] is None and row["seen"] != AWAY]
 
     def finish(self) -> None:
-        """Declare the cache complete. Raises ValueError if no clip at all could be used."""
+        """Mark the cache as complete. Raises ValueError if no clip could be used."""
         if len(self.manifest["left_out"]) == len(self.manifest["clips"]):
             reason = self.manifest["left_out"][0]["reason"]
             raise ValueError(
@@ -182,7 +182,7 @@ class Cache:
         self.save()
 
     def _learn(self, rows: list[dict]) -> None:
-        """Write down when the clips were last seen, so that the next call need not read them, where that can be done."""
+        """Record, if possible, when the clips were last seen, so that the next call need not read them."""
         before = self.manifest.get("sha256")
         self.manifest["clips"] = rows
         with suppress(OSError, RuntimeError), locked(self.path / ".lock", f"extracting into {self.path}"):
@@ -199,8 +199,8 @@ class Cache:
 def _array(path: Path, count: int, shape: tuple[int, int]) -> "zarr.Array":
     """The array (N, T, D) on disk, for writing.
 
-    Its description is written where it is missing or another one, whatever the damage; the chunks stay, they have
-    checksums of their own.
+    Its description is rewritten if it is missing, damaged or different; the chunks stay, as they have their
+    own checksums.
     """
     if not _described(path, count, shape):
         with written(path / "features.zarr" / "zarr.json") as part:
@@ -215,20 +215,20 @@ def _open_array(path: Path, mode: Literal["r", "r+"]) -> "zarr.Array":
 
 
 def _described(path: Path, count: int, shape: tuple[int, int]) -> bool:
-    """Whether the array at `path` is described as one of so many clips with features of `shape` (T, D)."""
+    """Whether the description at `path` is of an array of `count` clips with features of `shape` (T, D)."""
     try:
         found = json.loads((path / "features.zarr" / "zarr.json").read_bytes())
-    except (FileNotFoundError, ValueError):  # not there, or no JSON
+    except (FileNotFoundError, ValueError):  # missing, or not JSON
         return False
     return found == json.loads(_description(count, shape))
 
 
 def _description(count: int, shape: tuple[int, int]) -> bytes:
-    """What Zarr writes beside the chunks of an array of so many clips with features of `shape` (T, D)."""
+    """The description that Zarr writes beside the chunks of `count` clips with features of `shape` (T, D)."""
     import zarr.codecs
     import zarr.storage
 
-    # A few clips a chunk: a small cache loses one clip to a damaged byte, a full one has under 2,000 files.
+    # A few clips per chunk: a damaged byte costs a small cache one clip; UCF101 takes under 2,000 files.
     chunks = (max(1, min(8, count // 256)), *shape)
     files, fill, crc = {}, float("nan"), zarr.codecs.Crc32cCodec()
     zarr.create_array(
@@ -243,7 +243,7 @@ def _description(count: int, shape: tuple[int, int]) -> bytes:
 
 
 def read_manifest(path: Path) -> dict:
-    """The manifest of the cache at `path`. Raises ValueError for one that is not ours."""
+    """The manifest of the cache at `path`. Raises ValueError if it is unreadable, damaged or not ours."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -253,19 +253,19 @@ def read_manifest(path: Path) -> dict:
     parts = {"format", "finished", "key", "clips", "left_out", "damaged"}
     if not isinstance(manifest, dict) or not parts <= set(manifest) or manifest["format"] != FORMAT:
         raise ValueError(
-            f"{path / 'manifest.json'} is not of a feature cache: give a new or empty folder as out"
+            f"{path / 'manifest.json'} is not a feature cache's manifest: give a new or empty folder as out"
         )
-    # Older manifests have no checksum. The chunks do, and extracting UCF101 again takes hours: they stay good.
+    # Older manifests without a checksum stay valid: the chunks have theirs, and extracting again takes hours.
     if manifest.get("sha256", (found := _checksum(manifest))) != found:
         raise ValueError(
-            f"{path / 'manifest.json'} was changed or damaged after it was written (its checksum does not fit): remove "
-            f"{path} and extract again"
+            f"{path / 'manifest.json'} was changed or damaged after it was written (its checksum does not match): "
+            f"remove {path} and extract again"
         )
     return manifest
 
 
 def _checksum(manifest: dict) -> str:
-    """SHA-256 over all that the manifest says, the checksum left out."""
+    """SHA-256 of the manifest without its checksum."""
     said = {name: value for name, value in manifest.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -273,22 +273,22 @@ def _checksum(manifest: dict) -> str:
 def described(clips: pd.DataFrame) -> list[dict]:
     """The clips as a manifest lists them: name, label, group, clip, how each was `seen` and the `sha256` of its content.
 
-    A content is not known yet (None). Raises ValueError if none of the clips is there.
+    Contents are not known yet (None). Raises ValueError if none of the clips exists.
     """
     table = clips[["name", "label", "group", "clip"]].assign(seen=[seen(path) for path in clips["path"]])
     rows = [row | {"sha256": None} for row in json.loads(table.to_json(orient="records"))]
     if all(row["seen"] == AWAY for row in rows):
         raise ValueError(
-            f"none of the {len(rows)} clips is there; the first: {clips['path'].iloc[0]} is missing"
+            f"none of the {len(rows)} clips exists (the first: {clips['path'].iloc[0]}): check the paths in clips"
         )
     return rows
 
 
 def changed(rows: list[dict], known: list[dict], paths: Iterable[str]) -> list[int]:
-    """Which of `rows` are other clips than those in `known`; fills in the contents of `rows`.
+    """Which of `rows` are different clips from those in `known`; fills in the contents of `rows`.
 
-    A clip that looks as it did is the same; where it does not, the content decides. One that is away for now stays
-    what it was. A manifest from before there were contents knows none, so all its clips count as others.
+    A clip with the same size and time is the same; otherwise its content decides. A clip that is missing for
+    now counts as unchanged. An old manifest records no contents, so its clips count as changed.
     """
     touched = {}
     for row, (new, old, path) in enumerate(zip(rows, known, paths, strict=True)):
@@ -305,13 +305,13 @@ def changed(rows: list[dict], known: list[dict], paths: Iterable[str]) -> list[i
 
 
 def contents(paths: dict[int, str]) -> dict[int, str | None]:
-    """`files.content` of the clips of these rows."""
+    """`files.content` of the clips in these rows."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(paths, pool.map(content, paths.values()), strict=True))
 
 
 def clips_digest(rows: list[dict], left_out: list[dict]) -> str:
-    """SHA-256 over names, labels, groups and contents of clips, and which were left out; no times, no places."""
+    """SHA-256 of clip names, labels, groups, numbers and contents, and of `left_out`; no times or paths."""
     said = [{name: value for name, value in row.items() if name != "seen"} for row in rows]
     return hashlib.sha256(json.dumps([said, left_out]).encode()).hexdigest()
 
@@ -326,25 +326,25 @@ def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dic
         found = manifest["key"].get(name)
         if found != wanted:
             raise ValueError(
-                f"the feature cache at {path} was made with another {name}: {found!r} there, {wanted!r} asked for; "
-                "use those settings again or give another folder as out"
+                f"the feature cache at {path} was made with another {name}: {found!r} there, {wanted!r} "
+                "requested; use the old settings or give another folder as out"
             )
     if [row["name"] for row in manifest["clips"]] != [row["name"] for row in rows]:
         raise ValueError(
             f"the feature cache at {path} was made from other clips "
-            f"({len(manifest['clips'])} there, {len(rows)} asked for): give another folder as out"
+            f"({len(manifest['clips'])} there, {len(rows)} requested): give another folder as out"
         )
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raise ValueError if `out` holds something else than a feature cache."""
+    """Raise ValueError if `out` holds something other than a feature cache."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder for the feature cache as out")
     if not out.is_dir() or (out / "manifest.json").exists():
         return
-    ours = ("features.zarr", "manifest.json.part", "manifest.part")  # the last: of older code
+    ours = ("features.zarr", "manifest.json.part", "manifest.part")  # the last one: from older code
     foreign = [path.name for path in out.iterdir() if path.name not in ours and not path.name.startswith(".")]
     if foreign:
         raise ValueError(
-            f"{out} holds {foreign[0]} and is no feature cache: give a new or empty folder as out"
+            f"{out} holds {foreign[0]} and is not a feature cache: give a new or empty folder as out"
         )

@@ -1,6 +1,6 @@
 """Extraction on dask.distributed: many processes, many machines (`support.dask_client` has the client).
 
-A worker wants as many threads as it has cores.
+Give a worker as many threads as it has cores.
 """
 
 import os
@@ -27,13 +27,13 @@ from ctxlstm.support.dask_client import LOST, client, lost
 
 
 class _Sent:
-    """A backbone on its way to workers, pickled here: Dask's own way with torch modules loses what is not a tensor."""
+    """A backbone for the workers, pickled here: Dask's own way with torch modules keeps only the tensors."""
 
     def __init__(self, net: Backbone):
         self.data = pickle.dumps(net.cpu())
 
 
-# On a worker: a backbone as it came, and where it computes, made once for all of the worker's threads.
+# On a worker: each backbone received, and its copy on the device, made once for all of the worker's threads.
 _READY: WeakKeyDictionary[_Sent, Backbone] = WeakKeyDictionary()
 _PREPARING = threading.Lock()
 
@@ -53,10 +53,10 @@ def extract(
 ) -> features.Extraction:
     """`features.extract` on many processes or machines: same cache, same bits on the same kind of processor.
 
-    Each worker gets the backbone once and writes whole chunks itself, so videos and cache must lie in folders that
-    all workers see under the same paths. This process alone writes the manifest. A worker that dies loses the pieces
-    it had begun, which others do again; every thread of a worker does one piece at a time, so give a worker as many
-    threads as it has cores (a GPU: as many as decode for it).
+    Each worker gets the backbone once and writes whole chunks itself, so videos and cache must be in folders
+    that all workers see under the same paths. Only this process writes the manifest. If a worker dies, others
+    redo the pieces it had begun. Each thread of a worker processes one piece at a time, so give a worker as
+    many threads as it has cores (with a GPU: as many as decode for it).
 
     Args:
         workers: processes of the local cluster, which share the cores.
@@ -66,9 +66,9 @@ def extract(
 
     Raises:
         ValueError, OSError: as `features.extract` does; or fewer than one worker.
-        RuntimeError: another process is extracting into this folder, or workers die over the same clips.
-        ConnectionError: no scheduler answers at that address, it has no workers, or it was lost on the way; what was
-            written stays, and the next call goes on.
+        RuntimeError: another process is extracting into this folder, or workers keep dying on the same clips.
+        ConnectionError: no scheduler answers at that address, it has no workers, or it is lost during the
+            work; what was written stays, and the next call continues.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}: give at least 1")
@@ -89,15 +89,15 @@ def _spread(
     name = f"{cache.path.name}-{uuid4().hex}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")  # it is sent once
-        # A task and not scattered data: the scheduler makes it anew when the workers that have it die.
+        # A task, not scattered data: the scheduler recomputes it if the workers that hold it die.
         sent = dask.submit(_keep, _Sent(net), key=f"backbone-{name}", pure=False)
     todo, count = enumerate(work), 0
     running = as_completed()
 
     def refill() -> None:
-        # Workers may come and go: as many pieces are on their way as keep those that are here busy.
+        # Workers may come and go: keep enough pieces in flight for those that are here now.
         try:
-            held = cast("dict[str, int]", dask.nthreads())  # no coroutine: the client is not asynchronous
+            held = cast("dict[str, int]", dask.nthreads())  # not a coroutine: the client is not asynchronous
             room = 2 * max(1, sum(held.values())) - running.count()
         except OSError as error:
             raise lost("extraction", f"{count} clips") from error
@@ -113,8 +113,8 @@ def _spread(
             raise lost("extraction", f"{count} clips") from error
         except KilledWorker as error:
             raise RuntimeError(
-                f"workers died again and again over the same clips ({error}): is their memory too small, or a video "
-                "damaged so that decoding it crashes?"
+                f"workers kept dying on the same clips ({error}): give them more memory, or remove a video "
+                "that crashes the decoder"
             ) from error
         count += done.clips
         refill()

@@ -22,21 +22,21 @@ from ctxlstm.backbone import Backbone
 from ctxlstm.features.cache import Cache, Problem
 from ctxlstm.support.files import content
 
-# A piece has at most so many frames (one chunk may have more), a full batch for a GPU, and there are at least so many
-# pieces where the clips allow it. Neither depends on who does the work, no batch crosses the border of a piece, and on
-# a CPU one thread computes it: other neighbours in a batch, or other shares of a sum, would give other last digits. So
-# the features have the same bits for any number of workers.
+# A piece has at most PIECE_FRAMES frames, a full batch for a GPU (one chunk may have more), and there are at
+# least PIECES pieces if there are enough clips. Neither depends on who does the work, no batch crosses the
+# border of a piece, and on a CPU one thread computes a batch: other neighbours in a batch, or another split
+# of a sum, would change the last digits. So the features have the same bits for any number of workers.
 PIECE_FRAMES, PIECES = 256, 64
 BATCH = {"cpu": 4, "gpu": 256}  # images in one forward pass: what fits a core's cache, what fills a GPU
-# The network on a GPU belongs to one thread, which only starts work there and never waits for its end.
+# The network on a GPU belongs to one thread, which only starts work there and never waits for it to finish.
 _GPU = ThreadPoolExecutor(1, "gpu")
-# Of a clip: its row, its content (`files.content`), images (T, 3, size, size) or None, what is wrong with it or None.
+# A clip's row, content (`files.content`) or None, images (T, 3, size, size) or None, and problem or None.
 Decoded = tuple[int, str | None, Tensor | None, str | None]
 
 
 @dataclass(frozen=True)
 class How:
-    """What all pieces of an extraction have in common: T frames by a rule, images in one forward pass (or None)."""
+    """Settings of all pieces of an extraction: T frames, rule, images in one forward pass (None: default)."""
 
     frames: int
     rule: str
@@ -45,7 +45,7 @@ class How:
 
 @dataclass(frozen=True)
 class Piece:
-    """A unit of work: some chunks (rows of each), and of the clips that they lack row number, name and path."""
+    """A unit of work: some chunks (rows of each), and the clips that they lack, {row: (name, path)}."""
 
     chunks: list[range]
     clips: dict[int, tuple[str, str]]
@@ -53,11 +53,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a piece.
+    """The result of a piece.
 
-    `contents`: of each row's clip, read just before it was decoded (`files.content`). `unwritten`: features by row, for
-    each chunk with a clip that has a problem. Whoever keeps the manifest notes the problem and then writes the chunk:
-    after a kill in between, a damaged clip must not pass for a sound one.
+    `contents`: of each row's clip, read just before it was decoded (`files.content`). `unwritten`: features
+    by row, for each chunk with a problem clip. The process that owns the manifest notes the problem before it
+    writes the chunk: after a kill in between, a damaged clip must not pass for a sound one.
     """
 
     clips: int
@@ -68,9 +68,9 @@ class Done:
 
 
 def cut(missing: list[tuple[range, list[int]]], size: int, clips: pd.DataFrame, how: How) -> Iterator[Piece]:
-    """Cut chunks of `size` clips into pieces; `missing` has those that lack clips, and the rows they lack.
+    """Group chunks of `size` clips into pieces; `missing` lists incomplete chunks and the rows they lack.
 
-    Which chunks belong together does not depend on what is missing.
+    The grouping does not depend on what is missing.
     """
     frames = max(PIECE_FRAMES, how.batch_size or 0)
     together = max(1, min(frames // (size * how.frames), len(clips) // (size * PIECES)))  # chunks
@@ -85,10 +85,10 @@ def cut(missing: list[tuple[range, list[int]]], size: int, clips: pd.DataFrame, 
 
 
 def extract(net: Backbone, cache: Cache, piece: Piece, how: How) -> Done:
-    """Extract the clips of a piece and write its chunks, all but those with a clip that has a problem.
+    """Extract the clips of a piece and write its chunks, except those with a problem clip.
 
-    `net` is where it computes (`to_device`), and the calling thread has one thread for each of its products
-    (`threads`).
+    `net` is on its device already (`to_device`), and torch uses one thread in the calling thread
+    (`support.threads`).
     """
     batch_size = how.batch_size or BATCH["gpu" if net.mean.is_cuda else "cpu"]
     contents, problems, usable = {}, {}, []
@@ -124,7 +124,7 @@ def extract(net: Backbone, cache: Cache, piece: Piece, how: How) -> Done:
 
 
 def to_device(net: Backbone, device: str | None = None) -> Backbone:
-    """Bring a backbone (in place) to where it computes, by default the GPU if there is one, ready for many threads."""
+    """Move a backbone (in place) to `device`, by default the GPU if any, and prepare it for many threads."""
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if net.mean.device.type != place.type or place.index not in (None, net.mean.device.index):
         net.to(place)  # which also undoes the folding below
@@ -135,7 +135,7 @@ def to_device(net: Backbone, device: str | None = None) -> Backbone:
 
 
 def _forward(net: Backbone, images: Tensor) -> Tensor:
-    """Features (B, D) float16 on the CPU of images (B, 3, s, s); other threads may start theirs meanwhile."""
+    """Features (B, D) of images (B, 3, s, s), float16 on the CPU; other threads can start theirs too."""
     if not net.mean.is_cuda:
         with torch.inference_mode():
             return net(images).to(torch.float16)
@@ -145,7 +145,7 @@ def _forward(net: Backbone, images: Tensor) -> Tensor:
 
 
 def _start(net: Backbone, images: Tensor) -> tuple[Tensor, torch.cuda.Event]:
-    """Start copying there, computing and copying back on the GPU; the result (B, D) is there after the event."""
+    """Start copying to the GPU, computing and copying back; the result (B, D) is ready after the event."""
     exactly = torch.backends.cudnn.flags(
         enabled=True, allow_tf32=False
     )  # float32 would be rounded to TensorFloat-32
@@ -170,21 +170,21 @@ def decoded(
 
 
 def _decode(net: Backbone, path: str, frames: int, rule: str) -> tuple[str | None, Tensor | None, str | None]:
-    """Content and images (T, 3, size, size) of the clip at `path`, or None; and what is wrong with it, or None."""
-    # First: of a clip that is replaced meanwhile, new frames must not pass for the old content's. Bytes just read are
-    # in memory when they are decoded.
+    """Content, images (T, 3, size, size) and problem of the clip at `path`; each may be None."""
+    # Read before decoding: if the clip is replaced in between, the next call notices; in the other order, old
+    # frames would pass for the new content's. The bytes just read are in memory when they are decoded.
     digest = content(path)
     try:
         clip = video.read_frames(path, frames, rule)
     except video.VideoError as error:
-        # Records are published: names, not places.
+        # Records are published: names, not paths.
         return digest, None, str(error).replace(f"{Path(path).parent}{os.sep}", "")
     return digest, net.resize(clip.images), clip.problem
 
 
 @contextmanager
 def pool_of(count: int) -> Iterator[ThreadPoolExecutor]:
-    """So many threads, which after an error or an interrupt finish what they have begun and begin nothing more."""
+    """A pool of `count` threads; after an error or interrupt they finish their work and start nothing new."""
     with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield pool

@@ -38,11 +38,11 @@ def frames(
 
     Args:
         clips: table as from `ucf101.index` (columns name, label, group, clip, path, kind).
-        backbone: says to which size frames are squashed.
+        backbone: its input size is the size that frames are squashed to.
         frames: T, frames sampled from each clip; rule: `first` or `uniform` (`video.read_frames`).
-        folder: where the frames are written, for what does not fit into memory (UCF101 at 28 frames of 224x224:
-            56 GB); a later call with the same clips and settings opens what is there, and decodes anew where clips were
-            replaced. Default: memory.
+        folder: where to write frames that do not fit into memory (UCF101 at 28 frames of 224x224: 56 GB); a
+            later call with the same clips and settings reuses them, and decodes all of them again if a clip
+            was replaced. Default: keep them in memory.
         workers: decoding threads; default: one per core.
 
     Returns:
@@ -90,11 +90,11 @@ def frames_key(backbone: Backbone, clips: pd.DataFrame, frames: int, rule: str) 
     key = make_key(backbone, clips, frames, rule) | {"dtype": "uint8 frames"}
     return {
         name: value for name, value in key.items() if name != "precision"
-    }  # of products; frames are bytes
+    }  # precision is that of matrix products; frames are bytes
 
 
 def _usable(stream: Iterable[Decoded], rows: list[dict], notes: dict) -> Iterator[Tensor]:
-    """The images of clips that can be used; all contents go into `rows`, what is wrong with the others into `notes`."""
+    """Yield the images of usable clips; all contents go into `rows`, all problems into `notes`."""
     for row, digest, images, problem in stream:
         rows[row]["sha256"] = digest
         if problem:
@@ -110,7 +110,7 @@ def _in_memory(stream: Iterable[Decoded], rows: list[dict], shape: tuple[int, ..
     if needed > 0.8 * free:
         raise MemoryError(
             f"the frames of {count} clips take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free: give a "
-            "folder that they are written to, or choose a smaller size or fewer frames"
+            "folder to write them to, or choose a smaller size or fewer frames"
         )
     x, notes, used = torch.empty(count, *shape, dtype=torch.uint8), {"left_out": [], "damaged": []}, 0
     for images in _usable(stream, rows, notes):
@@ -138,7 +138,7 @@ def _on_disk(
         ):
             about.unlink(
                 missing_ok=True
-            )  # of clips that are others now: it must not stand beside the new frames
+            )  # it describes the old clips, so it must not stand beside the new frames
             data.unlink(missing_ok=True)
             with written(data) as part, open(part, "wb") as file:
                 for images in _usable(stream(), rows, notes):
@@ -146,13 +146,13 @@ def _on_disk(
             _write(about, {"key": key, "clips": rows, **notes, "bytes": data.stat().st_size})
     if data.stat().st_size == 0:
         return torch.empty(0, *shape, dtype=torch.uint8), notes
-    # Copy on write: PyTorch wants memory that can be written to, and the file stays as it is.
+    # Copy on write: PyTorch wants writable memory, and the file must not change.
     x = np.memmap(data, np.uint8, mode="c").reshape(-1, *shape)
     return torch.from_numpy(x), notes
 
 
 def _kept(folder: Path, key: dict, rows: list[dict], paths: pd.Series) -> dict | None:
-    """What is noted of the frames in `folder`; None if some are of clips that are others now. Completes `rows`."""
+    """The problems noted for the frames in `folder`; None if a clip has changed since. Completes `rows`."""
     data, about = folder / "frames.bin", folder / "frames.json"
     try:
         text = about.read_text(encoding="utf-8")
@@ -170,7 +170,7 @@ def _kept(folder: Path, key: dict, rows: list[dict], paths: pd.Series) -> dict |
         return None
     if (
         rows != found["clips"]
-    ):  # seen at another time: the next call need not read them, where that can be written
+    ):  # record the new times, if possible, so that the next call need not read the clips
         with suppress(OSError, RuntimeError), locked(folder / ".lock", f"decoding into {folder}"):
             if about.read_text(encoding="utf-8") == text:
                 _write(about, found | {"clips": rows})

@@ -1,6 +1,6 @@
-"""A finished feature cache, read: whole into memory, or by rows where it is larger than memory.
+"""Read a finished feature cache: whole into memory, or by rows if it is larger than memory.
 
-Opening looks at the chunk files' sizes and reads none of them; the checksum of every chunk that is read is checked.
+Opening checks the sizes of the chunk files without reading them; reading a chunk checks its checksum.
 """
 
 from collections.abc import Iterator
@@ -12,30 +12,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CRC_BYTES = 4  # that the codec crc32c adds to a chunk
-# What reading raises where the bytes are not those that were written: Zarr and, for chunks only, zarrs. All else (a file
-# that may not be read, no memory, a fault of this code) is no damage and is left as it is.
+CRC_BYTES = 4  # bytes that the codec crc32c adds to a chunk
+# What Zarr, and zarrs for chunks, raise when the bytes read are not those that were written. Any other error
+# (no permission, no memory, a bug in this code) is not damage and propagates.
 DESCRIPTION, CHUNK = (ValueError, KeyError, TypeError), (ValueError, RuntimeError)
-AT_ONCE = 1024  # clips that are read at once where some are left out: enough to be quick, and little memory
-# zarrs reads chunks on all cores and straight to where they stay. Where it is not there Zarr reads the same, slower.
-# For reading alone: it would not write a chunk aside and rename it.
+AT_ONCE = 1024  # clips read at once if some are left out: enough to be fast, in little memory
+# zarrs reads chunks on all cores, straight into the result. Without it, Zarr reads the same, only slower. For
+# reading only: zarrs would not write a chunk to a temporary file and rename it.
 CODECS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"} if find_spec("zarrs") else {}
 
 
 class Stored:
     """Features (N, T, D) float16 that stay on disk, for data larger than memory; `x[rows]` reads some clips.
 
-    A clip is read with the others of its chunk, of which there are up to eight: random rows cost that many times
+    A clip is read with its whole chunk, which holds up to eight clips: random rows cost up to eight times
     their bytes.
     """
 
     dtype, device = torch.float16, torch.device("cpu")
 
     def __init__(self, path: Path, count: int, rows: np.ndarray) -> None:
-        """Open the cache at `path` of `count` clips; `rows`: which of them these are, int64 (N,), ascending.
+        """Open the cache of `count` clips at `path`; `rows` selects some of them, int64 (N,), ascending.
 
         Raises:
-            ValueError: a damaged description, a chunk file that is not there or not whole.
+            ValueError: a damaged description, or a missing or incomplete chunk file.
         """
         import zarr
 
@@ -43,7 +43,9 @@ class Stored:
         with _damage_is_told(path, *DESCRIPTION), zarr.config.set(CODECS):
             self._array = zarr.open_array(path / "features.zarr", mode="r")
         if self._array.shape[0] != count or self._array.shape[1:] != self._array.chunks[1:]:
-            raise ValueError(_damaged(path, f"features of {count} clips cannot be {self._array.shape}"))
+            raise ValueError(
+                _damaged(path, f"features of {count} clips cannot have shape {self._array.shape}")
+            )
         self._check_files()
         self.shape = torch.Size((len(rows), *self._array.shape[1:]))
 
@@ -52,14 +54,14 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all of it takes in memory."""
+        """Bytes that all features take in memory."""
         return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Features (B, T, D) float16 of the clips with these numbers (B,) int64, in memory.
 
         Raises:
-            ValueError: a chunk does not fit its checksum, or lacks a clip. IndexError: no such clip.
+            ValueError: a chunk does not match its checksum, or lacks a clip. IndexError: no such clip.
         """
         wanted = self._rows[rows.cpu().numpy()]
         with _damage_is_told(self._path, *CHUNK):
@@ -67,7 +69,7 @@ class Stored:
         return torch.from_numpy(self._whole(x, wanted))
 
     def read(self) -> Tensor:
-        """All of it in memory, (N, T, D) float16, never there twice. Raises ValueError as `x[rows]` does."""
+        """All features in memory, (N, T, D) float16, in one copy. Raises ValueError as `x[rows]` does."""
         count = self._array.shape[0]
         if len(self) == count:
             with _damage_is_told(self._path, *CHUNK):
@@ -93,7 +95,7 @@ class Stored:
                 raise ValueError(_damaged(self._path, f"chunk {number} {state}"))
 
     def _whole(self, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """x (B, T, D), or ValueError if one of these clips, the cache's `rows` (B,), was never written."""
+        """Return x (B, T, D); raise ValueError if one of its clips, the cache's `rows`, was never written."""
         lost = rows[np.isnan(x[:, 0, 0])]
         if len(lost):
             raise ValueError(_damaged(self._path, f"the features of clip {lost[0]} are missing"))
@@ -102,14 +104,14 @@ class Stored:
 
 def _damaged(path: Path, reason: object) -> str:
     return (
-        f"the feature cache at {path} is damaged ({reason}): run features.extract once more, it repairs only what is "
-        "damaged"
+        f"the feature cache at {path} is damaged ({reason}): run features.extract once more, which "
+        "repairs only what is damaged"
     )
 
 
 @contextmanager
 def _damage_is_told(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn these errors, which Zarr raises for a damaged chunk or description, into what to do."""
+    """Turn these errors, Zarr's for a damaged chunk or description, into one that says what to do."""
     try:
         yield
     except kinds as error:

@@ -41,7 +41,7 @@ __all__ = [
     "wide_lstm",
 ]
 
-# The registry: one line a model. An option given here is fixed by the name.
+# The registry: one line per model. An option given here is fixed by the name.
 
 MODELS: dict[str, partial[nn.Module]] = {
     "context_lstm": partial(ContextLSTM),
@@ -59,8 +59,8 @@ MODELS: dict[str, partial[nn.Module]] = {
 }
 NAMES = tuple(MODELS)
 
-# What the paper leaves open about Context-LSTM (Fig. 2 and section 3.4), one reading a line; the default is {}.
-# Pooling nothing, and BN before ReLU, have names of their own above: they are the paper's ablation (section 4.4).
+# What the paper leaves open about Context-LSTM (Fig. 2, section 3.4), one reading per line; default: {}.
+# No pooling, and BN before ReLU, have names of their own above: they are the paper's ablation (section 4.4).
 _READINGS: tuple[dict, ...] = (
     {},
     {"pool": "time"},
@@ -77,13 +77,13 @@ _READINGS: tuple[dict, ...] = (
     {"num_blocks": 2},
     {"num_blocks": 4},
     {"embedding": []},
-    {"dropout": 0.3},  # the paper uses dropout and does not say how much; its code base's classes have 0.3
+    {"dropout": 0.3},  # the paper uses dropout but does not say how much; its code base's classes have 0.3
 )
 
 READINGS = {variant(options) or "default": options for options in _READINGS}
 
 # Every name takes these, so that one set of options serves a whole comparison; a head that has no use for one
-# (mean_linear for hidden_size) leaves it out. Any other option must be the model's own.
+# (mean_linear for hidden_size) ignores it. Any other option must be the model's own.
 COMMON = ("input_size", "num_classes", "hidden_size", "num_layers", "num_blocks", "embedding", "dropout")
 
 

@@ -1,7 +1,7 @@
-"""Random views of a clip, drawn anew in every epoch: what a backbone that is trained needs against learning by heart.
+"""Random views of a clip, drawn anew in every epoch, to keep a fine-tuned backbone from overfitting.
 
-The public code base and the paper have none. All frames of a clip get the same view: a crop that jumped from frame to
-frame would look like motion.
+Neither the paper nor the public code base has any. All frames of a clip get the same view: a crop that jumped
+from frame to frame would look like motion.
 """
 
 import torch
@@ -12,7 +12,7 @@ SCALE = (0.5, 1.0)  # of the frame's area; ImageNet's usual (0.08, 1) often cuts
 
 
 class Augment(nn.Module):
-    """Clips (B, T, 3, h, w) uint8 -> (B, T, 3, s, s) uint8, each by a draw of its own from torch's global generator.
+    """Clips (B, T, 3, h, w) uint8 -> (B, T, 3, s, s) uint8, each drawn anew from torch's global generator.
 
     Args:
         name: `crop` (a part of the frame, stretched to the whole) or `crop-flip` (half of the clips mirrored as well).
@@ -26,12 +26,12 @@ class Augment(nn.Module):
         super().__init__()
         if name not in NAMES:
             raise ValueError(f"unknown augmentation {name!r}: choose one of {', '.join(NAMES)}")
-        # torchvision takes longer to import than torch itself: whoever needs no pixels does not wait for it.
+        # torchvision takes longer to import than torch itself, so it is imported only if pixels are needed.
         from torchvision.transforms import v2
 
         steps = [v2.RandomResizedCrop(size, scale=SCALE, antialias=True)]
         self.view = v2.Compose([*steps, v2.RandomHorizontalFlip()] if name == "crop-flip" else steps)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Another view of every clip."""
+        """A random view of every clip."""
         return torch.stack([self.view(clip) for clip in clips])  # (B, T, 3, s, s)

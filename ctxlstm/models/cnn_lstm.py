@@ -1,7 +1,7 @@
 """CNN-LSTM (paper, section 3.5): the one block of LSTM layers that the paper compares its cascade with.
 
-Beside it two heads made from it: `ShuffledLSTM`, which sees the frames in random order, and `wide_lstm`, which has as
-many parameters as the cascade.
+Two heads are derived from it: `ShuffledLSTM`, which sees the frames in random order, and `wide_lstm`, which
+has as many parameters as the cascade.
 
 Shape letters: B clips, T frames, D features, H hidden units, K classes; L layers, W width of an output.
 """
@@ -33,8 +33,8 @@ class CNNLSTM(nn.Module):
     """The traditional CNN-LSTM (section 3.5): one block of LSTM layers, then two FC layers.
 
     Embedding, classifier, options and errors are those of `ContextLSTM`; `bidirectional` reads the frames both
-    ways, readout "ends" needs it (its code base's does not, the paper does not say). `cell` may also be "gru",
-    `torch.nn.GRU`, which has no c: its state is h alone.
+    ways, and readout "ends" needs it (the public code base reads one way; the paper does not say). `cell` may
+    also be "gru", `torch.nn.GRU`, which has no c: its state is h alone.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class CNNLSTM(nn.Module):
         return (logits, [state]) if return_states else logits
 
 
-# Two heads derived from them; those with no LSTM in them are in `references`.
+# Two heads derived from it; those without an LSTM are in `references`.
 
 
 class ShuffledLSTM(CNNLSTM):
-    """The CNN-LSTM on clips whose frames are in random order: what an LSTM gives when order is gone.
+    """The CNN-LSTM on clips with their frames in random order: what an LSTM achieves when the order is lost.
 
-    A new order for every clip and step of training (from torch's global generators, so that a seed covers it);
-    in evaluation always the same ones, the n-th clip of a batch getting the n-th order.
+    In training every clip gets a new order at every step (from torch's global generator, so that a seed fixes
+    it). In evaluation the orders are always the same: the n-th clip of a batch gets the n-th order.
     """
 
     def forward(self, x: Tensor, return_states: bool = False) -> Tensor | tuple[Tensor, list[State]]:
@@ -106,10 +106,10 @@ def wide_lstm(
     embedding: Sequence[int] | None = EMBEDDING,
     dropout: float = 0.0,
 ) -> CNNLSTM:
-    """A CNN-LSTM made so wide that it has the parameters of the Context-LSTM with these options.
+    """A CNN-LSTM wide enough to have as many parameters as the Context-LSTM with these options.
 
-    Separates what the cascade does from what its size does. The width is the whole number that comes nearest:
-    within 1 % from hidden_size 48 on, and below it too with the default embedding.
+    Separates the effect of the cascade from that of its size. The width is the whole number that comes
+    nearest: within 1 % from hidden_size 48 up, and below it too with the default embedding.
     """
     shared = {"num_layers": num_layers, "embedding": embedding, "dropout": dropout}
     cnn_lstm = partial(CNNLSTM, input_size, num_classes, **shared)
@@ -127,5 +127,5 @@ def wide_lstm(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training changes."""
+    """Number of parameters, frozen ones included; buffers do not count."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,7 +1,7 @@
 """Context-LSTM (paper, section 3.4, Figs. 1 and 2): a cascade of two-way LSTM blocks joined by their states.
 
-What each block starts from (`HANDOVERS`) and what the classifier reads (`READOUTS`) are one line a name: Fig. 2 leaves
-several readings open, and each can be built.
+What each block starts from (`HANDOVERS`) and what the classifier reads (`READOUTS`) take one line per name:
+Fig. 2 leaves several readings open, and each can be built.
 
 Shape letters: B clips, T frames, D features, H hidden units, K classes; L layers of a block, E features after
 the embedding, W width of an output (2H for two directions).
@@ -30,7 +30,7 @@ from ctxlstm.models.stage import POOLS, Stage
 
 State = tuple[Tensor, Tensor]  # (h, c) of a block, (directions * L, B, H) each
 
-# What each name of an option means: one line a name.
+# What each name of an option means, one line per name.
 
 CELLS = {"torch": nn.LSTM, "gates": gates.LSTM}
 
@@ -55,14 +55,11 @@ def swap_directions(state: Tensor) -> Tensor:
     return state.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # (2L, B, H)
 
 
-# The two models of the paper.
-
-
 class ContextLSTM(nn.Module):
     """Blocks of two-way LSTMs in a row, each started from the state the one before ended in (section 3.4).
 
     Every block has `num_layers` layers of `hidden_size` units in each direction. Its outputs go through a
-    stage (ReLU, BatchNorm, MaxPool) into the next block, its states (h, c) go to the next block as they are:
+    stage (ReLU, BatchNorm, MaxPool) into the next block, its states (h, c) go to the next block unchanged:
     all blocks have the same (2L, B, H) states, so no projection is needed. The state of the backward direction
     was reached at the first frame and becomes the next block's start at the last frame. A stage follows the
     last block too: with feature pooling the classifier reads H numbers, the paper's 512, else 2H.
@@ -88,7 +85,7 @@ class ContextLSTM(nn.Module):
         readout: what of the last stage is classified: "last" frame; "ends", forward half at the last frame and
             backward half at the first, where each has read the whole clip; "mean" or "max" over frames.
         dropout: share set to zero while training in the FC layers and between the layers of a block.
-        cell: "torch" for `torch.nn.LSTM`, "gates" for the same in our own gate lines, `gates.LSTM`.
+        cell: "torch" for `torch.nn.LSTM`, "gates" for the same in plain tensor code, `gates.LSTM`.
 
     Raises:
         ValueError: a size below 1, an unknown name, a dropout outside [0, 1), an odd hidden_size with feature
@@ -151,7 +148,7 @@ class ContextLSTM(nn.Module):
 
         Args:
             x: features, (B, T, D).
-            return_states: also give the state every block ended in.
+            return_states: also return the state every block ended in.
 
         Returns:
             Logits (B, K); with `return_states` (logits, [(h, c) of block 1, ...]), each state (2L, B, H).

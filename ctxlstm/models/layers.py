@@ -1,7 +1,7 @@
-"""The pieces that stand before, between and behind the LSTM blocks: paper sections 3.4, 4.2 and 4.4.
+"""The pieces that the models share: paper sections 3.4 and 4.2.
 
-`Embedding` before the first block, a `Stage` (ReLU, BatchNorm, MaxPool) behind every block, `classifier` at the
-end; and the checks of what a model is given. `models` puts them together.
+`Embedding` comes before the first LSTM block (`lstm_block`, `recur`) and `classifier` after the last. There
+are also the checks of a model's arguments.
 
 Shape letters: B clips, T frames, D features, H hidden units, K classes; W width of an output (2H for two
 directions).
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 EMBEDDING = (1024, 768, 512)  # FC layers before the first block, as in the public code base
-HEAD_WIDTH = 256  # between the two FC layers behind the last block, section 4.2
+HEAD_WIDTH = 256  # between the two FC layers after the last block, section 4.2
 
 
 class Embedding(nn.Sequential):
-    """FC layers on every frame alone, (B, T, D) -> (B, T, sizes[-1]); no sizes: the features as they are.
+    """FC layers on each frame separately, (B, T, D) -> (B, T, sizes[-1]); no sizes: the features unchanged.
 
     The paper does not name them; the code base it was run with has 2048 -> 1024 -> 768 -> 512, with BatchNorm
     (momentum 0.01) and ReLU after all but the last, and dropout before the last. There BatchNorm sees one time
-    step after the other; here it sees all frames of the batch at once.
+    step at a time; here it sees all frames of the batch at once.
     """
 
     def __init__(self, input_size: int, sizes: Sequence[int], dropout: float) -> None:
@@ -40,7 +40,7 @@ class Embedding(nn.Sequential):
 
 
 def classifier(width: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """The two FC layers behind the last block (section 4.2), (B, W) -> (B, K)."""
+    """The two FC layers after the last block (section 4.2), (B, W) -> (B, K)."""
     return nn.Sequential(
         nn.Linear(width, HEAD_WIDTH), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HEAD_WIDTH, num_classes)
     )
@@ -50,17 +50,17 @@ def lstm_block(
     cell: type[nn.Module], size: int, hidden_size: int, num_layers: int, bidirectional: bool, dropout: float
 ) -> nn.Module:
     """Layers of LSTM (or GRU) cells, (B, T, size) -> (B, T, W), with dropout between them."""
-    dropout = dropout if num_layers > 1 else 0.0  # it acts between layers; torch warns where there is none
+    dropout = dropout if num_layers > 1 else 0.0  # it acts between layers; torch warns if there is only one
     return cell(size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=True, dropout=dropout)
 
 
 def recur(cells: nn.Module, x: Tensor, *start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Any]:
-    """Outputs (B, T, W) and last state of LSTM or GRU cells on x (B, T, D), in float32 whatever autocast is on.
+    """Outputs (B, T, W) and last state of LSTM or GRU cells on x (B, T, D), in float32 whatever the autocast.
 
     `start`: the state to start from, if there is one. A state is (h, c) for an LSTM and h for a GRU.
 
-    Under autocast PyTorch gives cuDNN's cells float16 where bfloat16 was asked for, and without a scaled loss small
-    gradients vanish in float16.
+    Under autocast PyTorch gives cuDNN's cells float16 even if bfloat16 is requested, and without a scaled
+    loss small gradients vanish in float16.
     """
     if x.dtype == torch.float64 or x.is_meta or not torch.is_autocast_enabled(x.device.type):
         return cells(x, *start)
@@ -69,7 +69,7 @@ def recur(cells: nn.Module, x: Tensor, *start: tuple[Tensor, Tensor] | None) -> 
 
 
 class SizedByData(nn.Module):
-    """A module whose tensors get their length from data, so a loaded `state_dict` decides it anew."""
+    """A module whose tensors get their length from data, so loading a `state_dict` sets it again."""
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:

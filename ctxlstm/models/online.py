@@ -3,10 +3,11 @@
 `Online` puts a backbone before a head, so that `training.fit` trains on frames: all of them go through the backbone in
 every epoch. Three reasons to do so:
 
-- the public code base's way, a frozen backbone, the batch's frames of one time step at once. With batch_norm imagenet
-  or adapted this gives what cached features give, only slower; with drift there is no other way;
-- augmentation, which makes other frames in every epoch;
-- fine-tuning, which trains the backbone too: the strong baseline that the paper does not have.
+- the public code base's way: a frozen backbone that takes the batch's frames of one time step at once. With
+  batch_norm imagenet or adapted this gives the result of cached features, only slower; with drift it is the
+  only way;
+- augmentation, which changes the frames in every epoch;
+- fine-tuning, which trains the backbone too: the strong baseline that the paper lacks.
 
 Shape letters: B clips, T frames, D features, K classes; s side of a frame in pixels.
 """
@@ -18,23 +19,23 @@ from torch.utils.checkpoint import checkpoint
 from ctxlstm.backbone import Backbone
 from ctxlstm.models.augment import Augment
 
-# Frames through the backbone at once while it is trained: as many as keep the device busy.
+# Frames through the backbone at once while it is trained: enough to keep the device busy.
 IMAGES = {"cpu": 8, "gpu": 128}
 
 
 class Online(nn.Module):
     """A backbone and a head, frames (B, T, 3, s, s) uint8 -> logits (B, K).
 
-    The head is trained; with `finetune` the backbone too, which is unfrozen in place. Then the frames go through it in
-    parts, and of all parts but the last only the features are kept for the backward pass, which computes the part anew
-    (activation checkpointing): memory for one part instead of all frames, for a third more work at most. The gradient
-    does not depend on the size of the parts. The `state_dict` holds the backbone too, with the statistics that drift:
-    a checkpoint goes on from where they were.
+    The head is trained, and with `finetune` the backbone too, which is unfrozen in place. The frames then go
+    through it in parts. Of all parts but the last only the features are kept, and the backward pass
+    recomputes the activations (activation checkpointing): this needs memory for one part instead of all
+    frames, and at most a third more work. The gradient does not depend on the size of the parts. The
+    `state_dict` holds the backbone too, with its drifting statistics, so a checkpoint restores them.
 
     Args:
         finetune: train the backbone's weights too.
         images: frames that go through the backbone at once with `finetune`; 0: `IMAGES` of the device.
-        augment: a name of `augment.NAMES`, done to frames in training mode; empty: none.
+        augment: a name of `augment.NAMES`, applied to frames in training mode; empty: none.
 
     Raises:
         ValueError: a head without anything to train, or one for features of another width; a backbone whose BatchNorm
@@ -54,20 +55,22 @@ class Online(nn.Module):
         name = type(head).__name__
         if not any(parameter.requires_grad for parameter in head.parameters()):
             raise ValueError(
-                f"{name} has nothing to train, so online training, and with it batch_norm drift, means nothing to it: "
-                "give it cached features (batch_norm imagenet or adapted)"
+                f"{name} has nothing to train, so it can use neither online training nor batch_norm drift: give it "
+                "cached features (batch_norm imagenet or adapted)"
             )
         if getattr(head, "input_size", backbone.width) != backbone.width:
             raise ValueError(
-                f"{name} reads {head.input_size} features a frame and {backbone.name} gives {backbone.width}: build it "
+                f"{name} reads {head.input_size} features per frame and {backbone.name} gives {backbone.width}: build it "
                 f"with input_size={backbone.width}"
             )
         if images < 0:
-            raise ValueError(f"images is {images}: give the frames that go through at once, or 0 to choose")
+            raise ValueError(
+                f"images is {images}: give the number of frames to pass at once, or 0 for the default"
+            )
         self.backbone = backbone.unfreeze() if finetune else backbone
         self.head = head
         self.augment = Augment(augment, backbone.size) if augment else None
-        # No part of what the model computes: a checkpoint may be resumed on a card that needs smaller parts.
+        # Not part of what the model computes: a checkpoint may be resumed on a card that needs smaller parts.
         self._images = images
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -85,20 +88,20 @@ class Online(nn.Module):
         images = self._images or IMAGES["cpu" if frames.device.type == "cpu" else "gpu"]
         *parts, last = frames.flatten(0, 1).split(images)  # each (images, 3, s, s)
         x = [self._checkpointed(part) for part in parts]  # each (images, D)
-        x.append(self.backbone(last))  # its activations are what the backward pass wants first: they stay
+        x.append(self.backbone(last))  # the backward pass needs its activations first: they are kept
         return self.head(torch.cat(x).unflatten(0, frames.shape[:2]))  # (B, T, D) -> (B, K)
 
     def _checkpointed(self, images: Tensor) -> Tensor:
-        """Features (n, D) of images (n, 3, s, s); the backward pass computes the activations once more."""
+        """Features (n, D) of images (n, 3, s, s); the backward pass recomputes the activations."""
         if not torch.is_grad_enabled():
             return self.backbone(images)
-        # Nothing in the backbone is random, so there is no generator to put back.
+        # Nothing in the backbone is random, so there is no generator state to restore.
         return checkpoint(self.backbone, images, use_reentrant=False, preserve_rng_state=False)
 
     def parameter_groups(self, learning_rate: float, backbone_learning_rate: float) -> list[dict]:
         """Parameter groups for a torch optimizer: the head, and with fine-tuning the backbone at a rate of its own.
 
-        What was learnt from a million photographs is easily lost again at the rate that a new head needs.
+        What was learnt from a million photographs is easily lost at the rate that a new head needs.
         """
         head = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
         groups = [{"params": head, "lr": learning_rate}]

@@ -1,7 +1,7 @@
 """Reference heads: what the same features give without an LSTM.
 
-The paper compares its cascade with one LSTM only (sections 3.5, 4.3). These heads say how much of a result is
-already in the features: one frame, the mean of all frames, the most similar training clip, attention.
+The paper compares its cascade with one LSTM only (sections 3.5, 4.3). These heads show how much of a result
+is already in the features: one frame, the mean of all frames, the most similar training clip, attention.
 
 Shape letters: B clips, T frames, D features, H hidden units, K classes; N training clips.
 """
@@ -45,7 +45,7 @@ class MeanLinear(nn.Module):
 
 
 class SingleFrame(MeanLinear):
-    """One Linear on the middle frame, T // 2 from 0 (of 12 frames the seventh): no order, but a moment of the movement."""
+    """One Linear on the middle frame, T // 2 (the seventh of 12): no order, but a moment of movement."""
 
     def summary(self, x: Tensor) -> Tensor:
         """The middle frame, (B, T, D) -> (B, D)."""
@@ -67,7 +67,7 @@ class NearestNeighbour(SizedByData):
         self.register_buffer("labels", torch.empty(0, dtype=torch.int64))  # (N,)
 
     def learn(self, x: Tensor, y: Tensor) -> None:
-        """Keep the clips x (N, T, D) of classes y (N,) in 0..K-1, in place of those learnt before."""
+        """Keep the clips x (N, T, D) of classes y (N,) in 0..K-1, replacing those learnt before."""
         check_clips(x, self.input_size)
         if y.shape != x.shape[:1]:
             raise ValueError(f"y must hold one class for each of the {len(x)} clips; got {tuple(y.shape)}")
@@ -91,7 +91,7 @@ class NearestNeighbour(SizedByData):
 
 
 class Transformer(nn.Module):
-    """Attention in place of recurrence: an encoder over the frames, then mean over time and the classifier.
+    """Attention in place of recurrence: an encoder over the frames, the mean over time and the classifier.
 
     The last FC layer of the embedding gives `hidden_size` features, fixed sine waves mark the position, and
     each layer (normalisation first) has 8 attention heads, or as many of 4, 2, 1 as divide `hidden_size`, and

@@ -1,4 +1,4 @@
-"""What stands behind every block of Context-LSTM (paper, sections 3.4 and 4.4): ReLU, BatchNorm, MaxPool.
+"""What follows every block of Context-LSTM (paper, sections 3.4 and 4.4): ReLU, BatchNorm, MaxPool.
 
 Shape letters: B clips, T frames, W width of a block's output (2H for two directions).
 """
@@ -19,7 +19,7 @@ POOLS: dict[str | None, Callable[[Tensor], Tensor]] = {
 
 
 class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
-    """`nn.BatchNorm1d(T)` for a T that nobody has said: (B, T, W) -> (B, T, W), each frame over clips and features.
+    """`nn.BatchNorm1d(T)` before T is known, (B, T, W) -> (B, T, W): each frame over clips and features.
 
     T is known only when the first clips arrive. Until then weight, bias and statistics have length 0 (so they
     can be counted, saved and given to an optimizer, unlike those of `nn.LazyBatchNorm1d`); then, or on loading
@@ -35,8 +35,8 @@ class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
             self._grow(y.shape[1])
         if len(self.weight) != y.shape[1]:
             raise ValueError(
-                f"batch_norm='time' was set up for {len(self.weight)} frames at this block; got {y.shape[1]}. "
-                "Give clips of one length, or use batch_norm='feature'"
+                f"batch_norm='time' was set up for {len(self.weight)} frames at this block; got {y.shape[1]}: "
+                "give clips of one length, or use batch_norm='feature'"
             )
         self.num_features = y.shape[1]
         return super().forward(y)  # (B, T, W)
@@ -49,7 +49,7 @@ class TimeBatchNorm(SizedByData, nn.BatchNorm1d):
 
 
 class Stage(nn.Module):
-    """ReLU, BatchNorm and MaxPool behind a block (section 3.4); it sees outputs only, never states.
+    """ReLU, BatchNorm and MaxPool after a block (section 3.4); it sees outputs only, never states.
 
     (B, T, W) -> (B, T, W/2) with pool "feature", (B, T//2, W) with "time", (B, T, W) with None. Pooling comes
     last in both orders, "relu-bn" and "bn-relu" (section 4.4).
@@ -61,12 +61,12 @@ class Stage(nn.Module):
         self.bn = nn.BatchNorm1d(width) if batch_norm == "feature" else TimeBatchNorm()
 
     def forward(self, y: Tensor) -> Tensor:
-        """ReLU and BatchNorm in the chosen order, then the pool, of outputs y (B, T, W)."""
+        """Apply ReLU and BatchNorm in the chosen order, then the pool, to outputs y (B, T, W)."""
         y = self.normalise(F.relu(y)) if self.order == "relu-bn" else F.relu(self.normalise(y))  # (B, T, W)
         return POOLS[self.pool](y)
 
     def normalise(self, y: Tensor) -> Tensor:
-        """BatchNorm of y, (B, T, W) -> (B, T, W); torch's takes a mean and a variance for each index of axis 1."""
+        """BatchNorm of y, (B, T, W) -> (B, T, W); torch's has a mean and a variance per index of axis 1."""
         if self.batch_norm == "time":
             return self.bn(y)  # for each frame t, over clips and features
         return self.bn(y.transpose(1, 2)).transpose(1, 2)  # for each feature, over clips and frames

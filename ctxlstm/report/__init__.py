@@ -1,12 +1,12 @@
-"""The account: every table, figure and claim of the paper beside ours, from run records (sections 4.3 to 6).
+"""The report: every table, figure and claim of the paper beside ours, from run records (sections 4.3 to 6).
 
-studies        what the runs of a study say together: what may be compared, intervals, paired tests
+studies        statistics over the runs of a study: what may be compared, intervals, paired tests
 paper_tables   Tables 1 and 2, Fig. 4, related work
 study_tables   our own tables
-table, text    a table with its units and legend; tables as people read them
+table, text    a table with its units and legend; tables formatted for reading
 figures        pictures of many runs
-rules, claims  each claim of the paper, the rule that decides it, and what became of it
-page           all of it as files
+rules, claims  each claim of the paper, the rule that decides it, and the verdict
+page           the report as files
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ MODULES = ("claims", "figures", "page", "paper_tables", "rules", "studies", "stu
 
 
 def __getattr__(name: str) -> Any:
-    """The modules of this room, imported when they are first asked for."""
+    """The modules of this package, imported on first use."""
     if name in MODULES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

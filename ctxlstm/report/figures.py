@@ -1,8 +1,8 @@
-"""The figures of the report, from run records alone (paper Figs 3, 5 and 6, and those that the paper lacks).
+"""The figures of the report, from run records alone (paper Figs 3, 5 and 6, and some that the paper lacks).
 
-As in `figures`: pure functions, data in, a closed `matplotlib.figure.Figure` out, one style, colours by head.
-Records of different features or settings are refused (`studies.one_study`). What a band or a bar shows is written
-in the figure.
+As in `ctxlstm.figures`, these are pure functions from data to a closed `matplotlib.figure.Figure`, in one
+style and with one colour per head. Records with different features or settings are rejected
+(`studies.one_study`). Each figure says what its bands and bars show.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,10 +71,11 @@ def _title(figure: Figure, text: str) -> None:
 
 
 def accuracy_over_epochs(records: pd.DataFrame, protocol: str = "paper") -> Figure:
-    """Fig. 5: test top-1 over epochs of Context-LSTM and CNN-LSTM, mean over seeds and the range of the seeds.
+    """Fig. 5: test top-1 of Context-LSTM and CNN-LSTM over epochs, mean and range over seeds.
 
-    The paper's cells of Table 1 are grey: at their epoch where training took 300, else at the same share of the
-    training, with the paper's epochs on a second scale. Open marks: cells whose epoch is our reading.
+    The paper's cells of Table 1 are grey: at their own epoch if training took 300 epochs, otherwise at the
+    same share of the training, with the paper's epochs on a second axis. Open marks are cells whose epoch is
+    our reading.
     """
     heads = _heads(records, protocol, (studies.OURS, studies.BASELINE))
     epochs = int(next(iter(heads.values()))["epochs"].iloc[0])
@@ -133,8 +134,8 @@ def leak(records: pd.DataFrame) -> Figure:
 def full_size_leak(records: pd.DataFrame, siblings: pd.DataFrame) -> Figure:
     """The leak on all of UCF101, one frame per clip: heads by split, and the nearest training clip by siblings left.
 
-    `records` are those of the study of middle frames, of which the heads without an LSTM are drawn; `siblings` is the
-    table of papermill_runs/siblings. The dashed line is the paper's 92.2 %.
+    `records` are the runs of the middle-frame study; only the heads without an LSTM are drawn. `siblings` is
+    the table of papermill_runs/siblings. The dashed line is the paper's 92.2 %.
     """
     printed = paper.RESULTS["best_top1"].value
     rows = records[records["model"].isin(("nearest_neighbour", "mean_linear"))]
@@ -159,7 +160,7 @@ def full_size_leak(records: pd.DataFrame, siblings: pd.DataFrame) -> Figure:
 
 
 def batch_size(records: pd.DataFrame) -> Figure:
-    """Top-1 over the batch size, a panel a protocol, and the seconds of an epoch; bars are 95 % intervals."""
+    """Top-1 over the batch size, one panel per protocol, and seconds per epoch; bars are 95 % intervals."""
     table = study_tables.batch_size_curve(records).frame
     if table.empty:
         raise ValueError("no head ran with several batch sizes: run papermill_runs/batch_size first")
@@ -186,7 +187,7 @@ def batch_size(records: pd.DataFrame) -> Figure:
             own = table[table["model"] == name].groupby("batch_size")["seconds_per_epoch"].mean()
             panels[-1].plot(own.index, own, **line)
         devices = ", ".join(sorted(set(table["device"])))
-        panels[-1].set(title=f"time of an epoch\n({devices})", ylabel="seconds", ylim=(0, None))
+        panels[-1].set(title=f"time per epoch\n({devices})", ylabel="seconds", ylim=(0, None))
         for axes in panels:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sizes, [str(size) for size in sizes])
@@ -200,10 +201,10 @@ def batch_size(records: pd.DataFrame) -> Figure:
 
 
 def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
-    """Every reading of Context-LSTM, and the paper's other models, as its difference to the default reading.
+    """Every reading of Context-LSTM, and the paper's other models, as difference from the default reading.
 
-    Dots are mean paired differences over common seeds (last epoch), bars their 95 % t-intervals; without a bar
-    there is no interval (one seed, or the same difference in every seed).
+    Dots are mean paired differences over common seeds (last epoch), bars their 95 % t-intervals; a dot
+    without a bar has no interval (one seed, or the same difference in every seed).
     """
     table = study_tables.readings(records, protocol).frame
     default = table.iloc[0]
@@ -227,7 +228,7 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
         over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
         axes.set(
             ylim=(-0.6, len(table) - 0.4),
-            xlabel=f"difference in test top-1 to the default reading (points), paired over {over}",
+            xlabel=f"difference in test top-1 from the default reading (points), paired over {over}",
         )
         title = f"default: {100 * default['last']:.1f} %, {default['parameters'] / 1e6:.2f} M parameters"
         _title(figure, f"Readings of Context-LSTM, {PROTOCOL_NAMES[protocol]}\n{title}")
@@ -235,10 +236,10 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Figure:
 
 
 def pick_examples(table: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
-    """Which test clips `examples` shows, by rule and not by hand: at most n of a kind, one a true class.
+    """The test clips that `examples` shows, picked by rule: at most n of each kind, one per true class.
 
-    Kinds are "right, most confident", "wrong, most confident" and "least confident" of what is left; ties go by
-    clip name. A kind may be empty.
+    Kinds are "right, most confident", "wrong, most confident" and, among the rest, "least confident"; ties
+    are broken by clip name. A kind may be empty.
     """
     right = table["label"] == table["predicted"]
     order = table.sort_values(["probability", "name"], ascending=[False, True])
@@ -255,12 +256,12 @@ def pick_examples(table: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
 def examples(row: pd.Series, frames: Callable[[str], "np.ndarray | torch.Tensor"], n: int = 4) -> Figure:
     """Fig. 3: test clips of one run with the predicted class and its probability, and the true class when wrong.
 
-    Each clip is shown by its first, middle and last frame; which clips: `pick_examples`.
+    Each clip is shown by its first, middle and last frame; `pick_examples` picks the clips.
 
     Args:
         row: a run.
-        frames: gives a clip's frames, uint8 (T, H, W, 3) or a tensor (T, 3, H, W), for its name.
-        n: clips of each kind.
+        frames: function from a clip's name to its frames, uint8 (T, H, W, 3) or a tensor (T, 3, H, W).
+        n: most clips of each kind.
     """
     kinds = {name: rows for name, rows in pick_examples(runs.predictions(row), n).items() if len(rows)}
     height = max(len(rows) for rows in kinds.values())
@@ -287,8 +288,8 @@ def examples(row: pd.Series, frames: Callable[[str], "np.ndarray | torch.Tensor"
 def reliability_by_head(records: pd.DataFrame, protocol: str = "paper") -> Figure:
     """Calibration of the models of Table 2: top-1 against predicted probability, test clips of all seeds pooled.
 
-    The titles give the expected calibration error of the pooled clips and the range of single runs, mostly
-    higher, since few clips make rough bins.
+    The titles give the expected calibration error of the pooled clips and its range over single runs, which
+    is mostly higher because few clips make rough bins.
     """
     heads = _heads(records, protocol, studies.TABLE2)
     with new_figure(3.9 * len(heads), 5.4) as figure:
@@ -299,7 +300,7 @@ def reliability_by_head(records: pd.DataFrame, protocol: str = "paper") -> Figur
             tables = [runs.predictions(row) for _, row in studies.whole(rows).iterrows()]
             errors = [evaluation.calibration(table)[0] for table in tables]
             pooled = pd.concat(tables, ignore_index=True)
-            # A clip is tested with several seeds: it is a new observation each time.
+            # A clip tested under several seeds is a new observation each time.
             error, bins = evaluation.calibration(pooled.assign(name=pooled.index.astype(str)))
             middle, width = (bins["low"] + bins["high"]) / 2, 0.92 * (bins["high"] - bins["low"])
             colour = HEAD_COLOURS[model]

@@ -1,7 +1,8 @@
-"""The report as files: one page, and every table and figure of it by itself (paper, sections 4.3 to 6).
+"""The report as files: one page, and a file for each of its tables and figures (paper, sections 4.3 to 6).
 
-Tables are written as CSV (numbers as they are) and Markdown (as people read them), figures as SVG and PNG, and
-index.html holds all of them in the order in which they came. Each call also returns what a notebook shows.
+Tables are written as CSV (plain numbers) and Markdown (formatted for reading), figures as SVG and PNG;
+index.html holds all of them in the order in which they were added. Each call also returns what a notebook
+shows.
 """
 
 import html
@@ -32,7 +33,7 @@ class Report:
     """A folder that fills with tables and figures; `page` writes index.html.
 
     Args:
-        folder: made if missing; files of the same name are replaced, whole, one by one.
+        folder: created if missing; existing files are replaced one by one, each only by a complete one.
         title: heading of the page.
     """
 
@@ -44,7 +45,7 @@ class Report:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
-                error.errno, f"report folder {self.folder} cannot be made ({error.strerror}): give another"
+                error.errno, f"report folder {self.folder} cannot be created ({error.strerror}): give another"
             ) from error
 
     def heading(self, text: str) -> None:
@@ -53,12 +54,12 @@ class Report:
         self.parts.append(f'<h2 id="s{len(self.headings)}">{html.escape(text)}</h2>')
 
     def text(self, text: str) -> None:
-        """A paragraph of plain text."""
+        """Add a paragraph of plain text."""
         self.parts.append(f"<p>{html.escape(text)}</p>")
 
     @contextmanager
     def partial(self, study: str) -> Iterator[None]:
-        """What a study in the middle of its sweep does not have yet is named, and the report goes on without it."""
+        """Say what an unfinished study does not have yet, and let the report go on without it."""
         try:
             yield
         except ValueError as error:
@@ -66,7 +67,7 @@ class Report:
             self.text(f"{study}: {error}")
 
     def table(self, table: Table | pd.DataFrame, name: str, title: str) -> pd.DataFrame:
-        """Write NAME.csv and NAME.md and return the table as people read it."""
+        """Write NAME.csv and NAME.md and return the table formatted for reading."""
         write(table, self.folder, name)
         shown = readable(table)
         self.parts.append(f"<h3>{html.escape(title)}</h3>")
@@ -75,7 +76,7 @@ class Report:
         return shown
 
     def figure(self, figure: Figure, name: str, reading: str) -> Figure:
-        """Write NAME.svg and NAME.png and return the figure; `reading` is the sentence that reads it."""
+        """Write NAME.svg and NAME.png and return the figure; `reading` is the sentence that explains it."""
         for suffix in (".svg", ".png"):
             figures.save(figure, self.folder / f"{name}{suffix}")
         self.parts.append(f'<img src="{name}.svg" alt="{html.escape(reading)}">')

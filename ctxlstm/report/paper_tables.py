@@ -1,8 +1,9 @@
 """The tables of the report, from run records alone (paper sections 4.3 and 4.4, Tables 1 and 2, Fig. 4).
 
-Every function takes the table of `runs.load` for one study and gives a `Table`; records of different features or
-settings are refused (`studies.one_study`). Accuracies are fractions in the frame; `text.readable` shows them in per
-cent. Columns `x_low` and `x_high` are the 95 % interval of the column `x` before them.
+Every function takes the table of `runs.load` for one study and returns a `Table`; records with different
+features or settings are rejected (`studies.one_study`). Accuracies are fractions in the frame;
+`text.readable` shows them in per cent. Columns `x_low` and `x_high` are the 95 % interval of the column `x`
+before them.
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ TENTHS = len(paper.EPOCHS)
 
 
 def tenth_epochs(epochs: int) -> list[int | None]:
-    """Our epoch for each column of Table 1: the last one within that tenth of the training, None where none ends.
+    """Our epoch for each column of Table 1: the last one within that tenth of the training, or None.
 
     The paper's epochs 30, 60, ..., 300 are tenths of its 300; with 30 epochs ours are 3, 6, ..., 30.
     """
@@ -41,9 +42,9 @@ def _cell(found: Interval) -> str:
 def table1(records: pd.DataFrame, protocol: str = "paper") -> Table:
     """Table 1 in the paper's form: its rows, then ours (mean and interval over seeds), top-1 in per cent as text.
 
-    Columns row, the paper's epochs as text ("30" ... "300"), best, chosen (by validation, ours alone), seeds,
-    folds, interval. Reconstructed cells of the paper end in †. Where our training has another length, the row
-    "our epoch" says which of our epochs stands under a column.
+    Columns row, the paper's epochs as text ("30" ... "300"), best, chosen (by validation, ours only), seeds,
+    folds, interval. Reconstructed cells of the paper end in †. If our training has another length, the row
+    "our epoch" says which of our epochs each column holds.
     """
     rows = studies.usual(records)
     lines = _table1_of_the_paper()
@@ -98,12 +99,13 @@ def _table1_of_the_paper() -> list[dict]:
 
 
 def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: str = "paper") -> Table:
-    """Table 2: accuracy, hours of 300 epochs and GB of the three models, the paper's beside ours.
+    """Table 2: accuracy, hours for 300 epochs and GB of the three models, the paper's beside ours.
 
-    `costs` is the table of `cost.records.load`; each record that measured a model gives it a row. Cells of
-    ours are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, late, last (these with
-    low and high), seeds, folds, interval, paper_hours, hours_cached, hours_online, paper_gb, gb_cached, gb_online
-    (what training added), process_gb_cached, process_gb_online (all that the process held), cost_of.
+    `costs` is the table of `cost.records.load`; a model has a row for each record that measured it. Our cells
+    are empty where there is no run or no cost record. Columns model, paper_best, best, chosen, late, last
+    (these with low and high), seeds, folds, interval, paper_hours, hours_cached, hours_online, paper_gb,
+    gb_cached, gb_online (what training added), process_gb_cached, process_gb_online (all that the process
+    held), cost_of.
     """
     rows = studies.usual(records)
     columns = [
@@ -129,7 +131,7 @@ def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: s
     return Table.of(
         lines,
         f"Ours: {study(rows)}, protocol {protocol}. {INTERVALS} {BEST}",
-        "Hours are of 300 epochs of all 13,320 clips, scaled from measured steps; `cached`: on features kept from one "
+        "Hours are for 300 epochs of all 13,320 clips, scaled from measured steps; `cached`: on features kept from one "
         "pass, `online`: all frames through the backbone in every epoch, as in the paper.",
         "The paper's run: batch 80, GTX 1080 Ti; its memory is that of the process (nvidia-smi).",
         columns=columns,
@@ -137,7 +139,7 @@ def table2(records: pd.DataFrame, costs: pd.DataFrame | None = None, protocol: s
 
 
 def _costs(costs: pd.DataFrame | None, model: str) -> list[dict]:
-    """Hours and GB of one model: one dictionary for each cost record that measured it (what is only predicted: none)."""
+    """Hours and GB of one model: one dictionary per cost record that measured it (not for predictions)."""
     nothing = {
         f"{what}_{way}": np.nan for what in ("hours", "gb", "process_gb") for way in ("cached", "online")
     }
@@ -160,7 +162,7 @@ def _costs(costs: pd.DataFrame | None, model: str) -> list[dict]:
 
 
 def differences(records: pd.DataFrame, protocol: str = "paper", against: str = BASELINE) -> Table:
-    """Every head's top-1 minus that of `against`, over the seeds that both have, for last, chosen and best epoch.
+    """Every head's top-1 minus that of `against`, over the seeds of both, for each of `studies.METRICS`.
 
     Columns model, against, epoch, difference (with low and high), p and detectable (`studies.paired`), compared_seeds, note,
     and for the last epoch only_this, only_other, mcnemar_p, flip_p (`studies.by_clip`). Table 2's models come first.
@@ -179,8 +181,8 @@ def differences(records: pd.DataFrame, protocol: str = "paper", against: str = B
     return Table.of(
         lines,
         studies.PAIRED + " No correction for the number of heads.",
-        "mcnemar_p takes the clips of all seeds as independent, which they are not; flip_p, a sign flip by source video, "
-        "decides.",
+        "mcnemar_p treats the clips of all seeds as independent, which they are not; flip_p, a sign-flip test by source "
+        "video, decides.",
         columns=[*columns, "only_this", "only_other", "mcnemar_p", "flip_p"],
     )
 
@@ -189,7 +191,7 @@ def log_lines(row: pd.Series, epochs: int = 3) -> Table:
     """Fig. 4: the paper's screen capture, then the last epochs of one run in the same form.
 
     Columns source, part, epoch, clips, loss (nats), top1 (fraction), line (as a log would print it). The paper's
-    training lines are of single batches, ours are means over an epoch.
+    training lines are single batches, ours are means over an epoch.
     """
     theirs = paper.training_log().drop(columns="status").assign(source="paper")
     theirs["top1"] /= 100
@@ -215,14 +217,14 @@ def log_lines(row: pd.Series, epochs: int = 3) -> Table:
 
 
 def related_work() -> Table:
-    """Published top-1 on UCF101 by protocol: numbers that were seen in the named public source, and the paper's.
+    """Published top-1 on UCF101 by protocol: numbers found in the named public source, and the paper's.
 
     Columns system, top1 (fraction), protocol, extra (training data beyond UCF101 and optical flow, where the source
-    says so), source, remark. Only numbers of one protocol may be compared.
+    says so), source, remark. Only numbers under the same protocol may be compared.
     """
     table = pd.read_csv(RELATED_WORK, encoding="utf-8", dtype={"top1": float}, keep_default_na=False)
     table["top1"] /= 100
     return Table.of(
         table.sort_values(["protocol", "top1"], kind="stable", ignore_index=True),
-        "Only numbers of one protocol may be compared: a random split puts clips of one video into both parts.",
+        "Only numbers under the same protocol may be compared: a random split puts clips of one video into both parts.",
     )

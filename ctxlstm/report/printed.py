@@ -1,7 +1,7 @@
-"""What the paper's own printed numbers say of its claims (sections 4.2 and 4.3).
+"""What the paper's own printed numbers say about its claims (sections 4.2 and 4.3).
 
-Each function gives a finding: the printed numbers fit the claim (1), contradict it (-1), or none is printed that could (0).
-Numbers that fit prove nothing, since they are the claim's own; numbers that contradict it decide.
+Each function returns a finding: the printed numbers fit the claim (1), contradict it (-1), or do neither (0).
+Numbers that fit prove nothing, since they are the claim's own; `claims.CLAIMS` says which findings decide.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ EARLIER = (
     ("TS-LSTM, two-stream", 94.1, "arXiv 1703.10667"),
     ("I3D, two-stream, Kinetics", 98.0, "arXiv 1705.07750"),
 )
-MEAN_FRAMES = 186  # frames of a UCF101 clip on average, counted; the paper's code base reads the first 28
+MEAN_FRAMES = 186  # average frames of a UCF101 clip, counted; the paper's code base reads the first 28
 
 
 def table_2(column: str, a: str, b: str, gain: int) -> Finding:
@@ -28,7 +28,7 @@ def table_2(column: str, a: str, b: str, gain: int) -> Finding:
 
 
 def best_of_table_1() -> Finding:
-    """Is the highest printed accuracy the one that the text names?"""
+    """Is the highest printed accuracy the one named in the text?"""
     named, cells = paper.RESULTS["best_top1"].value, paper.table1().query("row == @paper.OURS")["top1"]
     return Finding(
         1 if cells.max() == named else -1,
@@ -38,17 +38,17 @@ def best_of_table_1() -> Finding:
 
 
 def fits_table_1(level: float, after: int) -> Finding:
-    """Whether Table 1's cells after an epoch can all reach a level: if they can, it fits the claim."""
+    """Whether Table 1's cells after an epoch can all reach a level: if they can, the table fits the claim."""
     found = table_1_allows(level, after)
     return Finding(found.sign or 1, found.text, found.records)
 
 
 def starts_higher() -> Finding:
-    """Is the lowest of all cells of Table 1 above the baseline's first? Then it is so in any order of the cells."""
+    """Is Context-LSTM's lowest cell of Table 1 above the baseline's first? Then it is in any order."""
     cells = paper.table1().dropna(subset="epoch")
     ours, baseline = (cells[cells["row"] == row] for row in (paper.OURS, paper.BASELINE))
     lowest, first = ours["top1"].min(), baseline.loc[baseline["epoch"].idxmin()]
-    text = f"all cells of Table 1 are at least {lowest} %, the baseline's at epoch {first['epoch']} is {first['top1']} %"
+    text = f"its cells of Table 1 are all at least {lowest} %, the baseline's at epoch {first['epoch']} is {first['top1']} %"
     return Finding(int(lowest > first["top1"]), text, ("paper, Table 1",))
 
 
@@ -76,7 +76,7 @@ def _late_cells(measure: Callable) -> tuple[float, float]:
 
 
 def table_1_allows(level: float, after: int) -> Finding:
-    """Can the cells of Table 1 after an epoch all reach the level? It can contradict, never prove, "stably above"."""
+    """Can all cells of Table 1 after an epoch reach the level? It can contradict "stably above", not prove it."""
     cells = paper.table1().query("row == @paper.OURS").dropna(subset="epoch")
     late = cells[cells["epoch"] > after]
     reach = int((cells["top1"] >= level).sum())
@@ -104,18 +104,18 @@ def log_overfits() -> Finding:
 
 
 def beside_earlier() -> Finding:
-    """92.2 % beside earlier publications: of another protocol, so nothing follows."""
+    """92.2 % beside earlier publications, which use another protocol: nothing follows."""
     ours = paper.RESULTS["best_top1"].value
     listed = ", ".join(f"{name} {top1} % ({source})" for name, top1, source in EARLIER)
     text = (
-        f"not comparable: the paper's {ours} % is the best epoch on a random split that parts clips of one source video, the "
-        f"earlier published {listed} are means over the official splits"
+        f"not comparable: the paper's {ours} % is the best epoch on a random split, which has clips of one source video in "
+        f"both parts; the earlier published {listed} are means over the official splits"
     )
     return Finding(0, text, ("paper, Table 1", *(source for _, _, source in EARLIER)), "not comparable")
 
 
 def whole_clips() -> Finding:
-    """Does the paper print that all test clips, and all frames of them, were read?"""
+    """Does the paper print that all test clips and all their frames were read?"""
     log = paper.training_log()
     tested, clips = int(log.loc[log["part"] == "test", "clips"].min()), paper.DATA["clips"].value
     whole = tested * 4 == clips

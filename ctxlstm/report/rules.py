@@ -1,8 +1,8 @@
 """The rules of the ledger: from run records or cost records to a finding (section 4.3).
 
-Every rule has three outcomes: the claim holds (+1), it fails (-1), or nothing can be told (0). The numbers that
-decide are the constants below; they were fixed before any run of the whole UCF101, but FALL and STEADY while one frame of
-every clip was run. Differences of accuracy are in points (per cent of the test clips).
+Every rule has three outcomes: the claim holds (+1), it fails (-1), or nothing can be told (0). The constants
+below are the limits that decide. They were fixed before any run on the whole UCF101, except FALL and STEADY,
+which were fixed during the runs on one frame of every clip. Differences in accuracy are in percentage points.
 """
 
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from ctxlstm import evaluation, inference, paper
 from ctxlstm.experiments import runs
 from ctxlstm.report import studies
 
-SEEDS = 5  # common seeds that a comparison needs at least
-# Points, half the smallest effect claimed (91.0 to 92.2): a difference counts beyond +-TIE, either way, and an interval inside
-# +-TIE is "no difference".
+SEEDS = 5  # fewest common seeds for a comparison
+# Points, half the smallest effect claimed (91.0 to 92.2): only a difference beyond +-TIE counts, and an
+# interval inside +-TIE means "no difference".
 TIE = 0.6
-FALL, STEADY = 10.0, 2.0  # points that a look-up loses without siblings: most of what it had, next to nothing
-SPREAD_TIE = 0.1  # points, the same for the spread of an accuracy over epochs
+FALL, STEADY = 10.0, 2.0  # points that a look-up loses without siblings: a lot, next to nothing
+SPREAD_TIE = 0.1  # points: TIE for the spread of an accuracy over epochs
 LEVEL_SLACK = 1.0  # points: two binomial standard errors of one published run (3,330 clips: 0.46 each)
-DECLINE = -0.5  # points in 100 epochs: about one such error
+DECLINE = -0.5  # points per 100 epochs: about one such error
 STAY = 0.95  # share of the late epochs that must lie above the level
 LOSS_RATIO, TOP1_GAP = 2.0, 5.0  # overfitting: test over training loss; training less test top-1 in points
-TIME_MARGIN, MEMORY_MARGIN = 0.05, 0.02  # a step time varies from run to run, counted bytes hardly
+TIME_MARGIN, MEMORY_MARGIN = 0.05, 0.02  # step times vary from run to run, bytes hardly
 
-# The paper's setting (configs/ucf101_paper.yaml): what it prints, and where it is silent its public code base; only the
-# BatchNorm mode is left open. Runs in any other setting never decide.
+# The paper's setting (configs/ucf101_paper.yaml): what it prints or, where it is silent, its public code
+# base; only the BatchNorm mode is left open. Runs in any other setting never decide.
 FULL = {
     "dataset": "ucf101",
     "classes": paper.DATA["classes"].value,
@@ -46,19 +46,19 @@ FULL = {
 }
 # One frame of every clip (configs/ucf101_midframes.yaml): what the random split is worth before any time is read.
 STILLS = {name: FULL[name] for name in ("dataset", "classes", "clips")} | {"frames": 1}
-LOOK_UP, LINEAR = "nearest_neighbour", "mean_linear"  # they need no order, and with one frame see one frame
+LOOK_UP, LINEAR = "nearest_neighbour", "mean_linear"  # neither uses the order of the frames
 PAPER_BATCH = paper.SETTINGS["batch_size"].value
 PAPER_SIZES = {
     **{name: FULL[name] for name in ("hidden_size", "embedding", "frames", "size")},
     "batch_size": PAPER_BATCH,
 }
 Side = tuple[str, str]  # model and variant of the runs on one side of a comparison
-Measure = Callable[[pd.Series], float]  # a number of one run, from its row
+Measure = Callable[[pd.Series], float]  # one number of a run, from its row
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Outcome of a rule: sign (1 holds, -1 fails, 0 cannot be told), its numbers in words, what was used."""
+    """Outcome of a rule: sign (1 holds, -1 fails, 0 cannot be told), numbers in words, records used."""
 
     sign: int
     text: str
@@ -68,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs of the same features and setting: its name in words, whether it is the paper's full size, its rows."""
+    """Runs with the same features and setting: a name in words, whether at the paper's full size, rows."""
 
     name: str
     full: bool
@@ -81,24 +81,24 @@ class Study:
 
     @property
     def batch_size(self) -> int:
-        """The paper's at full size, else the commonest of the study (the smaller one on ties)."""
+        """The paper's at full size, otherwise the most common one of the study (the smaller on a tie)."""
         return PAPER_BATCH if self.full else int(self.rows["batch_size"].mode().min())
 
     def select(self, side: Side, batch_size: int | None = None, protocol: str = "paper") -> pd.DataFrame:
-        """The rows of one side on one split (the paper's), one a seed, indexed by seed.
+        """The rows of one side under one protocol (default: the paper's), one per seed, indexed by seed.
 
-        Raises ValueError where two different runs claim to be the same one.
+        Raises ValueError if two different runs claim to be the same one.
         """
         model, variant = side
         rows = self.rows[(self.rows["model"] == model) & (self.rows["variant"] == variant)]
         rows = rows[(rows["protocol"] == protocol) & (rows["batch_size"] == (batch_size or self.batch_size))]
         if (twice := rows["seed"].duplicated(keep=False)).any():
             names = ", ".join(sorted(rows.loc[twice, "run"]))
-            raise ValueError(f"{names} are different records of one model and seed: keep one of them")
+            raise ValueError(f"{names} are different records of the same model and seed: keep one of them")
         return rows.set_index("seed").sort_index()
 
 
-# Measures: one number of one run.
+# Measures: one number per run.
 
 
 def best(row: pd.Series) -> float:
@@ -107,12 +107,12 @@ def best(row: pd.Series) -> float:
 
 
 def late(row: pd.Series) -> float:
-    """Test top-1 in per cent, mean over the last third of the epochs: it chooses nothing (`evaluation.late`)."""
+    """Test top-1 in per cent, mean over the last third of the epochs: it selects none (`evaluation.late`)."""
     return 100 * row["top1_late"]
 
 
 def history(row: pd.Series) -> pd.DataFrame:
-    """The epochs of a run; empty where its record is not at hand."""
+    """The epochs of a run; empty if its record is missing."""
     try:
         return runs.history(row) if "folder" in row else pd.DataFrame()
     except FileNotFoundError:
@@ -160,16 +160,16 @@ def _measured(rows: pd.DataFrame, measure: Measure) -> dict[int, float]:
 
 
 def direction(low: float, high: float, tie: float) -> int:
-    """1 where the interval lies above +tie, -1 where it lies below -tie or within +-tie, else (and without one) 0."""
+    """1 if the interval lies above +tie, -1 if below -tie or within +-tie, otherwise (or without one) 0."""
     if low > tie:
         return 1
     return -1 if high < -tie or (low >= -tie and high <= tie) else 0
 
 
 def _interval(values: list[float], overlap: float, *, difference: bool = True) -> tuple[float, float, str]:
-    """Low and high of the mean over seeds, and both in words; without an interval NaN.
+    """The interval of the mean over seeds: low, high (NaN if there is none), and both in words.
 
-    Of a difference the words say, too, how large a true one so many seeds would find.
+    For a difference, the words also say how large a true one this many seeds would detect.
     """
     if len(values) < 2:
         return np.nan, np.nan, f"no interval with {len(values)} seed{'' if len(values) == 1 else 's'}"
@@ -177,7 +177,7 @@ def _interval(values: list[float], overlap: float, *, difference: bool = True) -
     if np.isnan(found.low):
         return np.nan, np.nan, f"no interval: {found.seeds} seeds with the same value"
     text = f"95 % interval {found.low:+.2f} to {found.high:+.2f} over {found.seeds} seeds"
-    power = f", which would find a true difference of {found.detectable:.2f}" if difference else ""
+    power = f", which would detect a true difference of {found.detectable:.2f}" if difference else ""
     return found.low, found.high, text + power
 
 
@@ -234,12 +234,12 @@ def stays_above(study: Study, level: float, after: int) -> Finding:
 
 
 def overfit_sign(ratio: float, gap: float) -> int:
-    """-1 overfitted (ratio of losses and gap of top-1 both above their limits), 1 both within, 0 one of two."""
+    """-1 if overfitted (loss ratio and top-1 gap both above their limits), 1 if both are within, else 0."""
     return 1 - (ratio > LOSS_RATIO) - (gap > TOP1_GAP)
 
 
 def no_overfitting(study: Study) -> Finding:
-    """The gap between training and test set over the last third of the epochs, in all seeds alike."""
+    """The gap between training and test set over the last third of the epochs; all seeds must agree."""
     rows = study.select(("context_lstm", ""))
     found = {}
     for seed, row in rows.iterrows():
@@ -267,7 +267,7 @@ def batch_trend(study: Study) -> Finding:
     sizes = sorted(int(b) for b in rows.loc[rows["protocol"] == "paper", "batch_size"].unique())
     tables = {size: study.select(side, size) for size in sizes}
     if len(sizes) < 3:
-        return Finding(0, f"batch sizes of context_lstm: {len(sizes)}, and a trend needs three")
+        return Finding(0, f"batch sizes of context_lstm: {len(sizes)}, but a trend needs three")
     values = {size: _measured(table, late) for size, table in tables.items()}
     seeds = set.union(*(set(v) for v in values.values()))
     whole = sorted(seed for seed in seeds if all(seed in v for v in values.values()))
@@ -289,7 +289,7 @@ def batch_trend(study: Study) -> Finding:
 
 
 def seconds_ratio(study: Study, a: str, b: str) -> Finding:
-    """Seconds an epoch of a over those of b, median over common seeds: an indication, never a verdict."""
+    """Seconds per epoch of a over those of b, median over common seeds: an indication, never a verdict."""
     rows = [study.select((name, ""))["seconds_per_epoch"] for name in (a, b)]
     ratios = (rows[0] / rows[1]).dropna()
     if ratios.empty:
@@ -302,7 +302,7 @@ def seconds_ratio(study: Study, a: str, b: str) -> Finding:
 
 
 def needs_time(study: Study) -> Finding:
-    """Does 92.2 % need more than a frame? No (-1) if a look-up or a linear layer on one frame is surely above it."""
+    """Does 92.2 % need more than one frame? No (-1) if a look-up or linear layer on one surely exceeds it."""
     printed = paper.RESULTS["best_top1"].value
     above, below = (
         [
@@ -320,7 +320,7 @@ def needs_time(study: Study) -> Finding:
 
 
 def look_up_level(study: Study) -> Finding:
-    """What looking up the most similar picture reaches on the paper's split: no verdict, a yardstick for its numbers."""
+    """Top-1 of looking up the most similar picture on the paper's split: a yardstick, not a verdict."""
     finding = above_threshold(
         study, (LOOK_UP, ""), late, "one frame per clip, nothing trained, top-1 in %", 0
     )
@@ -328,11 +328,13 @@ def look_up_level(study: Study) -> Finding:
 
 
 def split_measures_actions(study: Study) -> Finding:
-    """Does a look-up of the nearest frame lose little (1) or a lot (-1) where siblings are kept out of the training?"""
+    """Does a look-up of the nearest frame lose little (1) or a lot (-1) without siblings in training?"""
     random, grouped = (study.select((LOOK_UP, ""), protocol=protocol) for protocol in ("paper", "grouped"))
     common = sorted(set(random.index) & set(grouped.index))
     if len(common) < 2:
-        return Finding(0, f"no two seeds of {LOOK_UP} on the random split and the one by source video")
+        return Finding(
+            0, f"fewer than two seeds of {LOOK_UP} on both the random split and the split by source video"
+        )
     values = [100 * float(random.loc[seed, "top1_late"] - grouped.loc[seed, "top1_late"]) for seed in common]
     low, high, words = _interval(values, studies.overlap(random.loc[common]))
     sign = int(high < STEADY) - int(low > FALL) if len(common) >= SEEDS else 0
@@ -349,13 +351,13 @@ def split_measures_actions(study: Study) -> Finding:
 def observed(
     costs: pd.DataFrame, a: str, b: str, column: str, what: str, margin: float, printed: float | None = None
 ) -> Finding:
-    """Was it seen that training with a costs less than with b, the paper's way: frames through the CNN, on a GPU?
+    """Was training a seen to cost less than training b, the paper's way (frames through the CNN, on a GPU)?
 
     `printed`: the paper's own ratio, for the text only.
     """
     found = [item for item in _ratios(costs, a, b, column, "online") if not item.cpu]
     finding = _all_cheaper(found, what, margin) or Finding(
-        0, f"no cost record of training online on a GPU, at the paper's sizes, with both {a} and {b}"
+        0, f"no cost record of online training on a GPU, at the paper's sizes, with both {a} and {b}"
     )
     if not printed:
         return finding
@@ -363,9 +365,9 @@ def observed(
 
 
 def can_be_the_cause(costs: pd.DataFrame, a: str, b: str, column: str, what: str, margin: float) -> Finding:
-    """Does head a by itself, on cached features, cost less than head b? It is all that differs between the models.
+    """Does head a alone, on cached features, cost less than head b? The models differ in nothing else.
 
-    A GPU's record counts where there is one. On a CPU the count, of FLOPs or of bytes, must have the measurement's sign.
+    GPU records decide where there are any. On a CPU, counted FLOPs or bytes must have the measurement's sign.
     """
     found = _ratios(costs, a, b, column, "cached")
     found = [item for item in found if not item.cpu] or found
@@ -375,7 +377,7 @@ def can_be_the_cause(costs: pd.DataFrame, a: str, b: str, column: str, what: str
 
 @dataclass(frozen=True)
 class _Ratio:
-    """What one record says of two models in one way of training: measured and counted, a over b."""
+    """The ratios a / b of two models in one record and one way of training, measured and counted."""
 
     record: str
     device: str
@@ -385,7 +387,7 @@ class _Ratio:
 
     @property
     def cpu(self) -> bool:
-        """Whether it was measured on a processor, where the paper's claim is about a GPU."""
+        """Whether it was measured on a CPU, while the paper's claim is about a GPU."""
         return self.device.lower().startswith("cpu")
 
 
@@ -409,20 +411,20 @@ def _ratios(costs: pd.DataFrame, a: str, b: str, column: str, way: str) -> list[
 
 
 def _all_cheaper(found: list[_Ratio], what: str, margin: float) -> Finding | None:
-    """What all records agree on; None without one."""
+    """What all records agree on; None without records."""
     if not found:
         return None
     signs, texts = set(), []
     for item in found:
         sign = _cheaper_sign(item.measured, margin)
         signs.add(0 if item.cpu and sign != _cheaper_sign(item.counted, margin) else sign)
-        note = ", a CPU where the claim is about a GPU" if item.cpu else ""
-        said = f"{what} is {item.measured:.2f} times ({item.way}), counted {item.counted:.2f} times"
+        note = ", a CPU, while the claim is about a GPU" if item.cpu else ""
+        said = f"{what} is {item.measured:.2f} times ({item.way}) that of the other, {item.counted:.2f} times by count"
         texts.append(f"record {item.record} ({item.device}{note}): {said}")
     sign = signs.pop() if len(signs) == 1 else 0
     return Finding(sign, "; ".join(texts), tuple(f"cost/{item.record}" for item in found))
 
 
 def _cheaper_sign(ratio: float, margin: float) -> int:
-    """1 where the other costs more by the margin, -1 where this one does; swapping the two swaps the signs."""
+    """1 if the other costs more by the margin, -1 if this one does; swapping the two flips the sign."""
     return int(1 / ratio > 1 + margin) - int(ratio > 1 + margin)

@@ -1,10 +1,10 @@
-"""Run records of one study, and what its seeds say together: the statistics under every table of the report.
+"""Run records of one study, and the statistics over its seeds behind every table of the report.
 
-A study is the table of `runs.load` for one results folder: runs on the same features with the same setting, that
-differ in head, reading, split, seed and batch size. Its main runs have the default reading and the usual batch
-size. Under the protocols paper and grouped a seed draws a split of the same clips anew, which `overlap` corrects; under
-official it does not, so intervals over seeds of an official split do not hold the doubt about its test clips.
-All accuracies are fractions (paper section 4.3 prints per cent).
+A study is the table of `runs.load` for one results folder: runs on the same features with the same setting,
+which differ in head, reading, split, seed and batch size. Its main runs have the default reading and the
+usual batch size. Under the protocols paper and grouped, every seed splits the same clips anew, which
+`overlap` corrects for; under official it does not, so intervals over seeds leave out the uncertainty about
+the test clips. All accuracies are fractions (paper section 4.3 prints per cent).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,20 +22,20 @@ SETTING = (
     "validation", "features_digest",
 )  # fmt: skip
 RUN = ["model", "variant", "batch_size", "batch_norm", "protocol", "fold", "seed"]  # what tells runs apart
-OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features follow the training set
+OWN_FEATURES = ("adapted", "drift")  # BatchNorm modes whose features depend on the training set
 METRICS = {"late": "top1_late", "last": "top1_last", "chosen": "top1_validation_chosen", "best": "top1_best"}
 PROTOCOLS = ("paper", "grouped", "official")
 
 
 def one_study(records: pd.DataFrame) -> pd.DataFrame:
-    """The records themselves, once they are known to share features and setting and to hold no run twice.
+    """Return the records after checking that they share features and setting and hold no run twice.
 
-    What a run may differ in by its nature is let through: the features of an adapted or drifting BatchNorm, the
+    Differences that a run cannot help are allowed: the features of an adapted or drifting BatchNorm, the
     epochs of a head that is not trained, the embedding of the reading that changes it.
 
     Raises:
-        ValueError: there are no records, a column is missing, or two records differ; the sentence names the
-            column, both values and a run of each.
+        ValueError: there are no records, a column is missing, a run appears twice, or two records differ (the
+            message names the column, both values and a run of each).
     """
     if records.empty:
         raise ValueError("there are no run records to make a table of: run the sweep of this study first")
@@ -87,10 +87,10 @@ def usual(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def overlap(rows: pd.DataFrame) -> float:
-    """What seeds share: test over training clips where every seed splits the same clips anew, 0 for the official splits.
+    """How far seeds overlap: test / training clips if every seed splits the same clips anew, else 0.
 
     Raises:
-        ValueError: the rows are of both kinds, which need different intervals.
+        ValueError: the rows mix both kinds, which need different intervals.
     """
     again = rows["protocol"] != "official"
     if again.nunique() > 1:
@@ -108,11 +108,12 @@ def mean_interval(
     overlap: float = 0.0,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of one value a seed, with its interval over seeds (`inference.over_seeds`), cut to 0..1.
+    """Mean of one value per seed, with its interval over seeds (`inference.over_seeds`), clipped to 0..1.
 
-    With one seed, or where all seeds give the same value (no training, no new split), seeds say nothing about
-    the doubt: then the interval is that of `inference.interval`, clustered by group, of what `predictions` reads
-    (the test clips of one seed), and without it there is none. Where groups are not known it counts clips.
+    One seed, or seeds that all give the same value (no training, no new split), say nothing about the
+    uncertainty. The interval is then that of `inference.interval` over the test clips of one seed, which
+    `predictions` reads: clustered by group, or by clip if groups are not known. Without `predictions` there
+    is no interval.
     """
     values = np.asarray(values, dtype=float)
     if not len(values) or np.isnan(values).any():
@@ -133,9 +134,9 @@ def mean_interval(
 
 
 def whole(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of one head's rows under one protocol, those that make seeds alike.
+    """The rows of one head under one protocol that make its seeds comparable.
 
-    Official splits: the seeds that have all three folds, if there are any; else the lowest fold alone.
+    Official splits: the seeds that have all three folds, if there are any; otherwise the lowest fold alone.
     """
     if rows.empty or rows["protocol"].iloc[0] != "official":
         return rows
@@ -144,7 +145,7 @@ def whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
-    """A column of one head's rows under one protocol as one value a seed: folds of a seed are averaged first."""
+    """A column of one head's rows under one protocol as one value per seed: folds of a seed are averaged."""
     return pd.to_numeric(rows[column]).groupby(rows["seed"]).mean()
 
 
@@ -156,7 +157,7 @@ def folds(rows: pd.DataFrame) -> str:
 
 
 def predictions(rows: pd.DataFrame) -> pd.DataFrame:
-    """The predictions of all these runs, one below the other."""
+    """The predictions of all these runs, concatenated."""
     return pd.concat([runs.predictions(row) for _, row in rows.iterrows()], ignore_index=True)
 
 
@@ -170,9 +171,9 @@ def histories(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 def scores(rows: pd.DataFrame) -> dict:
     """Top-1 of one head under one protocol, mean and interval: late epochs, last, validation-chosen, best on the test set.
 
-    Keys late (`evaluation.late`), last, chosen and best (each an `Interval`), then seeds (number), folds and interval
-    (what that of `last` rests on). Predictions are of the last epoch: with one seed only `last` has an interval, and
-    `late` where it is the same to half a point.
+    Keys late (`evaluation.late`), last, chosen and best (each an `Interval`), then seeds (number), folds and
+    interval (what that of `last` rests on). Predictions are of the last epoch, so with one seed only `last`
+    has an interval, and `late` too if it is within half a point of `last`.
     """
     rows = whole(rows)
     shared = overlap(rows)
@@ -186,9 +187,9 @@ def scores(rows: pd.DataFrame) -> dict:
 
 
 def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.DataFrame], str]:
-    """Rows of several heads under one protocol, cut to the seeds (and folds) that all have, and what was cut off.
+    """Rows of several heads under one protocol, cut to common seeds (and folds), and a note on the rest.
 
-    `names` are for the second value, which is empty, or says such as "without seed 3 (missing from cnn_lstm)".
+    The note uses `names`; it is empty or reads like "without seed 3 (missing from cnn_lstm)".
     """
     keys = [set(zip(rows["seed"], rows["fold"], strict=True)) for rows in heads]
     shared, every = set.intersection(*keys), set.union(*keys)
@@ -212,9 +213,9 @@ def common(*heads: pd.DataFrame, names: Sequence[str] = ()) -> tuple[list[pd.Dat
 def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
     """Difference a minus b of two heads under one protocol over their common seeds (`inference.paired_over_seeds`).
 
-    Keys difference (an `Interval`), p, detectable, compared_seeds, note. The note names seeds that one head lacks.
-    Interval, p and detectable are NaN with fewer than two common seeds, and where every seed gives the same difference:
-    nothing can be told then.
+    Keys difference (an `Interval`), p, detectable, compared_seeds, note. The note names seeds that one head
+    lacks. Interval, p and detectable are NaN with fewer than two common seeds, or if every seed gives the
+    same difference.
     """
     (a, b), note = common(a, b)
     mine, other = by_seed(a, column), by_seed(b, column)
@@ -242,8 +243,8 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, column: str = "top1_last") -> dict:
 def by_clip(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     """Two heads under one protocol on the test clips of all common seeds: only_this, only_other, mcnemar_p, flip_p.
 
-    mcnemar_p takes clips as independent, though groups go together and seeds test the same clips again; flip_p
-    (`inference.sign_flip`) takes source videos as independent, and decides.
+    mcnemar_p treats clips as independent, though they come in groups and seeds test the same clips again;
+    flip_p (`inference.sign_flip`) treats source videos as independent, and decides.
     """
     (a, b), _ = common(a, b)
     key = ["seed", "fold"]
@@ -275,20 +276,20 @@ ORDERS = "context_lstm_bn_relu"  # the paper compares it in words only (section 
 
 INTERVALS = (
     "Intervals are 95 %; the column `interval` says what they rest on: t over seeds, corrected where seeds split the same "
-    "clips anew, or groups of the test clips. Official splits do not change with the seed: their t-intervals hold no doubt "
-    "about the test clips."
+    "clips anew, or groups of the test clips. Official splits do not change with the seed: their t-intervals leave out the "
+    "uncertainty about the test clips."
 )
 PAIRED = (
     "Differences are paired over common seeds; p and the interval are t, corrected where seeds split the same clips anew. "
-    "`detectable` is the true difference that so many seeds find in four of five studies."
+    "`detectable` is the true difference that this many seeds detect in four out of five studies."
 )
-LATE = "`late` is the mean over the last third of the epochs: one epoch of a training is worth little."
+LATE = "`late` is the mean over the last third of the epochs: a single epoch says little."
 BEST = "`best` is the best epoch on the test set itself, as in the paper, and therefore too high."
 
 
 NO_GROUPS = (
-    "Nobody says which clips of this data set go together: siblings and a split by group cannot be told, and intervals that "
-    "rest on clips are too narrow where clips of one source look alike."
+    "This data set does not say which clips belong together: siblings and a split by group are unknown, and intervals "
+    "over clips are too narrow where clips of one source look alike."
 )
 
 

@@ -17,7 +17,7 @@ from ctxlstm.report.table import Interval, Table
 
 
 def heads(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """((model, protocol), rows) of every head, in the order in which records come, protocols in theirs."""
+    """((model, protocol), rows) of every head: heads in the order of the records, protocols in their own."""
     for model in dict.fromkeys(rows["model"]):
         for protocol in studies.PROTOCOLS:
             if len(own := studies.of(rows, model, protocol)):
@@ -25,12 +25,13 @@ def heads(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
 
 
 def leak(records: pd.DataFrame) -> Table:
-    """What the split does: top-1 of every head under every protocol, and the drop from the paper's split.
+    """The effect of the split: top-1 of every head under every protocol, and the drop from the paper's split.
 
-    Columns model, protocol, top1 (mean of the last third of the epochs, `evaluation.late`), low, high, last, chosen
-    (each with low and high), drop (top1 under paper minus here), siblings (share of test clips with a clip of their
-    group in the training set; NaN where groups are not known), seeds, folds, interval: also the input of
-    `figures.heads_by_protocol`. nearest_neighbour first, then by top1 under the strictest split.
+    Columns model, protocol, top1 (mean of the last third of the epochs, `evaluation.late`), low, high, last,
+    chosen (each with low and high), drop (top1 under paper minus here), siblings (share of test clips with a
+    clip of their group in the training set; NaN where groups are not known), seeds, folds, interval. The
+    frame is also the input of `figures.heads_by_protocol`. Rows: nearest_neighbour first, then by top1 under
+    the strictest split.
     """
     rows = studies.usual(records)
     lines, top1 = [], {}
@@ -65,7 +66,7 @@ def leak(records: pd.DataFrame) -> Table:
 
 
 def batch_size_curve(records: pd.DataFrame) -> Table:
-    """Top-1 over the batch size, for every head and protocol that ran with several: seeds that all its sizes have.
+    """Top-1 over the batch size, for every head and protocol with several sizes, over their common seeds.
 
     Columns model, protocol, batch_size, late, last, best, chosen (each with low and high), seconds_per_epoch,
     optimizer_steps (of the whole training), mean_batch (clips: an epoch is cut into equal batches), seeds, folds,
@@ -106,11 +107,11 @@ def batch_size_curve(records: pd.DataFrame) -> Table:
 def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
     """The ablation: every reading of Context-LSTM beside the default one, and the paper's other models (Table 2).
 
-    Columns reading, model, variant, parameters, late, last, chosen (each with low and high), difference (last epoch, to
-    the default reading; with low and high), p and detectable (`studies.paired`), p_holm (corrected over all rows that are
-    compared), compared_seeds, seeds, folds, interval, note.
+    Columns reading, model, variant, parameters, late, last, chosen (each with low and high), difference (last
+    epoch, from the default reading; with low and high), p and detectable (`studies.paired`), p_holm
+    (corrected over all rows that are compared), compared_seeds, seeds, folds, interval, note.
     """
-    studies.usual(records)  # the check, and that there is a main run
+    studies.usual(records)  # checks the records, and that there is a main run
     rows = studies.usual_size(records)
     rows = rows[rows["protocol"] == protocol]
     default = studies.of(rows[rows["variant"] == ""], studies.OURS, protocol)
@@ -154,14 +155,14 @@ def readings(records: pd.DataFrame, protocol: str = "paper") -> Table:
     return Table.of(
         lines,
         f"{studies.study(rows)}, protocol {protocol}. {studies.INTERVALS} {studies.LATE}",
-        f"Differences are of the last epoch, to the default reading. {studies.PAIRED} p_holm is corrected for the "
+        f"Differences are from the default reading, at the last epoch. {studies.PAIRED} p_holm is corrected for the "
         f"{np.isfinite(p).sum()} comparisons of this table.",
         columns=columns,
     )
 
 
 def _cases(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(name, rows) of the default reading, of the others in the order of `models.READINGS`, of the other models."""
+    """(name, rows) of the default reading, the others in the order of `models.READINGS`, the other models."""
     own, known = rows[rows["model"] == studies.OURS], list(models.READINGS)
     yield "default", own[own["variant"] == ""]
     for variant in sorted(
@@ -222,9 +223,9 @@ def per_class(records: pd.DataFrame, model: str = studies.OURS, protocol: str = 
 
 
 def seeds_missing(records: pd.DataFrame) -> Table:
-    """Runs that a study lacks: seeds that other runs of the same kind and protocol have, and this head has not.
+    """Runs that a study lacks: seeds that a head lacks but other runs of the same kind and protocol have.
 
-    Kinds are main runs, readings and other batch sizes, which may have fewer seeds each. Columns kind, model,
+    Kinds are main runs, readings and other batch sizes; each kind may have fewer seeds. Columns kind, model,
     variant, batch_size, batch_norm, protocol, fold, missing (seeds as text). No row: nothing is missing.
     """
     rows = studies.one_study(records)
@@ -246,7 +247,7 @@ def selection_bonus(records: pd.DataFrame) -> Table:
     """What choosing the epoch on the test set adds: best minus validation-chosen top-1 (`evaluation.selection_bonus`).
 
     Columns model, protocol, best, chosen, difference (mean over seeds; with low and high), seeds, folds, interval.
-    Heads that are not trained by epochs, and runs without a validation set, have none and are left out.
+    Heads that are not trained in epochs, and runs without a validation set, have no bonus and are left out.
     """
     rows = studies.usual(records)
     lines = []
@@ -261,7 +262,7 @@ def selection_bonus(records: pd.DataFrame) -> Table:
         lines.append(line | means | {name: found[name] for name in ("seeds", "folds")})
     return Table.of(
         lines,
-        f"{studies.study(rows)}. {studies.BEST} Intervals: 95 %, cut at 0, as a bonus is.",
+        f"{studies.study(rows)}. {studies.BEST} Intervals are 95 %, cut at 0: a bonus is never negative.",
         columns=["model", "protocol", "best", "chosen", "difference", "seeds", "folds", "interval"],
     )
 

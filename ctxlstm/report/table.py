@@ -1,7 +1,7 @@
-"""A table of the report: numbers, what each column means, and the sentences that a reader needs beside them.
+"""A table of the report: numbers, the unit of each column, and the sentences that a reader needs beside them.
 
-What the report's columns mean is declared here, once: a name has the same unit in every table. Accuracies are
-fractions in a frame and per cent on the page (paper section 4.3).
+The units of the report's columns are declared here, once: a name has the same unit in every table. Accuracies
+are fractions in a frame and per cent on the page (paper section 4.3).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +56,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Table:
-    """A frame, the units of its columns (none: plain numbers) and its legend, a sentence or two a line."""
+    """A frame, the units of its columns (none: plain numbers) and its legend, a sentence or two per line."""
 
     frame: pd.DataFrame
     units: Mapping[str, Unit] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Tables as people read them: per cent, sensible digits, an interval beside its value; as CSV and as Markdown."""
+"""Tables formatted for reading: per cent, sensible digits, an interval beside its value; CSV and Markdown."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,8 @@ from ctxlstm.support.files import written
 def readable(table: Table | pd.DataFrame) -> pd.DataFrame:
     """The table as text: fractions in per cent, `x (low to high)` in one column, an empty cell where nothing is known.
 
-    Columns that are empty throughout, and the names' underscores, are left out. The numbers of a bare frame have no
-    units; `Table.of(frame)` gives it those of the report.
+    Empty columns and underscores in names are dropped. The numbers of a bare frame have no units;
+    `Table.of(frame)` gives it those of the report.
     """
     table = as_table(table)
     if table.frame.empty:
@@ -23,7 +23,7 @@ def readable(table: Table | pd.DataFrame) -> pd.DataFrame:
     frame, shown = table.frame.loc[:, filled], {}
     inside = {end for column in frame for end in ends(column)}  # shown with the value whose interval they end
     for column in (name for name in frame if name not in inside):
-        # Table 1 holds text in its own form, and its columns no unit.
+        # Table 1 holds ready-made text, so its columns have no unit.
         unit = table.units.get(column, PLAIN) if pd.api.types.is_numeric_dtype(frame[column]) else PLAIN
         cells = [_text(value, unit) for value in frame[column]]
         if set(ends(column)) <= set(frame):
@@ -34,7 +34,7 @@ def readable(table: Table | pd.DataFrame) -> pd.DataFrame:
 
 
 def as_table(table: Table | pd.DataFrame) -> Table:
-    """The table itself; a bare frame as a table without units and legend."""
+    """The table itself; a bare frame as a table without units or legend."""
     return table if isinstance(table, Table) else Table(table)
 
 
@@ -63,7 +63,7 @@ def _numbers(column: pd.Series) -> bool:
 
 
 def write(table: Table | pd.DataFrame, folder: str | Path, name: str) -> tuple[Path, Path]:
-    """Write `folder/name.csv` (numbers as they are) and `folder/name.md` (as people read them); return both paths.
+    """Write `folder/name.csv` (plain numbers) and `folder/name.md` (for reading); return both paths.
 
     An existing file is replaced only by a complete one.
     """

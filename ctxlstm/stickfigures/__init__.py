@@ -1,12 +1,13 @@
-"""Stick figures: the embedded data set, rendered as real .avi files in UCF101's layout (paper section 3.1).
+"""Stick figures: the generated data set, rendered as real .avi files in UCF101's layout (paper section 3.1).
 
-Where no UCF101 is at hand, this station makes the videos. A *group* fixes the look (colours, proportions, scenery),
-as the clips of one UCF101 group share a source video; a *clip* varies timing, speed, place and facing. The two
-classes of a reversed pair are one motion: a clip of the second is drawn as one of the first, with its own random
-choices, and played backwards. So their frames are of the same kind in opposite order, and neither the average of all
-frames nor one frame drawn at random tells the classes apart; the order does, and so does a frame of what is done once
-whose place in the clip is known, above all the first. The walkers face either way at random: half of them walk
-backwards. The figures are synthetic, and so is every result on them. How they look is in drawing.py.
+Without UCF101, this package makes the videos. A *group* fixes the look (colours, proportions, scenery), as
+the clips of one UCF101 group share a source video; a *clip* varies timing, speed, place and facing. The two
+classes of a reversed pair are one motion: a clip of the second is drawn as one of the first, with its own
+random choices, and played backwards. So their frames are of the same kind in opposite order, and neither the
+average of all frames nor one frame drawn at random tells the classes apart. The order does; in a motion done
+once, so does a frame whose place in the clip is known, above all the first. Walkers face either way at
+random, so half of them walk backwards. The figures are synthetic, and so is every result on them. drawing.py
+holds how they look.
 """
 
 import io
@@ -40,8 +41,8 @@ from ctxlstm.stickfigures.drawing import (
 )
 from ctxlstm.support.files import default_folder, written
 
-FPS = 25  # frames per second: as UCF101
-VERSION = 1  # of the renderer: raise it when pixels change, so that old clips are not taken for new ones
+FPS = 25  # frames per second, as in UCF101
+VERSION = 1  # of the renderer: raise it when pixels change, so that old clips are not mistaken for new ones
 MARKER = ".stickfigures.json"  # in the root of every data set written here: its settings, and whether it is finished
 
 # Joint angles in degrees: a limb hangs at 0 and rises forwards (front view: outwards); elbow and knee count from the
@@ -77,7 +78,7 @@ POSES: dict[str, tuple[float, ...]] = {
 
 
 class Motion(NamedTuple):
-    """One movement: key poses at equal distances, and how they are played."""
+    """One movement: evenly spaced key poses, and how they are played."""
 
     keys: tuple[str, ...]
     rate: float = 0.0  # cycles per second; 0: done once
@@ -107,9 +108,9 @@ CLASSES: tuple[str, ...] = tuple(sorted([*MOTIONS, *FORWARD]))
 
 
 class Take(NamedTuple):
-    """What a clip varies."""
+    """What varies from clip to clip."""
 
-    start: float  # of a motion that is done once, as a share of the clip; of a cycle: its phase
+    start: float  # of a motion done once, as a share of the clip; of a cycle: its phase
     end: float  # likewise
     pace: float  # 1: as MOTIONS says
     place: float  # pixels, the middle of the path
@@ -119,7 +120,7 @@ class Take(NamedTuple):
 
 
 def _spline(keys: np.ndarray, u: np.ndarray, loop: bool) -> np.ndarray:
-    """Catmull-Rom curve (T, C) through the keys (n, C), at the places u (T,) from 0 to 1."""
+    """Catmull-Rom curve (T, C) through the keys (n, C), at the positions u (T,) from 0 to 1."""
     n = len(keys) if loop else len(keys) - 1
     i = np.minimum((u * n).astype(int), n - 1)  # (T,)
     f = (u * n - i)[:, None]  # (T, 1)
@@ -129,13 +130,13 @@ def _spline(keys: np.ndarray, u: np.ndarray, loop: bool) -> np.ndarray:
 
 
 def _skeleton(motion: Motion, look: Look, take: Take) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Forward kinematics: joints (T, 2) in pixels by name, and the progress (T,) from 0 to 1 of what is done once."""
+    """Forward kinematics: joints (T, 2) in pixels by name, and the progress (T,), 0 to 1, of a single motion."""
     t, keys = np.arange(take.length), np.array([POSES[name] for name in motion.keys])
     if motion.travels:
         keys = np.concatenate([keys, keys[:, [0, 1, 4, 5, 2, 3, 8, 9, 6, 7, 10]]])
     progress = np.clip((t / (take.length - 1) - take.start) / (take.end - take.start), 0, 1)
     progress = progress**2 * (3 - 2 * progress)  # eased in and out
-    way = take.facing if motion.travels else 1  # who faces left and goes to the right walks backwards
+    way = take.facing if motion.travels else 1  # facing left and going right is walking backwards
     cycle = (take.start + way * motion.rate * take.pace * t / FPS) % 1
     pose = _spline(keys, cycle if motion.rate else progress, loop=motion.rate > 0)  # (T, 11)
     sway = np.sin(2 * np.pi * (0.022 * t + take.start))[:, None]  # nobody stands like a statue
@@ -160,7 +161,7 @@ def _skeleton(motion: Motion, look: Look, take: Take) -> tuple[dict[str, np.ndar
         joint[f"{side} foot"] = joint[f"{side} knee"] + along(b - knee, look.leg, flip)
         toe = [flip * 0.033, 0.019] if motion.front else along(b - knee + np.radians(82), 0.055)
         joint[f"{side} toe"] = joint[f"{side} foot"] + toe
-    # The lower foot bears the weight: it touches the floor and does not slip, and so carries the body along.
+    # The lower foot bears the weight: it touches the floor without slipping, and so carries the body along.
     near, far, toes = joint["near foot"], joint["far foot"], (joint["near toe"], joint["far toe"])
     depth = 0.5 * (near + toes[0] - far - toes[1])[1:, 1]  # (T - 1,), how much lower the near foot is
     weight = 1 / (1 + np.exp(-depth / 0.01))
@@ -191,7 +192,7 @@ def _film(label: str, look: Look, scenery: Image.Image, take: Take) -> np.ndarra
     still, film = scenery.reduce(FINE), []
     for t in range(take.length):
         at = {name: path[t] for name, path in joints.items()}
-        # Only the part of the picture that the figure covers is drawn anew.
+        # Only the part of the picture that the figure covers is redrawn.
         extent, margin = np.array([*at.values(), where[t]]), 0.22 * look.height
         x0, y0 = np.clip(extent.min(0) - margin, 0, [WIDTH - 1, HEIGHT - 1]).astype(int).tolist()
         x1, y1 = np.clip(extent.max(0) + margin, [x0 + 1, y0 + 1], [WIDTH, HEIGHT]).astype(int).tolist()
@@ -214,10 +215,10 @@ def _random_take(rng: np.random.Generator) -> Take:
 
 
 def frames(label: str, group: int, clip: int, seed: int = 0) -> np.ndarray:
-    """Draw one clip, as it is before video coding: the same arguments give the same pixels in every process.
+    """Draw one clip as it is before video coding: the same arguments give the same pixels in every process.
 
     Returns uint8 (T, 240, 320, 3), RGB, with T from 36 to 44 at 25 frames per second; group and clip count from 1.
-    Raises ValueError for a class that is not in CLASSES, a group or clip below 1 and a seed below 0.
+    Raises ValueError for a class that is not in CLASSES, a group or clip below 1, or a seed below 0.
     """
     _check((label,), seed, group=group, clip=clip)
     rng = _generator(seed, label, group)
@@ -238,7 +239,7 @@ def _check(classes: Sequence[str], seed: int, **counts: int) -> None:
 
 
 def _encode(film: np.ndarray) -> bytes:
-    """Frames (T, 240, 320, 3) as an AVI file: MPEG-4 Part 2 with the code XVID, as UCF101 has it."""
+    """Frames (T, 240, 320, 3) as an AVI file: MPEG-4 Part 2 with the code XVID, as in UCF101."""
     import av
 
     buffer = io.BytesIO()
@@ -256,13 +257,13 @@ def _encode(film: np.ndarray) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write aside, then put in place: who reads `path` finds the whole file or none."""
+    """Write aside, then move into place: a reader of `path` finds the whole file or none."""
     try:
         with written(path, shared=True) as aside:
             aside.write_bytes(data)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = "make room or choose another folder, then call again: whole clips are kept"
+        advice = "make room or choose another folder, then call again: finished clips are kept"
         raise OSError(error.errno, f"{reason}; {advice}", str(path)) from error
 
 
@@ -275,18 +276,18 @@ def _whole(path: Path) -> bool:
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> bool:
-    """Make `root` ours, or refuse a folder that is not; return whether it is marked as finished."""
+    """Mark `root` as ours, or reject a folder that is not; return whether it is marked as finished."""
     content = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.exists() else []
     if not (root / MARKER).is_file():
         if content:
             raise ValueError(
-                f"{root} holds {content[0]} and is no stick-figure data set; give an empty or new folder, "
+                f"{root} holds {content[0]} and is not a stick-figure data set; give an empty or new folder, "
                 "or, for your own clips, dataset ucf101"
             )
         _write(root / MARKER, json.dumps(settings).encode())
         return False
     found: dict[str, Any] = {}
-    with suppress(ValueError):  # a damaged marker is none of ours
+    with suppress(ValueError):  # a damaged marker is not ours
         found = json.loads((root / MARKER).read_text(encoding="utf-8"))
     for key, value in settings.items():
         if found.get(key) != value:
@@ -302,7 +303,7 @@ def _render_clip(job: tuple[Path, str, int, int, int]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Without this, the processes of a killed rendering would wait for work for ever."""
+    """End with the parent process: the workers of a killed rendering would wait for work for ever."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -323,12 +324,12 @@ def render(
 ) -> Path:
     """Write the data set as `root/<Class>/v_<Class>_gNN_cNN.avi` and return root.
 
-    Without `root` it goes to the folder CTXLSTM_CACHE names, else to the user's cache folder. What is already there
-    and whole is kept, so that a broken-off rendering is resumed and a finished one is returned at once. `workers` is
-    the number of processes (default: all cores; 1: this one alone); the decoded pixels do not depend on it.
+    Without `root` it goes to the folder named by CTXLSTM_CACHE, or else to the user's cache folder. Whole
+    clips are kept, so an interrupted rendering resumes and a finished one returns at once. `workers` is the
+    number of processes (default: all cores; 1: this one alone); the decoded pixels do not depend on it.
 
-    Raises ValueError for unknown classes, numbers below 1, and a folder that is not ours or has other settings; OSError
-    where it cannot write; RuntimeError when a process of the rendering is killed.
+    Raises ValueError for unknown classes, numbers below 1, or a folder that is not ours or has other
+    settings; OSError if it cannot write; RuntimeError if a rendering process is killed.
     """
     _check(classes, seed, groups=groups, clips=clips, workers=1 if workers is None else workers)
     classes = sorted(set(classes))
@@ -348,7 +349,7 @@ def render(
     with ExitStack() as stack:
         run = map
         if count > 1:
-            spawn = multiprocessing.get_context("spawn")  # the same on all systems, and safe beside threads
+            spawn = multiprocessing.get_context("spawn")  # the same on all systems, and safe with threads
             pool = ProcessPoolExecutor(count, mp_context=spawn, initializer=_die_with_parent)
             run = stack.enter_context(pool).map
         bar = stack.enter_context(
@@ -362,7 +363,7 @@ def render(
             advice = "call render again to go on; a script must call it under if __name__ == '__main__', or"
             advice += " with workers=1, which uses this process alone"
             raise RuntimeError(f"a rendering process for {root} ended too early; {advice}") from error
-    for stale in root.rglob(".*.part"):  # left by a kill in the middle of a write; one in use is younger
+    for stale in root.rglob(".*.part"):  # left by a kill during a write; one in use is younger
         with suppress(OSError):
             if time.time() - stale.stat().st_mtime > 600:
                 stale.unlink()

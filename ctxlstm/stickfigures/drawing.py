@@ -1,7 +1,7 @@
-"""How stick figures and their scenery look: the drawing half of the embedded data set (see stickfigures.py).
+"""How stick figures and their scenery look: the drawing half of the generated data set (see __init__.py).
 
 All lengths are pixels of the finished 320 x 240 video unless a comment says body heights; y points downwards. Pictures
-are drawn FINE times as large and reduced afterwards, which is what makes the edges smooth.
+are drawn FINE times as large and then reduced, which makes the edges smooth.
 """
 
 import colorsys
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-WIDTH, HEIGHT = 320, 240  # pixels: those of UCF101
+WIDTH, HEIGHT = 320, 240  # pixels, as in UCF101
 FINE = 3
 
 Colour = tuple[int, ...]
@@ -23,7 +23,7 @@ SHIRT_HUES = (0.0, 0.03, 0.09, 0.13, 0.38, 0.47, 0.53, 0.58, 0.63, 0.7, 0.9, 0.9
 SKY_HUES = (0.02, 0.07, 0.11, 0.14, 0.42, 0.48, 0.53, 0.57, 0.61, 0.67, 0.74, 0.86, 0.94)
 GROUND_HUES = (0.04, 0.09, 0.12, 0.3, 0.38, 0.5, 0.6, 0.7)
 
-# Limbs from the far end to the body: joint, joint, radius at each in body heights, whose colour of the Look.
+# Limbs from the far end to the body: two joints, the radius at each in body heights, the colour in Look.
 ARM = (
     ("elbow", "hand", 0.024, 0.019, "skin"),
     ("hand", "hand", 0.026, 0.026, "skin"),
@@ -180,7 +180,7 @@ def draw_scenery(rng: np.random.Generator, look: Look) -> Image.Image:
         x, y, s = u(30, 290), shore + 4, u(9, 15)
         pen.polygon((252, 250, 244), (x, y), (x, y - 2.5 * s), (x + side * s, y))
         pen.polygon(look.wood, (x - s, y), (x + s, y), (x + s / 2, y + 4), (x - s / 2, y + 4))
-    # Things that some classes use also stand about unused in others, so that a thing does not name a class.
+    # Things that some classes use also stand around unused in others, so a thing does not reveal the class.
     for thing, x in zip(("chair", "box", "ball", "plant"), rng.permutation([28, 70, 250, 292]), strict=True):
         if u() < 0.35:
             draw_thing(pen, look, thing, x + u(-10, 10), horizon + u(4, 9), rng.choice([-1, 1]), 0.85)

@@ -1,1 +1,1 @@
-"""What every station stands on: files that stay whole, threads, a Dask client. Nothing here knows of the paper."""
+"""What every station relies on: files that stay whole, threads, a Dask client. Nothing is about the paper."""

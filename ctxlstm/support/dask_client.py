@@ -1,4 +1,4 @@
-"""A Dask client: of a local cluster by default, of any scheduler by its address.
+"""A Dask client of a local cluster by default, or of any scheduler by its address.
 
 Under Slurm `dask-jobqueue` starts one:
 
@@ -8,7 +8,7 @@ Under Slurm `dask-jobqueue` starts one:
     features.cluster.extract(clips, out, scheduler=cluster.scheduler_address)
 
 `--memory-limit 0` keeps Dask from ending a worker whose features take more than its share.
-Scheduler and workers exchange pickled objects: connect only to a scheduler that is yours.
+Scheduler and workers exchange pickled objects: connect only to a scheduler of your own.
 """
 
 import os
@@ -21,18 +21,18 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.comm import CommClosedError
 
 CONNECT_SECONDS = 10
-# What a future's result raises when the scheduler is gone: nobody cancels here, and results come through it.
+# What a future's result raises when the scheduler is gone: nothing is cancelled here, and results come through it.
 LOST = (CancelledError, CommClosedError)
 
 
 class _OneGPU(WorkerPlugin):
-    """Gives the workers of a local cluster the GPUs in turn, one each, before any of them has used one."""
+    """Assigns the GPUs in turn to a local cluster's workers, one each, before any of them has used one."""
 
     def __init__(self, gpus: list[str]):
         self.gpus = gpus
 
     def setup(self, worker: Worker) -> None:
-        """Called in a worker when it starts, and when it starts anew."""
+        """Called in a worker when it starts, and when it restarts."""
         os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus[int(worker.name) % len(self.gpus)]
 
 
@@ -47,7 +47,7 @@ def client(workers: int, scheduler: str = "", *, threads: int = 1) -> Iterator[C
     """A client of the scheduler, or of a local cluster that ends with it.
 
     Args:
-        workers: processes of the local cluster, among which several GPUs are dealt out; threads: of each.
+        workers: processes of the local cluster, which share out several GPUs; threads: of each.
         scheduler: address of a Dask scheduler, such as tcp://host:8786; empty: a local cluster.
 
     Raises:
@@ -80,7 +80,7 @@ def client(workers: int, scheduler: str = "", *, threads: int = 1) -> Iterator[C
 
 
 def lost(doing: str, so_far: str) -> ConnectionError:
-    """What to raise when a result raises `LOST`: the scheduler is gone and with it all the rest."""
+    """What to raise when a result raises `LOST`: the scheduler is gone and with it all pending results."""
     return ConnectionError(
-        f"the Dask scheduler was lost after {so_far}: start it and this {doing} again, which goes on where it was"
+        f"the Dask scheduler was lost after {so_far}: start it and this {doing} again, which resumes where it stopped"
     )

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: the folder of generated things, locks, what a clip holds, a full disk told."""
+"""Files that are whole at any moment, the folder for generated data, locks, clip checksums, a full disk."""
 
 import errno
 import hashlib
@@ -13,21 +13,21 @@ import platformdirs
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from safetensors import SafetensorError
 
-AWAY = ""  # what is seen of a clip that is not there
+AWAY = ""  # what `seen` returns for a clip that is not there
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # some network file systems
 
 
 @contextmanager
 def written(path: str | Path, *, shared: bool = False) -> Iterator[Path]:
-    """Write a file or folder aside (`NAME.part`, which is given) and rename it: `path` is whole or not there.
+    """Write a file or folder as `NAME.part`, which is yielded, and rename it: `path` is whole or not there.
 
-    After an error what was written aside is removed and `path` stays as it was; a full disk is told in a sentence.
-    What a kill has left aside is removed by the next call.
+    After an error the part is removed and `path` stays as it was; a full disk is reported in a sentence. The
+    next call removes a part that a killed process has left.
 
     Args:
         path: the file or folder; its own folder is made if missing.
-        shared: other processes may write the same path meanwhile: each does it under a name of its own
-            (`.NAME.*.part`), which a kill leaves there.
+        shared: other processes may write the same path meanwhile, so each part has a name of its own
+            (`.NAME.*.part`); a killed process leaves it there.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part" if shared else f"{path.name}.part")
@@ -49,13 +49,13 @@ def _remove(path: Path) -> None:
 def default_folder() -> Path:
     """Where generated data and features are kept: the folder that CTXLSTM_CACHE names, else the user's cache."""
     named = os.environ.get("CTXLSTM_CACHE") or platformdirs.user_cache_dir("ctxlstm", appauthor=False)
-    return Path(named).expanduser()  # a notebook or a service sets it without a shell that would do that
+    return Path(named).expanduser()  # a notebook or a service sets it without a shell that would expand ~
 
 
 def seen(path: str) -> str:
     """Size and time of a video file, or of all files of a frame folder, as text; AWAY if it is not there.
 
-    A quick look: while the text stays the same, nobody has touched the clip.
+    A quick check: while the text stays the same, nobody has touched the clip.
     """
     try:
         if not os.path.isdir(path):
@@ -67,7 +67,7 @@ def seen(path: str) -> str:
 
 
 def content(path: str) -> str | None:
-    """SHA-256 of a video file, or of the names and contents of all files of a frame folder; None: it cannot be read.
+    """SHA-256 of a video file, or of a frame folder's file names and contents; None if it cannot be read.
 
     It is the same on every machine and under every path.
     """
@@ -80,7 +80,7 @@ def content(path: str) -> str | None:
 
 
 def _inside(folder: str) -> list[os.DirEntry]:
-    """The files of a folder, by name; what begins with a dot was put there by a system or an editor."""
+    """The files of a folder, by name; dot files, which a system or an editor makes, are left out."""
     with os.scandir(folder) as entries:
         files = [e for e in entries if not e.name.startswith(".") and os.path.isfile(e.path)]
     return sorted(files, key=lambda entry: entry.name)
@@ -92,21 +92,21 @@ def _stamp(found: os.stat_result) -> str:
 
 def _file_sha256(path: str) -> str:
     if not os.path.isfile(path):
-        raise FileNotFoundError(path)  # a pipe or a device would be waited for
+        raise FileNotFoundError(path)  # reading a pipe or a device would block
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256_of(lines: list[str]) -> str:
-    text = "\n".join(lines).encode(errors="surrogateescape")  # file names may be no text
+    text = "\n".join(lines).encode(errors="surrogateescape")  # file names need not be text
     return hashlib.sha256(text).hexdigest()
 
 
 @contextmanager
 def locked(lock: Path, doing: str) -> Iterator[None]:
-    """Hold the file `lock` for this process alone; the system frees it when the process dies, however it dies.
+    """Hold the file `lock` for this process alone; the system releases it however the process ends.
 
-    Where the file system has no such locks, a file beside it (`lock` + "ed") is there as long as it is held.
+    If the file system has no such locks, a file beside it (`lock` + "ed") exists as long as it is held.
 
     Raises:
         RuntimeError: another process holds it. OSError: the folder cannot be written to.
@@ -152,5 +152,5 @@ def disk_full_is_told(doing: str) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if getattr(error, "errno", None) != errno.ENOSPC and "os error 28" not in str(error).lower():
             raise
-        message = f"the disk is full while {doing}: free some space and run the same command again, it goes on from what is saved"
+        message = f"the disk is full while {doing}: free some space and run the same command again; it resumes from what is saved"
         raise OSError(errno.ENOSPC, message) from error

@@ -1,4 +1,4 @@
-"""Names that are made from settings."""
+"""Names made from settings."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How many threads torch shares one product among."""
+"""How many threads torch uses for one product."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads for one product, in the calling thread and in those that start meanwhile."""
+    """Let torch use `count` threads for one product, in the calling thread and in those started meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

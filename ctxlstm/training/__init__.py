@@ -1,17 +1,17 @@
 """Training a head (paper, section 4.2): cross-entropy, Adam, learning rate 0.001, batch 80, 300 epochs.
 
-trainer      a training from its start or its checkpoint to its record: `fit`, `Config`, `History`
+trainer      a training run from its start or its checkpoint to its record: `fit`, `Config`, `History`
 loop         what happens in an epoch, and predictions
-given        what a training is given, checked
-device       where it computes, and how exactly
-checkpoint   what a killed training goes on from
+given        the inputs of a training run, checked
+device       rounding, random numbers and Adam
+checkpoint   what a killed training run resumes from
 processes    several processes that share each batch
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Imported when they are first asked for: whoever only names this room does not wait for PyTorch.
+# Imported on first use: importing this package alone does not import PyTorch.
 _WHERE = {
     "COLUMNS": "trainer",
     "Config": "trainer",

@@ -1,6 +1,7 @@
-"""Checkpoints of a training: one file that is whole at any moment, and that no other training can be resumed from.
+"""Checkpoints of a training run: one file that is always whole, and that no other run can be resumed from.
 
-Weights, optimizer, history and seconds lie in one safetensors file with a checksum. It is written aside and renamed.
+Weights, optimizer, history and seconds lie in one safetensors file with a checksum. It is written under
+another name and renamed.
 """
 
 import hashlib
@@ -19,11 +20,11 @@ from ctxlstm.support.files import written
 def save(
     path: Path, model: nn.Module, optimizer: Optimizer, identity: dict, rows: list[dict], seconds: list[float]
 ) -> None:
-    """Write the checkpoint, and history.csv beside it for people who want to look while it runs.
+    """Write the checkpoint, and history.csv beside it for anyone who wants to look during the run.
 
     Args:
         path: the file; model, optimizer: as they are after the epoch.
-        identity: what tells this training from others; rows: the history so far; seconds: of each epoch.
+        identity: what distinguishes this run from others; rows: the history so far; seconds: of each epoch.
     """
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -37,7 +38,7 @@ def save(
 
 
 def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """SHA-256 over all that the file says: a file that was damaged on disk must not be trained on."""
+    """SHA-256 over the whole content: a file damaged on disk must not be resumed from."""
     said = [(key, str(tensors[key].dtype), list(tensors[key].shape)) for key in sorted(tensors)]
     value = hashlib.sha256(json.dumps([said, sorted(metadata.items())]).encode())
     for key in sorted(tensors):
@@ -50,7 +51,7 @@ def resume(
 ) -> tuple[list[dict], list[float]]:
     """Load the checkpoint at `path` into model and optimizer; returns the rows and seconds of its epochs.
 
-    Both are empty where there is no file. Raises ValueError for a damaged one, or one of another training or model.
+    Both are empty if there is no file. Raises ValueError for a damaged one, or one of another run or model.
     """
     path = Path(path)
     if not path.exists():
@@ -58,19 +59,20 @@ def resume(
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            # Copies: a tensor mapped onto the file would forbid Windows to replace it.
+            # Copies: a tensor mapped onto the file would keep Windows from replacing it.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
         found, rows, seconds = (json.loads(metadata[key]) for key in ("identity", "rows", "seconds"))
         if metadata.pop("sha256") != _checksum(tensors, metadata):
-            raise ValueError("its checksum does not fit, it was damaged")
+            raise ValueError("its checksum does not match, so it is damaged")
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a checkpoint of a training ({error}): remove it to start anew"
+            f"{path} is not a checkpoint of a training run ({error}): remove it to start anew"
         ) from error
     for name, wanted in identity.items():
         if found.get(name) != wanted:
             raise ValueError(
-                f"{path} is of another training ({name}: {found.get(name)} there, {wanted} here): remove it to start anew"
+                f"{path} is from another training run ({name}: {found.get(name)} there, {wanted} here): remove it to start "
+                "anew"
             )
     weights = {
         key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
@@ -78,7 +80,7 @@ def resume(
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{path} is of another model: remove it to start anew") from error
+        raise ValueError(f"{path} is from another model: remove it to start anew") from error
     state: dict[int, dict] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):

@@ -1,4 +1,4 @@
-"""What belongs to the whole process while a training runs: how products are rounded, and random numbers."""
+"""What a training run sets for the whole process, rounding and random numbers, and its optimizer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ PRECISIONS = ("no", "tf32", "bf16")
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """float32 as it is with "no" (cuDNN's LSTM would round to TensorFloat-32 by itself), rounded with the others."""
+    """Full float32 with "no" (cuDNN's LSTM would round to TensorFloat-32 by default), else TensorFloat-32."""
     backends = torch.backends
     before = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
     backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = precision != "no"
@@ -25,9 +25,9 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """All random draws of an epoch follow from `seed` and its number; the caller's own are left as they were.
+    """Make all random draws of an epoch follow from `seed` and its number; the caller's own are not affected.
 
-    They depend on nothing that happened before, so a resumed training needs no generator's state.
+    They depend on nothing that happened before, so a resumed run needs no generator state.
     """
     seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     on_gpu = device.type == "cuda"
@@ -41,7 +41,7 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
 
 @runtime_checkable
 class HasGroups(Protocol):
-    """A model whose parts learn at rates of their own: a backbone that learns too (`models.online`)."""
+    """A model whose parts have their own learning rates, such as a fine-tuned backbone (`models.online`)."""
 
     def parameter_groups(self, learning_rate: float, backbone_learning_rate: float) -> list[dict]:
         """Parameter groups for a torch optimizer."""
@@ -49,7 +49,7 @@ class HasGroups(Protocol):
 
 
 def adam(model: nn.Module, learning_rate: float, backbone_learning_rate: float) -> torch.optim.Adam:
-    """Adam (paper, section 4.2); on a GPU all of its updates are one kernel."""
+    """Adam (paper, section 4.2); on a GPU all its updates are one kernel."""
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": learning_rate}]
     if isinstance(model, HasGroups):
         groups = model.parameter_groups(learning_rate, backbone_learning_rate)

@@ -1,4 +1,4 @@
-"""What a training is given: which rows are for what, where features stay, and what is refused before any work."""
+"""Inputs of a training run: which rows are for what, where features stay, what is refused before any work."""
 
 import numpy as np
 import torch
@@ -21,17 +21,17 @@ def parts(
     for part in ("train", "test"):
         if len(getattr(split, part)) == 0:
             raise ValueError(
-                f"the {part} part of the split is empty: were all of its clips left out as unusable?"
+                f"the {part} part of the split is empty: check whether all its clips were left out as unusable"
             )
     fit, validation = datasets.validation(features.clips, split, share=share, seed=seed)
     _check_finite(features)
     if len(features.classes) < 2:
         raise ValueError(
-            f"there is one class only ({features.classes[0]}): a classifier needs clips of two classes at least"
+            f"there is only one class ({features.classes[0]}): a classifier needs clips of at least two classes"
         )
     if batch_size == 1 and features.x.shape[1] == 1:
         raise ValueError(
-            "batch_size 1 with one frame a clip leaves BatchNorm a single frame: choose batch_size 2 or more"
+            "batch_size 1 with one frame per clip leaves BatchNorm a single frame: choose batch_size 2 or more"
         )
     if batch_size > len(fit):
         raise ValueError(
@@ -41,21 +41,19 @@ def parts(
 
 
 def _check_finite(features: Features) -> None:
-    # A few clips at a time: the check of a whole data set at once would take its memory again. Features that stay on
-    # disk are not read twice: what is wrong with them shows in the loss.
+    # A few clips at a time: checking a whole data set at once would take its memory again. Features that stay
+    # on disk are not read an extra time: what is wrong with them shows in the loss.
     if not isinstance(features.x, Tensor) or features.on_frames:
         return
     for start in range(0, len(features.x), 64):
         finite = torch.isfinite(features.x[start : start + 64]).flatten(1).all(1)  # (64,)
         if not finite.all():
             name = features.clips["name"].iloc[start + int((~finite).float().argmax())]
-            raise ValueError(
-                f"the features of {name} hold not-a-number or infinity: extract its features again"
-            )
+            raise ValueError(f"some features of {name} are NaN or infinite: extract its features again")
 
 
 def check_shared(model: nn.Module, clips: int, batch_size: int, processes: int) -> None:
-    """Refuse what several processes cannot share: batches of too few clips, statistics of a backbone that drift."""
+    """Refuse what several processes cannot share: batches of too few clips, drifting backbone statistics."""
     if min(batch_size, clips // -(-clips // batch_size)) < processes:
         raise ValueError(
             f"batch_size {batch_size} leaves some of {processes} processes without a clip: start fewer processes"
@@ -67,7 +65,7 @@ def check_shared(model: nn.Module, clips: int, batch_size: int, processes: int) 
 
 
 def at_home(x: Tensor | Stored, device: torch.device) -> Tensor | Stored:
-    """The features where they stay: in GPU memory if they fill at most half of what is free, else where they are."""
+    """The features in GPU memory if they fill at most half of what is free, else where they are."""
     if not isinstance(x, Tensor):  # on disk, as they are larger than memory
         return x
     if device.type == "cuda":

@@ -15,8 +15,9 @@ from ctxlstm.features.reader import Stored
 def shuffled(rows: Tensor, batch_size: int, frames: int) -> list[Tensor]:
     """The clips `rows` (N,) in random order, cut into the fewest equal batches of at most `batch_size`, (B,) each.
 
-    Equal ones instead of full ones and a rest: BatchNorm's statistics over a rest of three clips upset a whole epoch.
-    For the paper's 9,990 clips this makes 125 batches of 79 or 80; a rest of 70 would be the last one.
+    Equal batches instead of full ones and a remainder: BatchNorm statistics over a remainder of three clips
+    upset a whole epoch. For the paper's 9,990 clips this makes 125 batches of 79 or 80; otherwise the last
+    would have 70.
     """
     order = rows[torch.randperm(len(rows)).to(rows.device)]  # (N,)
     batches = list(order.tensor_split(-(-len(order) // batch_size)))

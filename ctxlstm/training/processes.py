@@ -1,10 +1,10 @@
-"""One training in one process, or shared by several with Hugging Face Accelerate (`experiments.launch` starts them).
+"""One training run in one process, or shared by several with Hugging Face Accelerate (`experiments.launch`).
 
 Each of several processes takes its part of every batch; DistributedDataParallel averages their gradients, so all keep
 the same weights. On GPUs `torch.nn.SyncBatchNorm` normalises with the statistics of the whole batch. On a CPU there is
-no such layer: every process's BatchNorm sees its own clips, running statistics are those of the first process, and the
-result is not that of one process to the digit. Where a batch cannot be shared equally, a clip of a smaller part weighs a
-little more than one of a larger.
+no such layer: every process's BatchNorm sees only its own clips, the running statistics are those of the
+first process, and the result differs slightly from that of one process. If a batch cannot be shared equally,
+a clip of a smaller part weighs a little more than one of a larger part.
 """
 
 import os
@@ -21,26 +21,26 @@ from ctxlstm.training import loop
 if TYPE_CHECKING:  # slow to import, and needed by launched processes only
     from accelerate import PartialState
 
-# What every launcher sets for torch.distributed. Some of them alone, left over in a shell, start nothing.
+# What every launcher sets for torch.distributed. A few of them left over in a shell start nothing.
 GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-PATIENCE = timedelta(days=1)  # NCCL's own would end the others after ten minutes of extraction
+PATIENCE = timedelta(days=1)  # NCCL's default would end the others after ten minutes of feature extraction
 
 
 def count() -> int:
-    """How many processes share the trainings of this one: those of the process group, 1 without one."""
+    """How many processes share each training run: those of the process group, 1 without one."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_main_process() -> bool:
-    """Whether this is the one process, or the first of several that share a training: it alone writes files."""
+    """Whether this is the only process, or the first of several that share a run: it alone writes files."""
     return count() == 1 or distributed.get_rank() == 0
 
 
 def join(cpu: bool) -> "PartialState | None":
-    """Join the process group of the launcher that started this process; None where none did.
+    """Join the process group of the launcher that started this process; None if none did.
 
-    From then on every training of this process is shared. Nothing else joins, so that a program that a launched one
-    starts, and that inherits its environment, trains alone.
+    From then on every training run of this process is shared. Nothing else joins a group, so a program that a
+    launched process starts trains alone, although it inherits the environment.
     """
     if not all(name in os.environ for name in GROUP):
         return None
@@ -50,13 +50,13 @@ def join(cpu: bool) -> "PartialState | None":
 
 
 def workers(cpu: bool) -> "Alone | Together":
-    """Who trains: this process alone, or all of its group; on a CPU, or else on a GPU if there is one."""
+    """Who trains: this process or all of its group; on the CPU if `cpu`, else on a GPU if there is one."""
     cpu = cpu or not torch.cuda.is_available()
     return Together(cpu) if count() > 1 else Alone(cpu)
 
 
 class Alone:
-    """One process, to which every batch belongs as a whole."""
+    """One process, which trains on whole batches."""
 
     def __init__(self, cpu: bool) -> None:
         self.device = torch.device("cpu" if cpu else "cuda")
@@ -81,12 +81,12 @@ class Alone:
 
 
 class Together(Alone):
-    """One of several processes on one training; the methods are those of `Alone`."""
+    """One of several processes on one training run; the methods are those of `Alone`."""
 
     def __init__(self, cpu: bool) -> None:
         from accelerate import Accelerator
 
-        # The precision of products is the loop's affair: Accelerate's own would hold for all trainings of the process.
+        # The loop sets the precision of products: Accelerate's would hold for all runs of the process.
         self.accelerator = Accelerator(cpu=cpu, mixed_precision="no")
         self.device = self.accelerator.device
 
@@ -109,7 +109,7 @@ class Together(Alone):
     ) -> Tensor:
         batch_size = min(batch_size, -(-len(rows) // self.accelerator.num_processes))
         loader = self.accelerator.prepare_data_loader(DataLoader(TensorDataset(rows), batch_size=batch_size))
-        # The loader fills its last batches up, so that all processes have as many; `gather_for_metrics` cuts that off.
+        # The loader pads its last batches to equal size; `gather_for_metrics` removes the padding.
         logits = []
         for (part,) in loader:  # (B,), this process's
             own = loop.predict(model, x, rows=part, batch_size=batch_size, precision=precision)  # (B, K)

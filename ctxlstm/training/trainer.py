@@ -1,10 +1,11 @@
-"""A training from its start or its checkpoint to its record (paper, section 4.2).
+"""A training run from its start or its checkpoint to its record (paper, section 4.2).
 
-The features lie in memory (in GPU memory on a GPU), so a batch is one indexing operation and no loader stands
-between the data and the loop (`training.loop`). Every random draw of an epoch follows from the seed and the epoch's
-number; a checkpoint therefore needs only the weights and the optimizer, and a resumed run equals an uninterrupted one.
+The features usually lie in memory (in GPU memory if there is room), so a batch is one indexing operation and
+no loader stands between the data and the loop (`training.loop`). Every random draw of an epoch follows from
+the seed and the epoch's number, so a checkpoint needs only the weights and the optimizer, and a resumed run
+equals an uninterrupted one.
 
-In a group of several processes (`experiments.launch` makes one) a training shares each batch among them
+In a group of several processes (`experiments.launch` makes one) a training run shares each batch among them
 (`training.processes`); its checkpoints are the same files.
 """
 
@@ -35,9 +36,9 @@ from ctxlstm.training.processes import is_main_process
 # threads it takes as long on a free machine and eight times as long on a busy one), and its sums do not depend on
 # the number of cores.
 ONE_THREAD_BELOW = 5_000_000
-VERSION = 3  # raise it whenever the same settings would train otherwise: older checkpoints are then refused
-EVALUATED_ON_GPU = 1024  # clips at once, where memory is no matter: an LSTM's steps wait for each other
-HEAVY, SELDOM = 100_000_000, 60.0  # checkpoints of more bytes than this are written once in so many seconds
+VERSION = 3  # raise it whenever the same settings would train differently: older checkpoints are then refused
+EVALUATED_ON_GPU = 1024  # clips at once, where memory allows: an LSTM's steps wait for each other
+HEAVY, SELDOM = 100_000_000, 60.0  # checkpoints of more bytes than this are written once in this many seconds
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -51,15 +52,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a training; the defaults are the paper's (section 4.2) where it states them.
+    """Settings of a training run; the defaults are the paper's (section 4.2) where it states them.
 
     `batch_size` is the largest batch: an epoch is cut into the fewest equal batches. `validation` is ours: the share
-    of the training set, cut off by whole groups, on which an epoch may be chosen. The paper has no third part and
+    of the training set, in whole groups, held out for choosing an epoch. The paper has no validation set and
     chooses on the test set; 0 trains on all of the training set.
 
-    `precision` is that of products: "no" float32, "tf32" float32 rounded to TensorFloat-32 on GPUs that have it, "bf16"
-    mixed with bfloat16, but for the cells of an LSTM, which have "tf32". `backbone_learning_rate` is for a backbone that
-    learns too (`online.Online`), a head's is `learning_rate`.
+    `precision` is the precision of products: "no" float32, "tf32" float32 rounded to TensorFloat-32 on GPUs
+    that have it, "bf16" mixed precision with bfloat16, except in LSTM cells, which use "tf32".
+    `learning_rate` is for the head, `backbone_learning_rate` for a fine-tuned backbone (`online.Online`).
     """
 
     epochs: int = 300
@@ -78,7 +79,7 @@ class Config:
         for name in ("learning_rate", "backbone_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)}: it must be above 0 (the paper takes 0.001 for its head)"
+                    f"{name} is {getattr(self, name)}: it must be above 0 (the paper uses 0.001 for its head)"
                 )
         if self.precision not in device.PRECISIONS:
             names = ", ".join(device.PRECISIONS)
@@ -87,12 +88,13 @@ class Config:
 
 @dataclass
 class History:
-    """What a training leaves behind.
+    """The result of a training run.
 
     Attributes:
-        table: one row an epoch, columns `COLUMNS`; losses in nats, top-1 as a share; train figures are running
-            means over the epoch's batches, as the paper's log prints them; validation is NaN where there is none.
-        predictions: one row a test clip, from the last epoch (`evaluation.predictions`).
+        table: one row per epoch, columns `COLUMNS`; losses in nats, top-1 as a share; train figures are
+            running means over the epoch's batches, as the paper's log prints them; validation is NaN where
+            there is none.
+        predictions: one row per test clip, from the last epoch (`evaluation.predictions`).
         seconds: wall seconds of each epoch, evaluation included; on a resumed run, summed over its parts.
         peak_memory_bytes: on a GPU the largest sum of allocations, features included; on a CPU the largest resident
             set of the whole process seen after an epoch, which says little about one model.
@@ -117,20 +119,21 @@ def fit(
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
-    """Train a model (in place) and measure it on the test set after every epoch.
+    """Train a model (in place) and evaluate it on the test set after every epoch.
 
     Args:
         model: maps features (B, T, D), or uint8 frames (`online.Online`), to logits (B, K). A model with a
-            `learn(x, y)` method and no trainable parameters (nearest neighbour) learns in one step, one epoch.
+            `learn(x, y)` method and no trainable parameters (nearest neighbour) learns in one step, counted
+            as an epoch.
         features: N clips, in memory or on disk (`features.load(path, memory=False)`); split: their rows.
         config: settings; default: the paper's.
-        checkpoint: file that is written after every epoch (a large one once a minute) and resumed from if it is there.
+        checkpoint: file written after every epoch (a large one once a minute) and resumed from if it exists.
         on_epoch: called with each new row of the history, for progress.
 
     Raises:
         ValueError: features that are not finite, a batch larger than the training set, fewer than two classes,
-            a checkpoint of another training.
-        FloatingPointError: the loss became not-a-number; the last good checkpoint stays.
+            a checkpoint of another training run.
+        FloatingPointError: the loss became not-a-number; the last good checkpoint remains.
     """
     config = config or Config()
     parts = given.parts(
@@ -150,12 +153,12 @@ def fit(
 
 @dataclass
 class _Run:
-    """A training under way.
+    """A training run in progress.
 
     Attributes:
-        model: the caller's; trained: the same weights, as the processes share them.
+        model: the caller's; trained: the same weights, wrapped for sharing among processes.
         x, y: features (N, T, D) or frames (N, T, 3, s, s), and class numbers (N,); parts: rows of them, by part.
-        parameters: trainable ones; threads: of a step on the CPU; evaluated: clips at once in an evaluation.
+        parameters: trainable ones; threads: of a step on the CPU; evaluated: clips evaluated at once.
         rows, seconds: of its epochs so far; peak: bytes.
         logits: of the test set after the last epoch, (N, K); empty before.
     """
@@ -177,7 +180,7 @@ class _Run:
 
 
 def _prepare(model: nn.Module, features: Features, config: Config, parts: dict[str, np.ndarray]) -> _Run:
-    """Model and data where they belong."""
+    """Put model and data where they belong."""
     workers = processes.workers(config.cpu)
     where = workers.device
     x, y = given.at_home(features.x, where), features.y.to(where)  # (N, T, D) float16, (N,)
@@ -205,7 +208,7 @@ def _prepare(model: nn.Module, features: Features, config: Config, parts: dict[s
 
 
 def _identity(run: _Run, features: Features, split: ucf101.Split) -> dict:
-    """What tells this training from others: a checkpoint of another one is refused."""
+    """What distinguishes this training run from others: a checkpoint of another one is refused."""
     return {
         "version": VERSION,
         "config": asdict(run.config) | {"epochs": None},
@@ -219,13 +222,13 @@ def _identity(run: _Run, features: Features, split: ucf101.Split) -> dict:
 def _resume(
     run: _Run, optimizer: torch.optim.Optimizer, identity: dict, checkpoint: str | Path | None
 ) -> None:
-    """The state after the checkpoint's last epoch, where there is one; then the model as the processes share it."""
+    """Restore the state after the checkpoint's last epoch, if there is one; then share the model."""
     if checkpoint:
         run.rows, run.seconds = checkpoints.resume(checkpoint, run.model, optimizer, identity)
     if len(run.rows) > run.config.epochs:
         raise ValueError(
-            f"{checkpoint} has {len(run.rows)} epochs already, {run.config.epochs} were asked for: remove it to start "
-            "anew"
+            f"{checkpoint} has {len(run.rows)} epochs already, but only {run.config.epochs} were requested: remove it to "
+            "start anew"
         )
     if (count := processes.count()) > 1:
         given.check_shared(run.model, len(run.parts["fit"]), run.config.batch_size, count)
@@ -243,7 +246,7 @@ def _run_epochs(
 ) -> None:
     """The epochs that are left, each followed by a checkpoint and a call of `on_epoch`."""
     config, saved = run.config, time.monotonic()
-    light = 12 * run.parameters < HEAVY  # weights and Adam's two means
+    light = 12 * run.parameters < HEAVY  # weights and Adam's two moments
     for number in range(len(run.rows) + 1, config.epochs + 1):
         start = time.perf_counter()
         with threads(run.threads):
@@ -280,7 +283,7 @@ def _epoch(run: _Run, optimizer: torch.optim.Optimizer, number: int) -> dict:
 
 
 def _measure(run: _Run, name: str) -> dict:
-    """Loss and top-1 on a part; its logits stay in `run`, which is asked for the test set last."""
+    """Loss and top-1 on a part; its logits stay in `run`, so the test set comes last."""
     rows = run.parts[name]
     if len(rows) == 0:
         return {f"{name}_loss": float("nan"), f"{name}_top1": float("nan")}
@@ -291,12 +294,12 @@ def _measure(run: _Run, name: str) -> dict:
 
 
 def _history(run: _Run, features: Features, split: ucf101.Split) -> History:
-    """What the training leaves behind."""
+    """The result of the run, with predictions on the test set."""
     if not len(run.logits):  # resumed after the last epoch
         with threads(run.threads):
             _measure(run, "test")
     tested, y = features.clips.iloc[split.test], features.y[split.test]
-    numbered = pd.api.types.is_numeric_dtype(tested["group"])  # UCF101's, which stand in the names
+    numbered = pd.api.types.is_numeric_dtype(tested["group"])  # UCF101's, which are part of the names
     groups = None if numbered else tested["group"]
     where = run.workers.device
     return History(
@@ -333,7 +336,7 @@ def _digest(data: bytes) -> str:
 
 
 def _describe(model: nn.Module) -> str:
-    """What the model computes besides its weights: layers, and options such as the hand-over that add no layer."""
+    """What the model computes apart from its weights: layers, and options like the handover that add none."""
     plain = str | int | float | bool | tuple | None
     options = [
         (name, key, value)

@@ -1,7 +1,7 @@
-"""Things to move and watch: ipywidgets over pure functions.
+"""Interactive pictures: ipywidgets over pure functions.
 
-For every widget NAME there is its static twin `NAME_figure`, the same picture of the same state as a matplotlib
-Figure, for readers without a running kernel. `Predictor` makes what the video widgets call `predict`.
+Every widget NAME has a static twin `NAME_figure`, the same picture of the same state as a matplotlib Figure,
+for readers without a running kernel. A `Predictor` is what the video widgets call `predict`.
 """
 
 from ctxlstm.widgets.cascade import state_flow, state_flow_figure

@@ -31,7 +31,7 @@ DIRECTIONS = ("forward", "backward")
 
 
 class Block(NamedTuple):
-    """What one block read and gave, of its last layer; index 0 is the forward direction, 1 the backward one."""
+    """Outputs and states of a block's last layer; index 0 is the forward direction, 1 the backward one."""
 
     output: Tensor  # (2, T, H)
     first: Tensor  # (2, 2, H)  direction, h or c: the state it started from
@@ -48,8 +48,8 @@ class Flow(NamedTuple):
 def flow(model: ContextLSTM, x: Tensor, handover: str | None = "hc") -> Flow:
     """Run one clip x (T, D) through the blocks with this hand-over, whatever the model's own is.
 
-    The model is in evaluation mode meanwhile and unchanged afterwards. Raises ValueError where it is no ContextLSTM,
-    x is no single clip, or the hand-over is unknown.
+    The model runs in evaluation mode and is unchanged afterwards. Raises ValueError if it is not a
+    ContextLSTM, x is not a single clip, or the hand-over is unknown.
     """
     if not isinstance(model, ContextLSTM):
         raise ValueError(f"model must be a ContextLSTM, the cascade of blocks; got {type(model).__name__}")
@@ -83,7 +83,7 @@ def flow(model: ContextLSTM, x: Tensor, handover: str | None = "hc") -> Flow:
 
 @contextmanager
 def _evaluation(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode for a `with` block; afterwards every part is in the mode it had."""
+    """Evaluation mode for a `with` block; afterwards every part is back in the mode it had."""
     training = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -96,10 +96,10 @@ def _evaluation(model: torch.nn.Module) -> Iterator[None]:
 def state_flow(model: ContextLSTM, x: Tensor) -> Panel:
     """The blocks of a cascade at work on one clip x (T, D), with the hand-over on, halved, swapped or off.
 
-    Raises ValueError where model is no ContextLSTM or x no single clip.
+    Raises ValueError if model is not a ContextLSTM or x not a single clip.
     """
     flows = cache(partial(flow, model, x))  # each is computed once: moving the control only draws
-    flows("hc")  # refuses a wrong model or clip here, and not in a line under the picture
+    flows("hc")  # a wrong model or clip fails here, not in a line under the picture
     controls = {"handover": toggles("hand-over", "hc", HANDOVER_NAMES)}
     return Panel(
         lambda handover: _draw_flow(flows(handover), flows(_other(handover)), handover),
@@ -110,26 +110,26 @@ def state_flow(model: ContextLSTM, x: Tensor) -> Panel:
 
 
 def state_flow_figure(model: ContextLSTM, x: Tensor, handover: str | None = "hc") -> Figure:
-    """Every block's outputs over time, and the states between which it runs, for one clip x (T, D).
+    """Every block's outputs over time, and the states in which it starts and ends, for one clip x (T, D).
 
-    The two rows of heat maps are the directions: forward runs from left to right, backward from right to left. The
-    narrow strips are h and c of the last layer where the direction starts and where it ends; the lines join the end
-    of a block with the start of the next. Below, how much the outputs differ from those without hand-over (or with
-    it, if it is off).
+    The two rows of heat maps are the directions: forward runs from left to right, backward from right to
+    left. The narrow strips are h and c of the last layer where the direction starts and where it ends; the
+    arrows lead from the end of a block to the start of the next. The plot below shows how much the outputs
+    differ from those without hand-over (or with it, if it is off).
 
     Args:
         model: the cascade; its own `handover` is ignored.
         x: features of one clip, (T, D).
         handover: "hc", "h", "c", "swap", "detach" or None, as in `ContextLSTM`.
 
-    Raises ValueError where model is no ContextLSTM, x is no single clip, or the hand-over is unknown.
+    Raises ValueError if model is not a ContextLSTM, x is not a single clip, or the hand-over is unknown.
     """
     other = _other(handover)
     return _draw_flow(flow(model, x, handover), flow(model, x, other), handover)
 
 
 def _other(handover: str | None) -> str | None:
-    """What a hand-over is compared with: none, and none with the full one."""
+    """What a hand-over is compared with: none; and none is compared with the full one."""
     return "hc" if handover is None else None
 
 
@@ -159,9 +159,9 @@ def _places(blocks: list[Block]) -> list[_Place]:
 
 
 def _mosaic(blocks: list[Block], places: list[_Place], gap: int, scale: float) -> np.ndarray:
-    """Heat maps and strips as one image (2H + gap, 2 columns a frame), which is far faster than one image each.
+    """Heat maps and strips as one image (2H + gap, 2 columns per frame), far faster than one image each.
 
-    `scale` multiplies c. Between the parts is NaN, which is drawn as nothing.
+    `scale` multiplies c. The gaps are NaN, which is not drawn.
     """
     hidden = blocks[0].output.shape[2]
     last = places[-1]
@@ -221,7 +221,7 @@ def _draw_flow(now: Flow, other: Flow, handover: str | None) -> Figure:
                 zorder=3,
             ),
             autolim=False,
-        )  # a thin line around each strip, so that zeros (white) are seen as something
+        )  # a thin line around each strip, so that zeros (white) stay visible
         _draw_handover(axes, places, handover, hidden, gap)
         axes.set(xlim=(-0.3, width + 0.3), ylim=(2 * hidden + gap, 0))
         axes.set_yticks((hidden / 2, 1.5 * hidden + gap), ("forward →\nH units", "← backward\nH units"))
@@ -240,7 +240,7 @@ def _draw_flow(now: Flow, other: Flow, handover: str | None) -> Figure:
 
 def _title(handover: str | None) -> str:
     return {
-        "hc": "Hand-over on: each block starts from the h and c in which the block before ended",
+        "hc": "Hand-over on: each block starts from the final h and c of the block before",
         "h": "Hand-over of h only: every c starts from zero (white)",
         "c": "Hand-over of c only: every h starts from zero (white)",
         "swap": "Hand-over with the directions swapped: forward ends, backward starts",
@@ -269,7 +269,7 @@ def _draw_handover(axes: Axes, places: list[_Place], handover: str | None, hidde
 
 
 def _arrow(axes: Axes, start: tuple[float, float], level: float, end: tuple[float, float]) -> None:
-    """An arrow that leaves upright, runs along `level` and arrives upright."""
+    """An arrow that leaves vertically, runs along `level` and arrives vertically."""
     corners = [start, (start[0], level), (end[0], level), end]
     path = Path(list(dict.fromkeys(corners)))
     look = {"arrowstyle": "-|>", "mutation_scale": 11, "color": "#333333", "linewidth": 1.5}
@@ -296,7 +296,7 @@ def _draw_difference(axes: Axes, places: list[_Place], now: Flow, other: Flow) -
 
 
 def _flow_numbers(now: Flow, other: Flow, handover: str | None) -> str:
-    """Whether each start is the end before, and what the classifier makes of it."""
+    """Whether each block starts as the one before ended, and what the classifier makes of it."""
     lines = []
     for number, (one, following) in enumerate(pairwise(now.blocks), 1):
         gaps = (following.first - one.last).abs().amax(dim=2)  # (2, 2)  direction, h or c

@@ -1,6 +1,6 @@
-"""Widgets over clips: their frames, what a network says of them over time, and the clips behind a mistake (paper, 4.3).
+"""Widgets for clips: frames, a network's predictions over time, and the clips behind a mistake (paper, 4.3).
 
-`frame_browser` pages through the frames of a clip, with running probabilities below where a `predict` is given.
+`frame_browser` pages through the frames of a clip, with running probabilities below if a `predict` is given.
 `confusion_browser` opens the clips behind a cell of the confusion matrix. Each has a static twin, `*_figure`.
 """
 
@@ -22,9 +22,9 @@ from ctxlstm.figures import GREY
 from ctxlstm.widgets.film import MARK, Predict, Seen, draw_strip, likeliest, row_of, see
 from ctxlstm.widgets.panel import Panel, choice, drawing, slider
 
-NAMED = 20  # classes, at most, whose names stand at the confusion matrix
-SHOWN = 4  # clips of a cell
-CELL_FRAMES = 8  # of each of them
+NAMED = 20  # most classes with which the confusion matrix shows their names
+SHOWN = 4  # clips per cell
+CELL_FRAMES = 8  # frames per clip
 
 # --- frames and probabilities over time ---------------------------------------------------------------------------
 
@@ -32,10 +32,10 @@ CELL_FRAMES = 8  # of each of them
 def frame_browser(clips: pd.DataFrame, predict: Predict | None = None) -> Panel:
     """Choose a clip and move through its frames; with `predict`, see what the network says at every frame.
 
-    A clip is read, and judged, when it is first chosen; the last 32 are kept.
+    A clip is read and classified when it is first chosen; the last 32 are kept.
 
     Args:
-        clips: clip table with paths, as from `ucf101.index`; predict: see the module.
+        clips: clip table with paths, as from `ucf101.index`; predict: see `widgets.film`.
     """
     if clips.empty:
         raise ValueError("The clip table is empty: there is no clip to show")
@@ -60,7 +60,8 @@ def frame_browser_figure(
     """One clip: frame t large, the strip of its frames, and the running probabilities of the likeliest classes.
 
     Args:
-        clips: clip table with paths; name: of a clip in it; t: frame of the strip, from 0; predict: see the module.
+        clips: clip table with paths; name: of a clip in it; t: frame of the strip, from 0; predict: see
+            `widgets.film`.
 
     Raises:
         ValueError: unknown name or no such t; VideoError (a ValueError): the clip cannot be read.
@@ -122,7 +123,7 @@ def _draw_large(axes: Axes, clip: Seen, t: int) -> None:
 def _draw_probabilities(
     axes: Axes, clip: Seen, rows: list[int], label: str, t: int, predict: Predict
 ) -> None:
-    """A row a class, a column a frame: the probability after reading the clip up to that frame, in per cent."""
+    """One row per class, one column per frame: the probability (%) after the clip up to that frame."""
     p = 100 * clip.p[:, rows].T  # (rows, T)
     axes.imshow(p, aspect="auto", cmap="Blues", vmin=0, vmax=110, interpolation="nearest")
     for (row, column), value in np.ndenumerate(p):
@@ -148,7 +149,7 @@ def _draw_probabilities(
 
 
 def _frame_numbers(clip: Seen, label: str, t: int, predict: Predict | None) -> str:
-    text = f"Frame {t} (0 to {len(clip.index) - 1}) of those taken evenly from the clip's {clip.decoded}."
+    text = f"Frame {t} (of 0 to {len(clip.index) - 1}), spread evenly over the clip's {clip.decoded} frames."
     if predict is not None:
         best = int(clip.p[t].argmax())
         verdict = "right" if predict.classes[best] == label else f"the clip shows {html.escape(label)}"
@@ -157,7 +158,7 @@ def _frame_numbers(clip: Seen, label: str, t: int, predict: Predict | None) -> s
             f"{clip.p[t, best]:.0%}: {verdict}."
         )
         if t < len(clip.index) - 1:
-            text += " It was trained on whole clips; this is a part of one."
+            text += " It was trained on whole clips; this is only part of one."
     if clip.problem:
         text += f"<br>{html.escape(clip.problem)}."
     return text
@@ -170,7 +171,7 @@ def confusion_browser(predictions: pd.DataFrame, clips: pd.DataFrame) -> Panel:
     """Choose a true and a predicted class, and see the clips behind that cell.
 
     Args:
-        predictions: of one run, a row a test clip (`History.predictions`, `runs.predictions`).
+        predictions: of one run, one row per test clip (`History.predictions`, `runs.predictions`).
         clips: clip table with their paths.
 
     Raises:
@@ -197,11 +198,11 @@ def confusion_browser(predictions: pd.DataFrame, clips: pd.DataFrame) -> Panel:
 def confusion_browser_figure(
     predictions: pd.DataFrame, clips: pd.DataFrame, true: str | None = None, predicted: str | None = None
 ) -> Figure:
-    """The confusion matrix with one cell framed, and film strips of up to four clips in it, the surest first.
+    """The confusion matrix with one cell framed, and film strips of its four most confident clips.
 
     Args:
-        predictions, clips: as in `confusion_browser`; true, predicted: classes; by default the commonest mistake (of
-            the class, where one is given), or the clips that are right where there is none.
+        predictions, clips: as in `confusion_browser`; true, predicted: classes; by default the most common
+            mistake (of the class, if one is given), or the correct clips if there is none.
 
     Raises:
         ValueError: an unknown class, or tables that do not belong together.
@@ -212,10 +213,10 @@ def confusion_browser_figure(
 
 
 def _matrix(predictions: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
-    """The confusion matrix over all classes of the clip table; refuses predictions of other clips."""
+    """The confusion matrix over all classes of the clip table; rejects predictions of other clips."""
     if missing := sorted(set(predictions["name"]) - set(clips["name"])):
         raise ValueError(
-            f"{len(missing)} of the {len(predictions)} clips predicted are not in the clip table (the first is "
+            f"{len(missing)} of the {len(predictions)} predicted clips are not in the clip table (the first is "
             f"{missing[0]}): give the table that the run was tested on"
         )
     return evaluation.confusion(predictions, sorted(set(clips["label"]) | set(predictions["predicted"])))
@@ -319,4 +320,4 @@ def _cell_numbers(matrix: pd.DataFrame, true: str, predicted: str) -> str:
         text = f"The cell is empty: none of the {int(row.sum())} test clips of <b>{name}</b> is {what}."
     if true != predicted:
         text += f" The other way round, {other} taken for {name}: {int(matrix.loc[predicted, true])}."
-    return text + (f" The {SHOWN} surest are shown." if count > SHOWN else "")
+    return text + (f" The {SHOWN} most confident are shown." if count > SHOWN else "")

@@ -1,4 +1,4 @@
-"""A widget over run records: how runs learn (paper, section 4.3).
+"""A widget for run records: how runs learn (paper, section 4.3).
 
 `record_dashboard` draws the learning curves of finished runs. Its static twin, `record_dashboard_figure`, takes the
 widget's state as arguments.
@@ -48,7 +48,7 @@ def record_dashboard(records: pd.DataFrame) -> Panel:
     """Choose heads, a split and a measure, and see how the runs learned.
 
     Args:
-        records: the runs of one study, as from `runs.load`; their histories are read once, here. Shown are its main
+        records: the runs of one study, as from `runs.load`; their histories are read once, here. Shown are the main
             runs (`studies.usual`): the default reading of every head, at the usual batch size.
 
     Raises:
@@ -130,7 +130,7 @@ def _draw_dashboard(read: dict, models: Sequence[str], protocol: str, measure: s
             line = {"color": HEAD_COLOURS[name], "linestyle": styles[number % len(styles)]}
             band = {"color": HEAD_COLOURS[name], "alpha": 0.16, "linewidth": 0}
             low, mean, high = table.min(axis=1), table.mean(axis=1), table.max(axis=1)  # (epochs,)
-            level = len(table) == 1  # a head that is not trained has one epoch: a level line
+            level = len(table) == 1  # a head that is not trained has one epoch, drawn as a level line
             if level:
                 axes.axhspan(low.iloc[0], high.iloc[0], **band)
                 axes.axhline(mean.iloc[0], **line)

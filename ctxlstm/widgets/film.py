@@ -1,7 +1,7 @@
-"""What the widgets over clips share: a clip read once, and its film strip.
+"""What the clip widgets share: a clip read once, and its film strip.
 
-A `predict` is what `widgets.Predictor` makes: frames (T, 3, H, W) uint8 -> probabilities (T, K), row t of the clip
-up to frame t; its `classes` are the K names, its `frames` the T it takes.
+A `predict` is a callable such as `widgets.Predictor`: frames (T, 3, H, W) uint8 -> probabilities (T, K),
+where row t is for the clip up to frame t; its `classes` are the K names, its `frames` the T it takes.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from ctxlstm import video
 
 Predict = Callable[[torch.Tensor], np.ndarray]
 
-MARK = "#D55E00"  # frames what is chosen
-TOP = 5  # classes over time
+MARK = "#D55E00"  # colour of the box around what is chosen
+TOP = 5  # classes shown over time
 LARGE, SMALL = 320, 96  # pixels, the longer side of the current frame and of a frame in a strip
 
 
@@ -27,8 +27,9 @@ LARGE, SMALL = 320, 96  # pixels, the longer side of the current frame and of a 
 class Seen:
     """What a widget keeps of a clip: small pictures, not the frames.
 
-    large: uint8 (T, H, W, 3); strip: the T frames side by side, uint8 (H', W', 3); index (T,): their numbers in the
-    clip; decoded: how many frames that has; problem: what is damaged, or None; p: probabilities (T, K), or None.
+    large: uint8 (T, H, W, 3); strip: the T frames side by side, uint8 (H', W', 3); index (T,): their numbers
+    in the clip; decoded: how many frames the clip has; problem: what is damaged, or None; p: probabilities
+    (T, K), or None.
     """
 
     large: np.ndarray
@@ -40,10 +41,10 @@ class Seen:
 
 
 def see(path: str | PathLike, frames: int, predict: Predict | None = None) -> Seen:
-    """Read `frames` evenly spread frames of a clip, and let `predict` judge them.
+    """Read `frames` evenly spaced frames of a clip, and let `predict` classify them.
 
     Raises:
-        VideoError: as `video.read_frames`. ValueError: `predict` gives something else than (T, K) probabilities.
+        VideoError: as `video.read_frames`. ValueError: `predict` returns anything but (T, K) probabilities.
     """
     clip = video.read_frames(path, frames, "uniform")
     p = None
@@ -51,8 +52,8 @@ def see(path: str | PathLike, frames: int, predict: Predict | None = None) -> Se
         p = np.asarray(predict(clip.images))  # (T, K)
         if p.shape != (frames, len(predict.classes)):
             raise ValueError(
-                f"predict gave probabilities of shape {p.shape} for {frames} frames and {len(predict.classes)} classes: "
-                "it must give (frames, classes)"
+                f"predict returned probabilities of shape {p.shape} for {frames} frames and {len(predict.classes)} classes: "
+                "it must return (frames, classes)"
             )
     large, small = (_smaller(clip.images, side) for side in (LARGE, SMALL))  # (T, h, w, 3)
     gap = np.full((*small.shape[:2], 2, 3), 255, np.uint8)
@@ -61,7 +62,7 @@ def see(path: str | PathLike, frames: int, predict: Predict | None = None) -> Se
 
 
 def _smaller(images: torch.Tensor, side: int) -> np.ndarray:
-    """Images (T, 3, H, W) with the longer side cut down to `side` pixels, as (T, h, w, 3); smaller ones stay."""
+    """Images (T, 3, H, W) with the longer side reduced to at most `side` pixels, as (T, h, w, 3)."""
     # torchvision takes seconds to import: widgets that show no clip do not wait for it.
     from torchvision.transforms.v2.functional import resize
 
@@ -80,12 +81,12 @@ def row_of(clips: pd.DataFrame, name: str) -> pd.Series:
     if rows.empty:
         raise ValueError(f"There is no clip {name!r} in the table: choose one of its {len(clips)} names")
     if not rows["path"].iloc[0]:
-        raise ValueError(f"The table knows no file of {name}: make it with ucf101.index(root)")
+        raise ValueError(f"The clip table has no file for {name}: make it with ucf101.index(root)")
     return rows.iloc[0]
 
 
 def draw_strip(axes: Axes, clip: Seen, mark: int | None = None) -> None:
-    """The frames side by side, frame t from t - 0.5 to t + 0.5, numbered; frame `mark` in a frame of its own."""
+    """The frames side by side, frame t from t - 0.5 to t + 0.5, numbered; frame `mark` in a box."""
     count = len(clip.index)
     axes.imshow(clip.strip, extent=(-0.5, count - 0.5, 0, 1), aspect="auto", interpolation="bilinear")
     axes.set(xlim=(-0.5, count - 0.5), ylim=(0, 1), yticks=[])
@@ -99,7 +100,7 @@ def draw_strip(axes: Axes, clip: Seen, mark: int | None = None) -> None:
 
 
 def likeliest(p: np.ndarray, classes: Sequence[str], label: str | None = None) -> list[int]:
-    """Numbers of the five classes that come highest at any frame, and of `label`; the surest at the end first."""
+    """Indices of the five classes likeliest at any frame, and of `label`, ordered by the last frame."""
     top = set(np.argsort(-p.max(axis=0), kind="stable")[:TOP].tolist())
     if label in classes:
         top.add(list(classes).index(label))

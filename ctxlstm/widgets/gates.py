@@ -1,7 +1,7 @@
 """One LSTM unit to play with, and one to follow through a clip: paper section 3.4, Eqs. 12-17.
 
-The numbers come from `gates.lstm_step`, nothing is computed a second time. In both pictures a light bar is what is
-there, a full bar is what a gate lets through.
+The gates and states come from `gates.lstm_step`. In both pictures a light bar is what is there, a full bar is
+what a gate lets through.
 """
 
 import math
@@ -15,8 +15,8 @@ from ctxlstm import gates
 from ctxlstm.figures import GATE_COLOURS, GREY
 from ctxlstm.widgets.panel import Panel, drawing, minus, slider
 
-# The unit of the gate explorer: the weight of x and of h in each gate, made by hand so that a positive x lets the
-# candidate in and lets the old cell state go. H = D = 1.
+# The unit of the gate explorer: the weight of x and of h in each gate, chosen by hand so that a positive x
+# lets the candidate in and lets the old cell state go. H = D = 1.
 WEIGHTS = {"f": (-0.5, 0.5), "i": (1.0, 0.5), "g": (1.5, 1.0), "o": (0.2, 1.0)}
 RANGES = {"x": 3.0, "h": 1.0, "c": 2.0, "b_f": 8.0, "b_i": 8.0, "b_g": 8.0, "b_o": 8.0}  # from -r to r
 NAMES = {"f": "forget gate", "i": "input gate", "g": "candidate", "o": "output gate"}
@@ -48,7 +48,7 @@ def step_of_unit(
 
 
 def gate_explorer() -> Panel:
-    """Seven sliders over one LSTM unit: its inputs x, h, c and the bias of each gate; every gate and state follows."""
+    """Seven sliders for one LSTM unit: its inputs x, h, c and the bias of each gate; all else follows."""
     first = {"x": 1.0, "h": 0.0, "c": 0.5, "b_f": 1.0, "b_i": 0.0, "b_g": 0.0, "b_o": 0.0}
     labels = {"x": "input x", "h": "old hidden h", "c": "old cell c"}
     labels |= {f"b_{gate}": f"bias b_{gate}, {name.split()[0]}" for gate, name in NAMES.items()}
@@ -87,7 +87,7 @@ def gate_explorer_figure(
 
 
 def _draw_gates(axes: Axes, step: dict[str, float]) -> None:
-    """A bar a gate, with the number in it and what went into σ or tanh."""
+    """One bar per gate, with its value and what went into σ or tanh."""
     for row, gate in enumerate("figo"):
         value, squash = step[gate], "tanh" if gate == "g" else "σ"
         lowest = -1 if gate == "g" else 0
@@ -185,7 +185,7 @@ def _chip(name: str) -> str:
 def trace(x: Tensor, lstm: nn.Module) -> gates.LSTMStep:
     """Every step of a one-layer LSTM over one clip x (T, D): f, i, g, o, c, h, each (T, H).
 
-    Raises ValueError where x is no single clip, or the LSTM has several layers or directions.
+    Raises ValueError if x is not a single clip, or the LSTM has several layers or directions.
     """
     if not isinstance(lstm, nn.LSTM | gates.LSTM) or lstm.num_layers != 1 or lstm.bidirectional:
         raise ValueError(
@@ -195,7 +195,7 @@ def trace(x: Tensor, lstm: nn.Module) -> gates.LSTMStep:
     if x.ndim != 2 or len(x) == 0 or x.shape[1] != lstm.input_size:
         raise ValueError(f"x must be one clip (T, D) with D = {lstm.input_size}; got {tuple(x.shape)}")
     w_ih, w_hh = lstm.weight_ih_l0, lstm.weight_hh_l0  # (4H, D), (4H, H)
-    none = w_ih.new_zeros(len(w_ih))  # (4H,)  the bias of an LSTM that has none
+    none = w_ih.new_zeros(len(w_ih))  # (4H,)  for an LSTM without biases
     biases = getattr(lstm, "bias_ih_l0", none), getattr(lstm, "bias_hh_l0", none)
     h = c = w_ih.new_zeros(1, lstm.hidden_size)  # (1, H)
     steps = []
@@ -209,7 +209,8 @@ def trace(x: Tensor, lstm: nn.Module) -> gates.LSTMStep:
 def sequence_stepper(x: Tensor, lstm: nn.Module, unit: int = 0) -> Panel:
     """Step through a clip x (T, D) with one unit of a one-layer LSTM: its gates and states up to frame t.
 
-    Raises ValueError where x is no single clip, the LSTM has several layers or directions, or there is no such unit.
+    Raises ValueError if x is not a single clip, the LSTM has several layers or directions, or there is no
+    such unit.
     """
     steps = trace(x, lstm)  # (T, H) each
     _check_place(steps, 0, unit)
@@ -228,8 +229,8 @@ def sequence_stepper(x: Tensor, lstm: nn.Module, unit: int = 0) -> Panel:
 def sequence_stepper_figure(x: Tensor, lstm: nn.Module, t: int = 0, unit: int = 0) -> Figure:
     """One unit of a one-layer LSTM over a clip x (T, D): gates, candidate and states of frames 0 to t.
 
-    Raises ValueError where x is no single clip, the LSTM has several layers or directions, or there is no such
-    frame or unit.
+    Raises ValueError if x is not a single clip, the LSTM has several layers or directions, or there is no
+    such frame or unit.
     """
     return _draw_steps(trace(x, lstm), t, unit)
 

@@ -1,6 +1,6 @@
 """What every widget is made of: controls, a picture, and a line of numbers under it.
 
-A `Panel` ties controls to a pure function that gives a `matplotlib.figure.Figure`. The picture is an
+A `Panel` ties controls to a pure function that returns a `matplotlib.figure.Figure`. The picture is an
 `ipywidgets.Image` whose PNG bytes are replaced in place: nothing flickers, and no figure stays in memory. All
 controls are ipywidgets' own, so the Tab and arrow keys reach and move them.
 """
@@ -26,15 +26,16 @@ LABEL = {"description_width": "8.5em"}  # wide enough for every label of the boo
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of that size in inches, in the book's style and unknown to pyplot, to be drawn in a `with` block.
 
-    It has no layout engine, which would cost more time than the rest: give the axes their places with
+    It has no layout engine, which would take longer than everything else: place the axes with
     `figure.add_axes` or `figure.subplots(gridspec_kw={"left": .., ...})`.
     """
     with plt.rc_context(
         figures.style() | {"axes.titley": 1.0}
-    ):  # to look for a place takes a tenth of the time
+    ):  # placing titles automatically takes a tenth of the time
         figure = Figure(figsize=(width, height))
         yield figure
-        # Ticks take their settings when they are made, else at the first drawing: make them while the style holds.
+        # Ticks take their style when they are made, at the latest at the first drawing: make them while it
+        # holds.
         for axes in figure.axes:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.get_major_ticks(len(axis.get_majorticklocs()))
@@ -70,7 +71,7 @@ def choice(description: str, value: Any, options: Sequence | Mapping, **more: An
 def toggles(
     description: str, value: Any, options: Sequence | Mapping, **more: Any
 ) -> ipywidgets.ToggleButtons:
-    """A row of buttons of which one is pressed; `options` is a list of values, or {text: value}."""
+    """A row of buttons, one of them pressed; `options` is a list of values, or {text: value}."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
     more = {"style": {**LABEL, "button_width": "auto"}, **more}
     return ipywidgets.ToggleButtons(options=options, value=value, description=description, **more)
@@ -82,18 +83,19 @@ def minus(text: str) -> str:
 
 
 class Panel(ipywidgets.VBox):
-    """Controls above, the picture below them, the numbers under it; whatever control moves, both are made anew.
+    """Controls, the picture below them, the numbers under it; moving any control redraws both.
 
     Args:
         draw: pure function, state as keyword arguments -> Figure.
         controls: {keyword of `draw`: a control with a `value`}, in the order of the Tab key.
         numbers: pure function, the same keyword arguments -> a short piece of HTML under the picture; also the
-            text that a screen reader gives for the picture.
+            text that a screen reader reads for the picture.
         columns: controls side by side; they wrap where the page is narrow.
         reset: add a button that puts every control back to its first value.
 
-    A ValueError or OSError of `draw` or `numbers` shows as its sentence under the picture, which then stays as it
-    was. For tests and for code: `controls`, `picture` (Image), `numbers` (HTML), and `set(**values)`.
+    The message of a ValueError or OSError from `draw` or `numbers` appears under the picture, which then
+    stays as it was. For tests and for code: `controls`, `picture` (Image), `numbers` (HTML), and
+    `set(**values)`.
     """
 
     def __init__(
@@ -127,13 +129,13 @@ class Panel(ipywidgets.VBox):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The keyword arguments that `draw` gets now."""
+        """The current keyword arguments of `draw`."""
         return {name: control.value for name, control in self.controls.items()}
 
     def set(self, **values: Any) -> None:
         """Move several controls and redraw once."""
         if unknown := sorted(set(values) - set(self.controls)):
-            raise ValueError(f"no control {', '.join(unknown)}; there are: {', '.join(self.controls)}")
+            raise ValueError(f"no control {', '.join(unknown)}: choose from {', '.join(self.controls)}")
         self._held = True
         try:
             for name, value in values.items():
@@ -143,7 +145,7 @@ class Panel(ipywidgets.VBox):
         self.update()
 
     def update(self) -> None:
-        """Make the picture and the numbers anew."""
+        """Redraw the picture and the numbers."""
         try:
             text = self.describe(**self.state) if self.describe else ""
             figure = self.draw(**self.state)
@@ -154,7 +156,7 @@ class Panel(ipywidgets.VBox):
         if self.picture.layout.width != width:
             self.picture.layout.width = width
         self.picture.value = png(figure)
-        # What a screen reader says of the picture is this text: JupyterLab shows no Image that has a tooltip.
+        # A screen reader reads this text for the picture: JupyterLab shows no Image that has a tooltip.
         self.numbers.value = f'<div role="status" style="line-height: 1.5">{text}</div>'
 
     def _moved(self, change: Any) -> None:

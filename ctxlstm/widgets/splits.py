@@ -1,7 +1,7 @@
-"""A widget over the clip table: what a split does (paper, section 3.1).
+"""A widget for the clip table: what a split does (paper, section 3.1).
 
-`split_explorer` shows for every source video whether its clips train, test, or do both: the leak. Its static twin,
-`split_explorer_figure`, takes the widget's state as arguments.
+`split_explorer` shows for every source video whether its clips are in training, in test, or in both: the
+leak. Its static twin, `split_explorer_figure`, takes the widget's state as arguments.
 """
 
 from functools import lru_cache
@@ -22,7 +22,8 @@ from ctxlstm import ucf101
 from ctxlstm.figures import PROTOCOL_NAMES
 from ctxlstm.widgets.panel import Panel, choice, drawing, slider
 
-# A source video has no clips at all (a group that this class lacks), or clips that train, that test, or both.
+# A source video has no clips at all (a group that this class lacks), or clips in training, in test, or in
+# both.
 PARTS = {"train only": "#C8CDD2", "test only": "#0072B2", "both: a leak": "#D55E00"}
 TRAIN, TEST, LEAK = PARTS.values()
 FOLDS = {"1: groups 1-7 test": 1, "2: groups 8-14 test": 2, "3: groups 15-21 test": 3}
@@ -60,7 +61,7 @@ def _cut(clips: pd.DataFrame, protocol: str, seed: int, fold: int) -> _Cut:
 
 
 def split_explorer(clips: pd.DataFrame) -> Panel:
-    """Choose a protocol, its fold or its seed, and see who trains, who tests and what leaks.
+    """Choose a protocol, its fold or its seed, and see which clips train, which test and which leak.
 
     Args:
         clips: clip table, as from `ucf101.index` or `ucf101.full_index` (columns name, label, group).
@@ -71,7 +72,7 @@ def split_explorer(clips: pd.DataFrame) -> Panel:
         "fold": choice("Official fold", 1, FOLDS, disabled=True),
     }
 
-    @lru_cache(maxsize=1)  # the picture and the numbers under it are of one cut
+    @lru_cache(maxsize=1)  # the picture and the numbers under it share one cut
     def cut(protocol: str, seed: int, fold: int) -> _Cut:
         return _cut(clips, protocol, seed, fold)
 
@@ -122,7 +123,7 @@ def _draw_split(cut: _Cut) -> Figure:
         bar.set_title(f"{PROTOCOL_NAMES[split.protocol]}, {which}: {cut.clips.sum():,} clips")
         _draw_sources(axes(left, 0.6, wide, rows), cut, small)
         path = _names(tuple(names), 10 if small else 6, rows)
-        # in shares of the figure and not in inches, which a tightly cut picture moves
+        # in fractions of the figure, not in inches, which tight cropping would shift
         place = Affine2D().translate(left - 0.06, 0.6).scale(1 / width, 1 / height) + figure.transFigure
         figure.add_artist(PathPatch(path, transform=place, color=".15", linewidth=0))
         _draw_tests(axes(left + wide + 0.25, 0.6, width - left - wide - 0.35, rows), cut)
@@ -142,7 +143,7 @@ def _draw_split(cut: _Cut) -> Figure:
 def _names(names: tuple[str, ...], size: float, height: float) -> Path:
     """Names in rows from top to bottom, right-aligned at x = 0, in inches; `size` in points, `height` of all rows.
 
-    One path, made once: 101 texts would take longer than all the rest of the picture.
+    One path, made once: 101 texts would take longer than the rest of the picture.
     """
     paths = []
     for row, name in enumerate(names):
@@ -174,8 +175,8 @@ def _draw_sizes(axes: Axes, cut: _Cut) -> None:
 
 
 def _draw_sources(axes: Axes, cut: _Cut, small: bool) -> None:
-    """A cell a source video; in a small table with the test clips among its clips."""
-    numbered = len(cut.groups) <= 12 and cut.clips.size <= 150  # there is room for them
+    """One cell per source video; in a small table, with the number of its test clips and of all its clips."""
+    numbered = len(cut.groups) <= 12 and cut.clips.size <= 150  # room for the numbers
     kind = np.where(cut.tested == 0, 1, np.where(cut.both, 3, 2)) * (
         cut.clips > 0
     )  # (K, G), 0: no such group
@@ -185,7 +186,8 @@ def _draw_sources(axes: Axes, cut: _Cut, small: bool) -> None:
     axes.hlines(np.arange(1, len(kind)) - 0.5, -0.5, len(cut.groups) - 0.5, **lines)
     axes.vlines(np.arange(1, len(cut.groups)) - 0.5, -0.5, len(kind) - 0.5, **lines)
     if numbered:
-        # One marker for all cells with the same numbers: a text for every cell would take longer than all the rest.
+        # One marker for all cells with the same numbers: a text for every cell would take longer than the
+        # rest.
         for test, clips in sorted(set(zip(cut.tested.flat, cut.clips.flat, strict=True))):
             if clips:
                 row, column = np.nonzero((cut.tested == test) & (cut.clips == clips))
@@ -225,6 +227,6 @@ def _split_numbers(cut: _Cut) -> str:
     return (
         f"{train:,} clips train and {test:,} test ({test / (train + test):.1%}); a class has {tested.min()} to "
         f"{tested.max()} test clips.<br><b>{cut.leak.share:.1%}</b> of the test clips have a sibling in training, "
-        f"{cut.leak.siblings_mean:.1f} on average. Of {sources:,} source videos {int(cut.both.sum()):,} have clips in "
+        f"{cut.leak.siblings_mean:.1f} on average. Of {sources:,} source videos, {int(cut.both.sum()):,} have clips in "
         "both parts."
     )

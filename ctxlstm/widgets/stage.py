@@ -1,4 +1,4 @@
-"""What stands between two blocks, on numbers that can be read: ReLU, BatchNorm, MaxPool; paper sections 3.4 and 4.4."""
+"""The stage between two blocks, on readable numbers: ReLU, BatchNorm, MaxPool; paper sections 3.4 and 4.4."""
 
 from functools import cache
 
@@ -67,8 +67,8 @@ def stage_explorer_figure(
 ) -> Figure:
     """A tensor (B=2, T=4, 2H=6) before and after ReLU, BatchNorm and MaxPool, every number shown.
 
-    A frame marks, in the tensor that BatchNorm reads, the numbers that share one mean and variance; and in the tensor
-    that MaxPool reads, the first pair of which it keeps the larger.
+    In the tensor that BatchNorm reads, a dashed outline marks numbers that share one mean and variance; in
+    the tensor that MaxPool reads, a solid one marks the first pair, of which it keeps the larger.
 
     Args:
         order: "relu-bn" or "bn-relu".
@@ -130,13 +130,13 @@ def stage_explorer_figure(
 def _cells(axes: Axes, cells: list[tuple[float, float, float]]) -> None:
     """Numbers (x, y, value) in the middle of their cells, white on dark colours.
 
-    Drawn as outlines, one patch a colour (and not by `add_patch`, which looks for their extremes): fast.
+    Drawn as outlines, one patch per colour, and without `add_patch`, which computes their extent: fast.
     """
     (left, right), (low, high), box = axes.get_xlim(), axes.get_ylim(), axes.get_position()
     width, height = 72 * axes.figure.get_size_inches()  # points
     scale = np.array(
         [(right - left) / (box.width * width), (high - low) / (box.height * height)]
-    )  # data a point
+    )  # data units per point
     for dark, colour in ((False, "#222222"), (True, "white")):
         paths = [
             _glyphs(minus(f"{value:.1f}".replace("-0.0", "0.0")), 7.5).transformed(
@@ -164,7 +164,7 @@ def _outline(axes: Axes, x: float, y: float, width: float, height: float, line: 
 
 
 def _mark_group(axes: Axes, left: float, batch_norm: str, pitch: float) -> None:
-    """The numbers that one mean and variance are made of: a feature of all frames, or a frame of all features."""
+    """Outline the numbers behind one mean and variance: a feature in all frames, or all features of a frame."""
     _, frames, width = SIZES
     for clip in range(SIZES[0]):
         if batch_norm == "feature":
@@ -188,7 +188,7 @@ def _stage_numbers(order: str, pool: str | None, batch_norm: str) -> str:
         "time": f"the larger of frames 2j and 2j + 1: {frames} frames become {frames // 2}",
         None: "nothing is pooled",
     }[pool]
-    odd = "; features 2 and 3 are a pair of two directions, which is why the model refuses an odd H"
+    odd = "; features 2 and 3 pair the two directions, which is why the model rejects an odd H"
     negative = int((after < 0).sum())
     return (
         f"ReLU: {int((before < 0).sum())} of {before.numel()} outputs of the block are negative. "

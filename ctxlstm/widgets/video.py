@@ -1,8 +1,8 @@
-"""Your own video: what a trained network says of a film that is not in its data set (paper, sections 4.3 and 5).
+"""Your own video: what a trained network says about a video outside its data set (paper, sections 4.3 and 5).
 
-`Predictor` joins a frozen CNN and a trained head to a function from frames to running probabilities. `own_video`
-takes a file, by upload or by its path, and shows the five likeliest classes over time; `own_video_figure` is its
-static twin. A file that cannot be read is answered with a sentence.
+`Predictor` joins a frozen CNN and a trained head into a function from frames to running probabilities.
+`own_video` takes a file, by upload or by its path, and shows the five likeliest classes over time;
+`own_video_figure` is its static twin. For a file that cannot be read, it says why.
 """
 
 import html
@@ -25,7 +25,7 @@ from ctxlstm.widgets.film import Predict, Seen, draw_strip, likeliest, see
 from ctxlstm.widgets.panel import LABEL, drawing, png
 
 LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#222222", "v"))
-LARGEST = 10  # MB: Jupyter's limit of one message, above which an upload breaks the connection
+LARGEST = 10  # MB: Jupyter's limit for one message, above which an upload breaks the connection
 
 
 class Predictor:
@@ -33,7 +33,7 @@ class Predictor:
 
     Args:
         backbone: frozen CNN; model: trained head that reads its features (B, T, D) and gives logits (B, K);
-        classes: the K names in the model's order; frames: T, as many as the clips had that it was trained on.
+        classes: the K names in the model's order; frames: T, as in the clips it was trained on.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Predictor:
         """Probabilities (T, K), float64, of images (T, 3, H, W) uint8.
 
         Raises:
-            ValueError: the model has another number of classes than names were given, or cannot read part of a clip
-                (pooling or BatchNorm over time).
+            ValueError: the model has more or fewer classes than `classes` has names, or cannot read part of a
+                clip (pooling or BatchNorm over time).
         """
         x = self.backbone(images).half().float()  # (T, D), rounded as the feature cache keeps them
         trains = self.model.training
@@ -58,9 +58,7 @@ class Predictor:
             self.model.train(trains)
         p = torch.stack(logits).double().softmax(dim=1).numpy()  # (T, K)
         if p.shape[1] != len(self.classes):
-            raise ValueError(
-                f"the model tells {p.shape[1]} classes apart, but {len(self.classes)} names were given"
-            )
+            raise ValueError(f"the model has {p.shape[1]} classes, but {len(self.classes)} names were given")
         return p
 
 
@@ -71,14 +69,14 @@ def own_video_figure(predict: Predict, path: str | Path) -> Figure:
     """The frames that the network reads and the probabilities of its five likeliest classes over time.
 
     Raises:
-        VideoError: there is no such file, or it is no video of at least two frames; the message says what to do.
+        VideoError: no such file, or not a video of at least two frames; the message says what to do.
     """
     path = Path(path).expanduser()
     return _draw(_watch(path, path.name, predict), path.name, predict)
 
 
 def _watch(path: Path, name: str, predict: Predict) -> Seen:
-    """Read and judge a file; messages call it by `name`."""
+    """Read and classify a file; messages call it by `name`."""
     try:
         if path.is_dir():
             raise VideoError(f"{name} is a folder: give the path of one video file")
@@ -89,19 +87,19 @@ def _watch(path: Path, name: str, predict: Predict) -> Seen:
         raise VideoError(f"{name} cannot be read ({error.strerror}): check the path") from error
     if clip.decoded < 2:
         raise VideoError(
-            f"{name} has a single frame: a movement needs at least two, better {len(clip.index)}"
+            f"{name} has a single frame: a movement needs at least two, preferably {len(clip.index)}"
         )
     return replace(clip, problem=clip.problem and _named(clip.problem, path, _short(name)))
 
 
 def _short(name: str) -> str:
-    """A file's name without its folders, which may be of another system than this, cut to a line's length."""
+    """A file's name without its folders, which may use another system's separators, cut to fit a line."""
     name = re.split(r"[/\\]", name)[-1]
     return name if len(name) <= 60 else f"{name[:40]}...{name[-16:]}"
 
 
 def _named(message: str, path: Path, name: str) -> str:
-    """The message with the user's name for the file in the place of the one that it has here."""
+    """The message with the user's name for the file in place of the name it has here."""
     here = str(path) if str(path) in message else path.name
     return message.replace(here, name) if here else message
 
@@ -139,12 +137,12 @@ def _numbers(clip: Seen, name: str, predict: Predict) -> str:
         classes += f" and {len(predict.classes) - 30} more"
     lines = [
         f"{html.escape(_short(name))}: <b>{html.escape(predict.classes[k])}</b>, {clip.p[-1, k]:.0%}, after the last frame.",
-        f"The network knows only these {len(predict.classes)} classes: {classes}. It shares 100 % out among them, so "
-        "a film of anything else gets one of them too, and may get it with a high probability.",
+        f"The network knows only these {len(predict.classes)} classes: {classes}. It divides 100 % among them, so "
+        "a video of anything else also gets one of them, perhaps with a high probability.",
     ]
     if clip.decoded < len(clip.index):
         lines.append(
-            f"The film has {clip.decoded} frames, fewer than the {len(clip.index)} it reads: some are shown twice."
+            f"The video has {clip.decoded} frames, fewer than the {len(clip.index)} that the network reads: some are repeated."
         )
     if clip.problem:
         lines.append(f"{html.escape(clip.problem)}.")
@@ -177,7 +175,7 @@ class OwnVideo(ipywidgets.VBox):
         )
         self.picture.layout.object_fit = "contain"
         self.numbers = ipywidgets.HTML(
-            "Upload a film, or give its path.", layout=ipywidgets.Layout(max_width="100%")
+            "Upload a video, or give its path.", layout=ipywidgets.Layout(max_width="100%")
         )
         self.upload.observe(self._uploaded, names="value")
         self.button.on_click(lambda _: self._chosen())
@@ -206,7 +204,7 @@ class OwnVideo(ipywidgets.VBox):
             self._say("Give the path of a video file, or upload one.")
 
     def _show(self, path: Path, name: str) -> None:
-        """Read, judge and draw a file, or say why not."""
+        """Read, classify and draw a file, or say why not."""
         self.numbers.value = f'<div role="status">Reading {html.escape(name)} ...</div>'
         self.button.disabled = self.upload.disabled = True
         try:
@@ -216,7 +214,9 @@ class OwnVideo(ipywidgets.VBox):
             self.picture.value = png(figure)
             text = _numbers(clip, name, self.predict)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            self._say(str(error) or f"{name} needs more memory than there is: give a shorter or smaller film")
+            self._say(
+                str(error) or f"{name} needs more memory than there is: give a shorter or smaller video"
+            )
             return
         finally:
             self.button.disabled = self.upload.disabled = False
@@ -224,15 +224,15 @@ class OwnVideo(ipywidgets.VBox):
         self.numbers.value = f'<div role="status" style="line-height: 1.5">{text}</div>'
 
     def _say(self, message: str) -> None:
-        """A sentence in the place of the picture: the one before would be of another film."""
+        """Show a sentence in place of the picture, which would be of another video."""
         self.picture.layout.display = "none"
         self.numbers.value = f'<p role="alert" style="color: #B00020">{html.escape(message)}</p>'
 
 
 def own_video(predict: Predict, start: str | Path | None = None) -> OwnVideo:
-    """Upload a video, or give the path of one, and see what the network says of it over time.
+    """Upload a video, or give the path of one, and see what the network says about it over time.
 
     Args:
-        predict: see `Predictor`; start: path of a file that is shown at first.
+        predict: see `Predictor`; start: path of a file to show first.
     """
     return OwnVideo(predict, start)

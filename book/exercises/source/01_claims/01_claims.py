@@ -9,10 +9,12 @@
 # %% [markdown]
 # # Exercises 1: the claims
 #
-# To [Chapter 1](../../../01_claims.ipynb). Replace `# YOUR CODE HERE` and the line below it, run the cell under it, and read
-# what it says. Hidden tests check the same things on other data. Accuracies are in per cent, differences in points. 11 points.
+# To [Chapter 1](../../../01_claims.ipynb). Four exercises, 11 points. Replace `# YOUR CODE HERE` and the line below it, then
+# run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the sheet is
+# graded. Accuracies are in per cent, differences in points.
 
 # %%
+# %matplotlib inline
 import math
 
 import numpy as np
@@ -41,12 +43,11 @@ def equal(low, high, tie=0.6):
 
 
 # %% nbgrader={"grade": true, "grade_id": "equal-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert equal(-0.2, 0.4) == "holds", "no difference in this interval is large enough to matter"
+assert equal(-0.2, 0.4) == "holds", "no difference in this interval matters"
 assert equal(0.9, 2.1) == "fails", "every difference in this interval matters"
 assert equal(-2.0, -0.9) == "fails", "and so does every one in this: B is better"
 assert equal(-3.0, 4.0) == "cannot be told", (
-    "an interval that contains zero may contain large differences too"
-)
+    "an interval that contains zero may contain large differences too")
 ### BEGIN HIDDEN TESTS
 assert equal(-2.1, -0.9) == "fails"
 assert equal(0.1, 0.8) == "cannot be told"
@@ -70,7 +71,10 @@ assert equal(0.61, 5) == "fails"
 
 # %% nbgrader={"grade": false, "grade_id": "stays-above", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def stays_above(cells, after, level, epochs):
-    """ "holds", "fails" or "cannot be told": the accuracy is above `level` at every epoch from after + 1 to epochs."""
+    """Verdict on "above `level` at every epoch from after + 1 to epochs".
+
+    One of "holds", "fails" and "cannot be told".
+    """
     ### BEGIN SOLUTION
     late = {epoch: top1 for epoch, top1 in cells.items() if after < epoch <= epochs}
     if any(top1 <= level for top1 in late.values()):
@@ -81,9 +85,11 @@ def stays_above(cells, after, level, epochs):
 
 # %% nbgrader={"grade": true, "grade_id": "stays-above-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 printed = {2: 80.0, 4: 92.0, 6: 91.5, 8: 93.0}
-assert stays_above(printed, 4, 92, 8) == "fails", "epoch 6 has 91.5 %: one cell below suffices"
-assert stays_above(printed, 2, 91, 8) == "cannot be told", "nobody knows what happened at epochs 3, 5 and 7"
-assert stays_above({5: 93.0, 6: 92.5}, 4, 92, 6) == "holds", "both late epochs are printed and above 92 %"
+assert stays_above(printed, 4, 92, 8) == "fails", "epoch 6 has 91.5 %: one is enough"
+assert stays_above(printed, 2, 91, 8) == "cannot be told", (
+    "nobody knows what happened at epochs 3, 5 and 7")
+assert stays_above({5: 93.0, 6: 92.5}, 4, 92, 6) == "holds", (
+    "both late epochs are printed and above 92 %")
 assert stays_above({5: 93.0, 6: 92.0}, 4, 92, 6) == "fails", "92 % is not above 92 %"
 ### BEGIN HIDDEN TESTS
 assert stays_above({8: 93, 7: 93, 6: 92, 5: 94, 1: 10}, 4, 91, 8) == "holds"
@@ -91,18 +97,8 @@ assert stays_above({8: 93, 7: 93, 6: 92, 5: 94, 4: 10}, 4, 91, 8) == "holds"
 assert stays_above({8: 93, 7: 91, 6: 92, 5: 94}, 4, 91, 8) == "fails"
 assert stays_above({}, 4, 91, 8) == "cannot be told"
 assert stays_above({9: 50.0, 8: 93, 7: 93, 6: 92, 5: 94}, 4, 91, 8) == "holds"
-_table = {
-    30: 85.3,
-    60: 87.8,
-    90: 89.3,
-    120: 90.4,
-    150: 90.8,
-    180: 90.6,
-    210: 91.0,
-    240: 91.6,
-    270: 91.2,
-    300: 91.5,
-}
+_table = {30: 85.3, 60: 87.8, 90: 89.3, 120: 90.4, 150: 90.8,
+          180: 90.6, 210: 91.0, 240: 91.6, 270: 91.2, 300: 91.5}
 assert stays_above(_table, 150, 91, 300) == "fails"
 assert stays_above(_table, 200, 90.9, 300) == "cannot be told"
 ### END HIDDEN TESTS
@@ -139,46 +135,50 @@ def fair_sentence(result):
     else:
         end = f"whether it is better than {other} cannot be told."
     start = f"{result['system']} reaches {result['top1']:.1f} % on {result['split']}"
-    return f"{start} ({result['epoch']}, {result['runs']} run{'s' * (result['runs'] > 1)}); {end}"
+    runs = f"{result['runs']} run{'s' * (result['runs'] > 1)}"
+    return f"{start} ({result['epoch']}, {runs}); {end}"
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "fair-sentence-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-single = dict(
-    system="Net", other="Base", top1=92.2, split="a random split", epoch="best of 300 epochs", runs=1
-)
+# %% nbgrader={"grade": true, "grade_id": "fair-sentence-test", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+single = dict(system="Net", other="Base", top1=92.2, split="a random split",
+              epoch="best of 300 epochs", runs=1)
 text = fair_sentence(single | dict(low=None, high=None))
 for part in ("Net", "92.2 %", "a random split", "best of 300 epochs", "1 run"):
     assert part in text, f"the sentence leaves out {part!r}"
-assert text.endswith("whether it is better than Base cannot be told."), "one run each has no interval"
+text = fair_sentence(single | dict(runs=5, epoch="last epoch", low=0.9, high=2.0))
+assert "5 runs" in text, "the number of runs: '1 run', '5 runs'"
+### BEGIN HIDDEN TESTS
+_other = dict(system="A", other="B", top1=71.04, split="the official splits",
+              epoch="chosen by validation", runs=7)
+for _low, _high in ((0.7, 1.2), (-0.5, 0.5), (-3.0, -0.7), (-3.0, 3.0), (0.5, 3.0)):
+    _text = fair_sentence(_other | dict(low=_low, high=_high))
+    for _part in ("A", "71.0 %", _other["split"], _other["epoch"], "7 runs"):
+        assert _part in _text
+assert "2 runs" in fair_sentence(_other | dict(low=0.7, high=1.2, runs=2))
+### END HIDDEN TESTS
+
+# %% nbgrader={"grade": true, "grade_id": "fair-sentence-verdict-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+text = fair_sentence(single | dict(low=None, high=None))
+assert text.endswith("whether it is better than Base cannot be told."), (
+    "one run each has no interval")
 many = single | dict(runs=5, epoch="last epoch")
 text = fair_sentence(many | dict(low=0.9, high=2.0))
-assert "5 runs" in text, "the number of runs: '1 run', '5 runs'"
 assert text.endswith(" better than Base."), "all of it lies above the margin"
 assert "not better" not in text, "better and not better exclude one another"
-assert fair_sentence(many | dict(low=-0.4, high=0.5)).endswith(" not better than Base."), (
-    "no difference that matters is not better"
-)
+text = fair_sentence(many | dict(low=-0.4, high=0.5))
+assert text.endswith(" not better than Base."), (
+    "no difference that matters is not better")
 ### BEGIN HIDDEN TESTS
-_other = dict(
-    system="A", other="B", top1=71.04, split="the official splits", epoch="chosen by validation", runs=7
-)
-for _low, _high, _end in (
-    (0.7, 1.2, "better than B."),
-    (-0.5, 0.5, "not better than B."),
-    (-3.0, -0.7, "not better than B."),
-    (-3.0, 3.0, "whether it is better than B cannot be told."),
-    (0.5, 3.0, "whether it is better than B cannot be told."),
-):
+_other = single | dict(system="A", other="B", runs=7)
+_no, _open = "not better than B.", "whether it is better than B cannot be told."
+for _low, _high, _end in ((0.7, 1.2, "better than B."), (-0.5, 0.5, _no),
+                          (-3.0, -0.7, _no), (-3.0, 3.0, _open), (0.5, 3.0, _open)):
     _text = fair_sentence(_other | dict(low=_low, high=_high))
     assert _text.endswith(_end)
     assert ("not better" in _text) == _end.startswith("not")
     assert ("cannot be told" in _text) == ("cannot" in _end)
-    assert all(
-        part in _text for part in ("A", "71.0 %", "the official splits", "chosen by validation", "7 runs")
-    )
 _two = fair_sentence(_other | dict(low=0.7, high=1.2, runs=2))
-assert "2 runs" in _two
 assert _two.endswith(" better than B.")
 assert "not better" not in _two
 ### END HIDDEN TESTS
@@ -218,12 +218,8 @@ def draw(gap=1.5):
         for clips, colour in ((3330, "#0072B2"), (500, "#D55E00")):
             axes.plot(gaps, [100 * chance(g, clips) for g in gaps], color=colour)
             axes.plot(gap, 100 * chance(gap, clips), "o", color=colour)
-            axes.text(
-                6,
-                55 if clips == 500 else 35,
-                f"{clips} clips: {100 * chance(gap, clips):.1f} %",
-                color=colour,
-            )
+            axes.text(6, 55 if clips == 500 else 35,
+                      f"{clips} clips: {100 * chance(gap, clips):.1f} %", color=colour)
         axes.set(xlabel="gap (points)", ylabel="chance alone (%)", ylim=(0, 100))
     return figure
 
@@ -233,13 +229,12 @@ panel.Panel(draw, {"gap": panel.slider("gap, points", 1.5, 0.1, 10, 0.1)})
 # %% nbgrader={"grade": true, "grade_id": "chance-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert prediction > 0, "write a prediction down first"
 assert abs(chance(1.5, 3330) - 0.0286) < 0.0005, (
-    "the paper's gap, with p = 0.9145 unless said: about 3 in 100"
-)
-assert abs(chance(3, 500, 0.8) - 0.2357) < 0.0005, "fewer clips and a smaller p leave more to chance"
+    "the paper's gap, with p = 0.9145 by default: about 3 in 100")
+assert abs(chance(3, 500, 0.8) - 0.2357) < 0.0005, (
+    "fewer clips and a smaller p leave more to chance")
 assert chance(0, 100, 0.9) == 1, "two models are always at least 0 points apart"
 assert abs(chance(seen, 500) - chance(1.5, 3330)) < 0.01, (
-    "seen: the gap at which the orange number is what the blue one is at 1.5"
-)
+    "seen: the gap at which the orange number is what the blue one is at 1.5")
 ### BEGIN HIDDEN TESTS
 for _gap, _clips, _p in ((5, 225, 0.8), (0.3, 3330, 0.9), (2, 50, 0.5)):
     _sd = 100 * np.sqrt(2 * _p * (1 - _p) / _clips)

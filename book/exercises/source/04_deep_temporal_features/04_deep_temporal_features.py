@@ -9,10 +9,12 @@
 # %% [markdown]
 # # Exercises 4: from frames to a sequence of vectors
 #
-# They belong to [Chapter 4](../../../04_deep_temporal_features.ipynb). Write your code where it says `YOUR CODE
-# HERE`; the cell below each answer checks it. 11 points.
+# To [Chapter 4](../../../04_deep_temporal_features.ipynb). Four exercises, 11 points. Replace `# YOUR CODE HERE` and the line
+# below it, then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data
+# when the sheet is graded.
 
 # %%
+# %matplotlib inline
 import tempfile
 
 import torch
@@ -20,11 +22,11 @@ import torch
 from ctxlstm import stickfigures, ucf101, video, widgets
 
 # Six generated clips, one of each class, rendered in a second or two.
-movements = ["JumpingJack", "Kick", "SitDown", "StandUp", "WalkLeft", "WalkRight"]
+movements = ["CloseArms", "JumpingJack", "OpenArms", "PickUp", "PutDown", "Squat"]
 folder = tempfile.TemporaryDirectory()
-clips = ucf101.index(
-    stickfigures.render(folder.name, classes=movements, groups=1, clips=1, workers=1, progress=False)
-)
+drawn = stickfigures.render(folder.name, classes=movements, groups=1, clips=1,
+                            workers=1, progress=False)
+clips = ucf101.index(drawn)
 
 # %% [markdown]
 # ## 1 Which frames? (basic, 2 points)
@@ -53,10 +55,11 @@ def uniform(n, T):
 
 # %% nbgrader={"grade": true, "grade_id": "frame-rules-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert list(first(10, 4)) == [0, 1, 2, 3], "the first four frames are numbers 0 to 3"
-assert list(first(3, 5)) == [0, 1, 2, 2, 2], "a clip that is too short repeats its last frame"
-assert list(uniform(8, 4)) == [1, 3, 5, 7], "segments of two frames: their centres, rounded down"
+assert list(first(3, 5)) == [0, 1, 2, 2, 2], "a short clip repeats its last frame"
+assert list(uniform(8, 4)) == [1, 3, 5, 7], "the centres of the segments, rounded down"
+assert list(uniform(12, 4)) == [1, 4, 7, 10], "in segments of 3 frames the middle ones"
 ### BEGIN HIDDEN TESTS
-for _n, _T in ((29, 28), (167, 28), (5, 12), (1776, 28), (12, 12), (41, 7)):
+for _n, _T in ((29, 28), (167, 28), (5, 12), (1776, 28), (12, 12), (41, 7), (1, 3)):
     assert list(first(_n, _T)) == video.frame_index("first", _n, _T).tolist()
     assert list(uniform(_n, _T)) == video.frame_index("uniform", _n, _T).tolist()
 ### END HIDDEN TESTS
@@ -81,9 +84,10 @@ def pool(maps):
 # %% nbgrader={"grade": true, "grade_id": "pool-maps-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 maps = torch.zeros(2, 3, 5, 4, 4)
 maps[1, 2, 4, 0, 0] = 16
-assert tuple(pool(maps).shape) == (2, 3, 5), "the two axes of the picture must go, all others stay"
+assert tuple(pool(maps).shape) == (2, 3, 5), "only the two axes of the picture must go"
 assert pool(maps)[1, 2, 4] == 1, "a single 16 among 16 places has the mean 1"
-assert pool(maps).sum() == 1, "the map of one frame must not leak into another frame or channel"
+assert pool(maps).sum() == 1, "one map must not leak into another frame or channel"
+assert pool(torch.ones(1, 1, 1, 2, 3)) == 1, "a map of ones has the mean 1, in any size"
 ### BEGIN HIDDEN TESTS
 _maps = torch.randn(2, 3, 7, 4, 6, generator=torch.Generator().manual_seed(1))
 torch.testing.assert_close(pool(_maps), _maps.flatten(3).sum(-1) / 24)
@@ -92,54 +96,67 @@ torch.testing.assert_close(pool(_maps), _maps.flatten(3).sum(-1) / 24)
 # %% [markdown]
 # ## 3 Predict, then move it (widget, 3 points)
 #
-# **Before** you show the frame browser, write down for each of the six classes whether a single frame *from the
-# middle of the clip* can tell it from the five others. Set `one_frame` to the list of those classes (of
-# `movements`), and `backwards` to a dictionary: what would a clip of each of the *other* classes be called if it
-# were played backwards?
+# Someone draws one random frame of a clip and does not tell you its place in the clip. **Before** you show the frame
+# browser, write down for each of the six classes of `movements`:
+#
+# - can such a frame ever show that the clip is of this class and of none of the five others? Set `one_frame` to the
+#   list of the classes for which it can;
+# - what is a clip of this class called if it is played backwards? Set `backwards` to a dictionary with all six classes
+#   as keys. A class may be its own reverse.
 
 # %% nbgrader={"grade": false, "grade_id": "predict-frames", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
-one_frame = ["JumpingJack", "Kick"]
+one_frame = ["JumpingJack", "Squat"]
 backwards = {
-    "SitDown": "StandUp",
-    "StandUp": "SitDown",
-    "WalkLeft": "WalkRight",
-    "WalkRight": "WalkLeft",
+    "CloseArms": "OpenArms",
+    "OpenArms": "CloseArms",
+    "PickUp": "PutDown",
+    "PutDown": "PickUp",
+    "JumpingJack": "JumpingJack",
+    "Squat": "Squat",
 }
 ### END SOLUTION
 
 # %% [markdown]
-# Now look. Move through the frames of a clip of each class, and then cover all but the middle ones.
+# Now look. Move through a clip of each class, forwards and backwards; then cover all frames but one with your hand. If you
+# were wrong, change your answers above.
 
 # %%
 widgets.frame_browser(clips)
 
 # %%
-widgets.frame_browser_figure(clips, name="v_SitDown_g01_c01", t=0)
+widgets.frame_browser_figure(clips, name="v_PickUp_g01_c01", t=0)
 
 # %% nbgrader={"grade": true, "grade_id": "predict-frames-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-assert set(one_frame) | set(backwards) == set(movements), "every class must be in one of the two answers"
-assert not set(one_frame) & set(backwards), "no class may be in both"
+assert set(one_frame) <= set(movements), "name classes of this exercise only"
+assert set(backwards) == set(movements), "each of the six classes must be a key"
 assert set(backwards.values()) <= set(movements), "name classes of this exercise only"
+assert all(backwards[backwards[name]] == name for name in movements), (
+    "backwards twice is forwards again")
 ### BEGIN HIDDEN TESTS
-assert sorted(one_frame) == ["JumpingJack", "Kick"]
-assert backwards == {a: b for p in stickfigures.REVERSED_PAIRS for a, b in (p, p[::-1]) if a in movements}
+_pairs = {a: b for p in stickfigures.REVERSED_PAIRS for a, b in (p, p[::-1])}
+assert backwards == {name: _pairs.get(name, name) for name in movements}
+assert sorted(one_frame) == [name for name in movements if name not in _pairs]
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: the walkers face either way at random, so the direction in which a figure looks is no answer.
+# Hint: think of a clip's frames as loose pictures in a box. Which two classes have the same pictures in the box?
 #
 # ## 4 Shuffle fairly (extend, 4 points)
 #
 # For a shuffle test every clip needs its *own* order: one order for all clips would only rename the time steps, and
-# a model could learn the new names. Write `shuffle_frames(x, seed)` for $x$ of shape $(B, T, D)$.
+# a model could learn the new names. Write `shuffle_frames(x, seed)` for $x$ of shape $(B, T, D)$. It moves whole frames: the
+# $D$ numbers of a frame stay together.
 #
 # **Predict first:** what happens to the mean over time?
 
 
 # %% nbgrader={"grade": false, "grade_id": "shuffle-frames", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def shuffle_frames(x, seed):
-    """A new tensor (B, T, D): the frames of each clip in a random order of its own; the same for the same seed."""
+    """A new tensor (B, T, D): each clip's frames in a random order of its own.
+
+    The same seed gives the same orders.
+    """
     ### BEGIN SOLUTION
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(x.shape[:2], generator=generator).argsort(dim=1)  # (B, T)
@@ -151,18 +168,21 @@ def shuffle_frames(x, seed):
 x = torch.arange(6 * 8 * 3).reshape(6, 8, 3).float()  # B = 6, T = 8, D = 3
 y = shuffle_frames(x, seed=0)
 assert y.shape == x.shape, "the shape must stay (B, T, D)"
-assert torch.equal(y[:, :, 0].sort(dim=1).values, x[:, :, 0]), "every clip must keep all of its frames"
+back = y[:, :, 0].sort(dim=1).values  # (B, T), in the old order again
+assert torch.equal(back, x[:, :, 0]), "every clip must keep all of its frames"
 assert not torch.equal(y, x), "the order must change"
 order = (y - x[:, :1])[:, :, 0]  # (B, T): which frame came where
-assert len({tuple(row.tolist()) for row in order}) > 1, "each clip needs an order of its own"
+assert len({tuple(row.tolist()) for row in order}) > 1, "each clip needs its own order"
+assert torch.equal(y - y[:, :, :1], x - x[:, :, :1]), "keep a frame's numbers together"
+assert torch.equal(shuffle_frames(x, seed=0), y), "the same seed, the same orders"
 ### BEGIN HIDDEN TESTS
-assert torch.equal(shuffle_frames(x, seed=0), y), "the same seed must give the same orders"
-assert not torch.equal(shuffle_frames(x, seed=1), y), "another seed must give other orders"
-assert torch.equal(y - y[:, :, :1], x - x[:, :, :1]), "a frame's D features must stay together"
-assert torch.equal(x, torch.arange(6 * 8 * 3).reshape(6, 8, 3).float()), (
-    "the given tensor must not be changed"
-)
+assert not torch.equal(shuffle_frames(x, seed=1), y), "another seed, other orders"
+_given = torch.arange(6 * 8 * 3).reshape(6, 8, 3).float()
+assert torch.equal(x, _given), "the given tensor must not be changed"
 torch.testing.assert_close(y.mean(dim=1), x.mean(dim=1))
+_many = torch.rand(300, 7, 1) * 0.1 + torch.arange(7)[:, None]  # (B, T, 1)
+_orders = shuffle_frames(_many, seed=2)[:, :, 0].int().unique(dim=0)
+assert len(_orders) > 200, "all orders, not only shifts or reversals"
 ### END HIDDEN TESTS
 
 # %% [markdown]

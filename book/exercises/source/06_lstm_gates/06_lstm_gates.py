@@ -9,10 +9,12 @@
 # %% [markdown]
 # # Exercises 6: the gates of an LSTM
 #
-# To [Chapter 6](../../../06_lstm_gates.ipynb). Symbols: f, i, o gates, g candidate, c cell state, h hidden state, all
-# (B, H); x input (B, T, D).
+# To [Chapter 6](../../../06_lstm_gates.ipynb). Six exercises, 15 points. Replace `# YOUR CODE HERE` and the line below it,
+# then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the
+# sheet is graded. Symbols: gates f, i and o, candidate g, cell state c, hidden state h, all (B, H); input x (B, T, D).
 
 # %%
+# %matplotlib inline
 import math
 
 import torch
@@ -44,8 +46,13 @@ def new_states(z_f, z_i, z_g, z_o, c):
 zero, two = torch.zeros(1, 1), torch.full((1, 1), 2.0)
 c, h = new_states(zero, zero, zero, zero, two)
 assert c.shape == (1, 1), "the new cell state has the shape of the old one"
-assert_close(c, torch.ones(1, 1), msg="with all z = 0 the forget gate is half open and the candidate is 0")
-assert_close(h, 0.5 * torch.tanh(torch.ones(1, 1)), msg="h = o * tanh(new c), with o = 0.5 here")
+assert_close(c, torch.ones(1, 1),
+             msg="with all z = 0 the forget gate is half open and the candidate is 0")
+assert_close(h, 0.5 * torch.tanh(torch.ones(1, 1)),
+             msg="h = o * tanh(new c), with o = 0.5 here")
+c, h = new_states(zero - 20, zero + 20, zero + 0.5, zero, two)
+assert_close(c, torch.tanh(zero + 0.5),
+             msg="forget gate shut, input gate open: the new c is the candidate")
 ### BEGIN HIDDEN TESTS
 generator = torch.Generator().manual_seed(3)
 z = torch.randn(4, 5, 7, generator=generator)
@@ -80,12 +87,17 @@ def lstm_parameters(D, H, layers=1, bidirectional=False):
 # %% nbgrader={"grade": true, "grade_id": "lstm-parameters-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert lstm_parameters(5, 4) == 176, "chapter 6, step 4: 4H(D + H + 2) for D = 5, H = 4"
 assert lstm_parameters(512, 512, layers=3) == 6_303_744, (
-    "the LSTM of the paper's baseline: three layers, one way"
-)
+    "the LSTM of the paper's baseline: three layers, one way")
+assert lstm_parameters(5, 4, layers=2) == 336, (
+    "the second layer reads the H outputs of the first, not the D inputs")
+assert lstm_parameters(5, 4, bidirectional=True) == 352, (
+    "each direction has parameters of its own")
 ### BEGIN HIDDEN TESTS
-for D, H, layers, both in ((7, 3, 1, True), (7, 3, 2, True), (6, 2, 3, False), (1, 5, 4, True)):
+for D, H, layers, both in ((7, 3, 1, True), (7, 3, 2, True),
+                           (6, 2, 3, False), (1, 5, 4, True)):
     lstm = nn.LSTM(D, H, num_layers=layers, bidirectional=both)
-    assert lstm_parameters(D, H, layers, both) == sum(p.numel() for p in lstm.parameters())
+    count = sum(p.numel() for p in lstm.parameters())
+    assert lstm_parameters(D, H, layers, both) == count
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -111,8 +123,10 @@ widgets.gate_explorer()
 widgets.gate_explorer_figure()
 
 # %% nbgrader={"grade": true, "grade_id": "changes-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert set(changes) == {"b_f", "b_i", "b_g", "b_o", "c"}, "one entry for each of the five sliders"
-assert all(set(letters) <= set("figoch") for letters in changes.values()), "letters out of f i g o c h only"
+assert set(changes) == {"b_f", "b_i", "b_g", "b_o", "c"}, (
+    "one entry for each of the five sliders")
+assert all(set(letters) <= set("figoch") for letters in changes.values()), (
+    "use only the letters f i g o c h")
 assert "h" in changes["b_f"], "h is made from the new c: whatever changes c changes h"
 ### BEGIN HIDDEN TESTS
 start = {"x": 1.0, "h": 0.0, "c": 0.5, "b_f": 1.0, "b_i": 0.0, "b_g": 0.0, "b_o": 0.0}
@@ -139,17 +153,18 @@ hide = {"b_f": 8, "b_i": -8, "b_g": 0, "b_o": -8}
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "settings-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-start = {"x": 1.0, "h": 0.0, "c": 0.5}
 for biases in (keep, replace, hide):
     assert set(biases) == {"b_f", "b_i", "b_g", "b_o"}, (
-        "keep, replace and hide: a dictionary of b_f b_i b_g b_o"
-    )
-assert abs(step_of_unit(**start, **keep)["c"] - 0.5) < 0.03, (
-    "keep: the new c must stay at 0.5 at the start values"
-)
-assert step_of_unit(**start, **replace)["c"] > 0.95, "replace: the new c must be near +1 at the start values"
-assert abs(step_of_unit(**start, **hide)["h"]) < 0.03, "hide: h must be near 0 at the start values"
-assert abs(step_of_unit(**start, **hide)["c"] - 0.5) < 0.03, "hide: c must still be kept"
+        "keep, replace and hide: a dictionary of b_f b_i b_g b_o")
+for c in (0.5, -1.0):
+    start = {"x": 1.0, "h": 0.0, "c": c}
+    assert abs(step_of_unit(**start, **keep)["c"] - c) < 0.03, (
+        f"keep: the new c must stay at {c} when x is 1")
+    assert abs(step_of_unit(**start, **replace)["c"] - 1) < 0.05, (
+        f"replace: the new c must be near +1 when x is 1 and the old c is {c}")
+    hidden = step_of_unit(**start, **hide)
+    assert abs(hidden["h"]) < 0.03, f"hide: h must be near 0 when the old c is {c}"
+    assert abs(hidden["c"] - c) < 0.03, "hide: c must be kept, too"
 ### BEGIN HIDDEN TESTS
 for x in (-2.0, 0.0, 2.0):
     for c in (-1.5, 1.5):
@@ -191,12 +206,17 @@ def bias_for(steps, share):
 
 
 # %% nbgrader={"grade": true, "grade_id": "memory-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert abs(share_left(0, 2) - 0.25) < 1e-6, "with b_f = 0 the gate is half open: two steps leave a quarter"
-assert abs(bias_for(1, 0.5)) < 1e-6, "to leave half after one step the gate must be half open: bias 0"
+assert abs(share_left(0, 2) - 0.25) < 1e-6, (
+    "with b_f = 0 the gate is half open: two steps leave a quarter")
+assert abs(bias_for(1, 0.5)) < 1e-6, (
+    "to leave half after one step the gate must be half open: bias 0")
+assert share_left(2, 28) < share_left(3, 28), "a larger bias forgets more slowly"
+assert abs(share_left(bias_for(5, 0.9), 5) - 0.9) < 1e-6, (
+    "bias_for must undo share_left")
 print(f"half after 28 frames: bias {bias_for(28, 0.5):.2f}")
 ### BEGIN HIDDEN TESTS
 assert abs(share_left(3, 60) - (1 / (1 + math.exp(-3))) ** 60) < 1e-5
-for steps, share in ((28, 0.5), (5, 0.9), (60, 0.01)):
+for steps, share in ((28, 0.5), (7, 0.8), (60, 0.01)):
     assert abs(share_left(bias_for(steps, share), steps) - share) < 1e-4
 assert 3.6 < bias_for(28, 0.5) < 3.8
 ### END HIDDEN TESTS
@@ -208,7 +228,8 @@ assert 3.6 < bias_for(28, 0.5) < 3.8
 # ## 5 Eq. 15 as an equation (thinking)
 #
 # The paper prints $C_t = f_t * C_{t-1} + i_t * C_t$. Solve it for $C_t$ and write `printed(f, i, c)`. Then write
-# `grows(f, i)`: True if a memory that is not zero gets larger in one step (f and i between 0 and 1, neither end included).
+# `grows(f, i)`: True if $|C|$ gets larger in one step, from any C that is not 0 (f and i between 0 and 1, neither end
+# included).
 #
 # Predict first: does a memory grow with f = 0.5 and i = 0.4? And with f = 0.5 and i = 0.6? ______
 
@@ -231,11 +252,13 @@ def grows(f, i):
 # %% nbgrader={"grade": true, "grade_id": "printed-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert printed(0.3, 0.9, 0) == 0, "from zero it stays at zero, whatever the gates do"
 assert abs(printed(0.5, 0.5, 3) - 3) < 1e-9, (
-    "f = i = 0.5: put your result into the equation and see whether it holds"
-)
-assert grows(0.5, 0.6), "0.5 / 0.4 is above 1"
+    "f = i = 0.5: put your result into the equation and see whether it holds")
+assert abs(printed(0.5, 0.6, 2) - 2.5) < 1e-9, "2.5 = 0.5 * 2 + 0.6 * 2.5"
+assert grows(0.5, 0.6), "f = 0.5 and i = 0.6 turn 2 into 2.5"
+assert not grows(0.5, 0.4), "f = 0.5 and i = 0.4: |C| gets smaller"
 ### BEGIN HIDDEN TESTS
-for f, i, c in ((0.2, 0.5, 4.0), (0.9, 0.8, -1.0), (0.5, 0.4, 2.0), (0.7, 0.1, 1.0)):
+for f, i, c in ((0.2, 0.5, 4.0), (0.9, 0.8, -1.0), (0.5, 0.4, 2.0), (0.7, 0.1, 1.0),
+                (0.2, 0.7, 3.0), (0.9, 0.3, -2.0)):
     new = printed(f, i, c)
     assert abs(new - (f * c + i * new)) < 1e-9
     assert bool(grows(f, i)) == (abs(new) > abs(c))
@@ -264,7 +287,7 @@ def both_ways(x, forward_lstm, backward_lstm):
     """(output, h_n) of x (B, T, D); both LSTMs have batch_first=True and one layer."""
     ### BEGIN SOLUTION
     there, (h_there, _) = forward_lstm(x)  # (B, T, H), (1, B, H)
-    back, (h_back, _) = backward_lstm(x.flip(1))  # (B, T, H), its frames from last to first
+    back, (h_back, _) = backward_lstm(x.flip(1))  # (B, T, H), last frame first
     return torch.cat([there, back.flip(1)], dim=2), torch.cat([h_there, h_back])
     ### END SOLUTION
 
@@ -276,15 +299,20 @@ x = torch.randn(2, 6, 5)
 output, h_n = both_ways(x, one, other)
 assert output.shape == (2, 6, 6), "output must be (B, T, 2H)"
 assert h_n.shape == (2, 2, 3), "h_n must be (2, B, H)"
-assert_close(output[:, -1, :3], h_n[0], msg="the forward direction ends at the last frame")
-assert_close(output[:, 0, 3:], h_n[1], msg="the backward direction ends at the first frame")
+assert_close(output[:, -1, :3], h_n[0],
+             msg="the forward direction ends at the last frame")
+assert_close(output[:, 0, 3:], h_n[1],
+             msg="the backward direction ends at the first frame")
+both = nn.LSTM(5, 3, batch_first=True, bidirectional=True)  # with the same weights
+back = {f"{name}_reverse": value for name, value in other.state_dict().items()}
+both.load_state_dict({**one.state_dict(), **back})
+assert_close(output, both(x)[0], msg="PyTorch's two-way LSTM gives another output")
 ### BEGIN HIDDEN TESTS
-both = nn.LSTM(5, 3, batch_first=True, bidirectional=True)
-state = dict(one.state_dict()) | {f"{name}_reverse": value for name, value in other.state_dict().items()}
-both.load_state_dict(state)
-expected, (h_expected, _) = both(x)
-assert_close(output, expected)
-assert_close(h_n, h_expected)
+assert_close(h_n, both(x)[1][0])
+x = torch.randn(3, 4, 5)
+output, h_n = both_ways(x, one, other)
+assert_close(output, both(x)[0])
+assert_close(h_n, both(x)[1][0])
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -9,12 +9,14 @@
 # %% [markdown]
 # # Exercises 7: the Context-LSTM
 #
-# These go with [Chapter 7](../../../07_context_lstm.ipynb). Write your prediction before you run anything. Sizes are
-# small, so every cell takes a moment only. 10 points.
+# To [Chapter 7](../../../07_context_lstm.ipynb). Four exercises, 10 points. Replace `# YOUR CODE HERE` and the line below it,
+# then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the
+# sheet is graded.
 
 # %%
+# %matplotlib inline
 import torch
-from torch import nn
+from torch.testing import assert_close
 
 from ctxlstm import models, widgets
 from ctxlstm.classroom import diagram
@@ -25,15 +27,16 @@ from ctxlstm.classroom import diagram
 # A cascade reads clips of `frames` frames and `features` features (no embedding). Each block has `hidden` units in two
 # directions; a stage with MaxPool of 2 follows every block. Write a function that gives
 #
-# - the shape of the outputs behind **every stage**, as tuples `(frames, features)` without the batch, and
-# - last, the number that the first FC layer reads when the last frame is read out.
+# - the shape of the outputs after **every stage**, as tuples `(frames, features)` without the batch, and
+# - last, the number of inputs of the first FC layer when the last frame is read out.
 #
-# `pool` is `"feature"`, `"time"` or `None`. Predict first, on paper: what comes out for `walk(28, 2048, 512, 3, "time")`?
+# `pool` is what MaxPool pools: `"feature"`, `"time"` or `None` (the stages have no MaxPool). If one is left over, it is
+# dropped. Predict first, on paper: what comes out for `walk(20, 2048, 512, 3, "time")`?
 
 
 # %% nbgrader={"grade": false, "grade_id": "walk", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def walk(frames, features, hidden, blocks, pool):
-    """[(T, W) behind stage 1, (T, W) behind stage 2, ..., width of the first FC layer's input]"""
+    """List: (T, W) after each stage, then the input width of the first FC layer."""
     ### BEGIN SOLUTION
     shapes = []
     for _ in range(blocks):
@@ -47,10 +50,12 @@ def walk(frames, features, hidden, blocks, pool):
 # %% nbgrader={"grade": true, "grade_id": "walk-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 got = walk(28, 2048, 512, 3, "feature")
 assert got == [(28, 512), (28, 512), (28, 512), 512], (
-    f"feature pooling: 2 x 512 outputs become 512; got {got}"
-)
+    f"feature pooling: 2 x 512 outputs become 512; got {got}")
 got = walk(28, 2048, 512, 3, "time")
-assert got == [(14, 1024), (7, 1024), (3, 1024), 1024], f"7 frames make 3 pairs, one is left over; got {got}"
+assert got == [(14, 1024), (7, 1024), (3, 1024), 1024], (
+    f"7 frames make 3 pairs, one is left over; got {got}")
+got = walk(6, 5, 4, 2, None)
+assert got == [(6, 8), (6, 8), 8], f"without MaxPool nothing is halved; got {got}"
 ### BEGIN HIDDEN TESTS
 assert walk(28, 2048, 512, 2, None) == [(28, 1024), (28, 1024), 1024]
 assert walk(9, 5, 4, 1, "time") == [(4, 8), 8]
@@ -58,7 +63,7 @@ assert walk(12, 1280, 32, 4, "feature") == [(12, 32)] * 4 + [32]
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: the width behind a block does not depend on the width in front of it. Compare with the drawing:
+# Hint: the width after a block does not depend on the width before it. Compare with the drawing:
 
 # %%
 diagram.draw("pool over time", pool="time", embedding=())
@@ -66,16 +71,16 @@ diagram.draw("pool over time", pool="time", embedding=())
 # %% [markdown]
 # ## 2 Basic: hand the state over (3 points)
 #
-# Here are three blocks and the stages behind them. Write the loop of the cascade: run `x` through all blocks and stages
-# and start every block from the state in which the block before it ended. With `handover=False` every block starts
-# from zeros. Return the outputs behind the last stage and the list of every block's final `(h, c)`.
+# `blocks` are two-way LSTMs, and `stages` the stage after each of them. Write the loop of the cascade: run `x` through all
+# blocks and stages, and start every block from the state in which the block before it ended. With `handover=False` every
+# block starts from zeros. Return the outputs after the last stage and the list of every block's final `(h, c)`.
 #
 # Predict first: how many lines of your function does `handover` change?
 
 
 # %% nbgrader={"grade": false, "grade_id": "cascade", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def cascade(blocks, stages, x, handover=True):
-    """x (B, T, D) -> outputs behind the last stage (B, T, H), [(h, c) of every block]"""
+    """x (B, T, D) -> outputs after the last stage (B, T, H), [(h, c) of each block]"""
     ### BEGIN SOLUTION
     states, start = [], None
     for block, stage in zip(blocks, stages, strict=True):
@@ -93,24 +98,21 @@ net = models.ContextLSTM(10, 4, hidden_size=6, num_layers=2, embedding=()).eval(
 x = torch.randn(3, 5, 10)  # (B, T, D)
 y, states = cascade(net.blocks, net.stages, x)
 logits, wanted = net(x, return_states=True)
-assert y.shape == (3, 5, 6), f"behind the last stage there are H = 6 numbers a frame; got {tuple(y.shape)}"
+assert y.shape == (3, 5, 6), f"y must be (B, T, H), with H = 6; got {tuple(y.shape)}"
 assert len(states) == 3, "one (h, c) for each block"
-torch.testing.assert_close(states[0], wanted[0], msg="block 1 starts from zeros (None)")
-torch.testing.assert_close(states[1], wanted[1], msg="block 2 starts from block 1's (h, c), in this order")
-torch.testing.assert_close(net.head(y[:, -1]), logits)
+assert_close(states[0], wanted[0], msg="block 1 starts from zeros (None)")
+assert_close(states[1], wanted[1], msg="block 2 gets block 1's (h, c), in this order")
+assert_close(net.head(y[:, -1]), logits)
+_, off = cascade(net.blocks, net.stages, x, handover=False)
+assert not torch.equal(off[1][0], states[1][0]), "handover=False must change block 2"
 ### BEGIN HIDDEN TESTS
-torch.testing.assert_close(states[2], wanted[2])
+five = models.ContextLSTM(7, 4, hidden_size=2, num_layers=1, num_blocks=5, embedding=())
 net.handover = None
-y, states = cascade(net.blocks, net.stages, x, handover=False)
-logits, wanted = net(x, return_states=True)
-torch.testing.assert_close(states, wanted)
-torch.testing.assert_close(net.head(y[:, -1]), logits)
-net = models.ContextLSTM(7, 4, hidden_size=2, num_layers=1, num_blocks=5, embedding=()).double().eval()
-x = torch.randn(2, 4, 7, dtype=torch.double)  # (B, T, D)
-y, states = cascade(net.blocks, net.stages, x)
-logits, wanted = net(x, return_states=True)
-torch.testing.assert_close(states, wanted)
-torch.testing.assert_close(net.head(y[:, -1]), logits)
+for model, clips, on in ((net, x, False), (five.eval(), torch.randn(2, 4, 7), True)):
+    y, states = cascade(model.blocks, model.stages, clips, handover=on)
+    logits, wanted = model(clips, return_states=True)
+    assert_close(states, wanted)
+    assert_close(model.head(y[:, -1]), logits)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -119,24 +121,25 @@ torch.testing.assert_close(net.head(y[:, -1]), logits)
 # %% [markdown]
 # ## 3 Thinking: predict, then move it (3 points)
 #
-# The widget shows a small cascade on a random clip of 10 frames. **Before you touch it**, write down what happens when
-# you switch the hand-over from on to off:
+# The widget below shows a small cascade on a random clip of 10 frames. **Before you look at it**, compare four kinds of
+# hand-over with none ("off"), where every block starts from zeros, and write down:
 #
-# - `changed`: the set of the blocks (1, 2, 3) whose outputs change at all,
-# - `forward_most`: the forward outputs of block 2 change most at the `"first"` or at the `"last"` frames,
-# - `backward_most`: the same for its backward outputs,
-# - `parameters_change`: does the number of parameters change? `True` or `False`.
+# - `changed`: with both `h` and `c` handed over, the set of the blocks (1, 2, 3) whose outputs differ at all,
+# - `stronger`: which of the two, handed over alone, changes the outputs of block 2 more, `"h"` or `"c"`,
+# - `swapped_most`: with the directions swapped (each lane starts from the end of the other direction's lane), the
+#   *backward* outputs of block 3 differ most at the `"first"` or at the `"last"` frames,
+# - `parameters_change`: does the number of parameters depend on the hand-over? `True` or `False`.
 
 # %% nbgrader={"grade": false, "grade_id": "predict", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
 changed = {2, 3}
-forward_most = "first"
-backward_most = "last"
+stronger = "c"
+swapped_most = "last"
 parameters_change = False
 ### END SOLUTION
 
 # %% [markdown]
-# Now move it.
+# Now move it, and read the lowest row. (Without buttons: set `handover` in the second cell to "hc", "h", "c" or "swap".)
 
 # %%
 torch.manual_seed(2)
@@ -154,76 +157,76 @@ widgets.state_flow_figure(model, clip, handover="hc")
 # %% nbgrader={"grade": true, "grade_id": "predict-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert isinstance(changed, set), "changed is a set of block numbers, such as {1, 3}"
 assert changed <= {1, 2, 3}, "changed is a set of block numbers, such as {1, 3}"
-assert {forward_most, backward_most} <= {"first", "last"}, 'write "first" or "last"'
+assert stronger in ("h", "c"), 'write "h" or "c"'
+assert swapped_most in ("first", "last"), 'write "first" or "last"'
 assert isinstance(parameters_change, bool), "write True or False"
 ### BEGIN HIDDEN TESTS
-outputs = {}
-for handover in ("hc", None):
-    model.handover, outputs[handover] = handover, []
-    hooks = [
-        block.register_forward_hook(lambda m, i, o, seen=outputs[handover]: seen.append(o[0][0]))
-        for block in model.blocks
-    ]
-    with torch.no_grad():
-        model(clip[None])
-    for hook in hooks:
-        hook.remove()
-difference = [(a - b).abs() for a, b in zip(outputs["hc"], outputs[None], strict=True)]  # (T, 2H) each
-assert changed == {k for k, d in enumerate(difference, 1) if d.max() > 1e-6}
-forward, backward = difference[1][:, :8].mean(dim=1), difference[1][:, 8:].mean(dim=1)  # (T,) each
-assert forward_most == ("first" if forward[:5].sum() > forward[5:].sum() else "last")
-assert backward_most == ("first" if backward[:5].sum() > backward[5:].sum() else "last")
+from ctxlstm.widgets.cascade import flow
+
+off, gap = flow(model, clip, None).blocks, {}
+for handover in ("hc", "h", "c", "swap"):
+    pairs = zip(flow(model, clip, handover).blocks, off, strict=True)
+    gap[handover] = [(a.output - b.output).abs() for a, b in pairs]  # (2, T, H) each
+assert changed == {k for k, d in enumerate(gap["hc"], 1) if d.max() > 1e-6}
+assert stronger == ("h" if gap["h"][1].mean() > gap["c"][1].mean() else "c")
+late = gap["swap"][2][1].mean(dim=1)  # (T,), block 3, backward
+assert swapped_most == ("first" if late[:5].sum() > late[5:].sum() else "last")
 assert parameters_change is False
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: a lane feels its start most where it starts. The heat maps show both directions with the same time axis.
+# Hint: Eqs. 12 to 15 say how the old h and the old c come in. And with the directions swapped, at which frame does a
+# backward lane start?
 
 # %% [markdown]
-# ## 4 Extend: how large is the cascade? (2 points)
+# ## 4 Extend: exchange the lanes (2 points)
 #
-# One LSTM layer has, in each direction, four gates; each has $H$ rows that read the input ($D$ numbers) and the hidden
-# state ($H$ numbers), and **two** biases. The second layer reads the outputs of both directions. Write
+# The final state of a two-way block has one row per layer and direction, (2L, B, H), in PyTorch's order: layer 1 forward, layer 1
+# backward, layer 2 forward, and so on. In the default cascade a forward lane continues a forward lane, so a state made at
+# the last frame starts a walk at the first. Write the other reading:
 #
-# - `lstm_parameters(D, H, layers)`: of one two-way block,
-# - `cascade_parameters(D, H, layers, blocks, pool)`: of all blocks together (no stages, no FC layers); `pool` is `"feature"`
-#   or `None`.
+# - `exchange(state)`: in every layer, the forward and the backward row change places,
+# - `start_of_next(block, x)`: what the next block starts from if the lanes are exchanged, the pair (h, c); `block` reads `x`
+#   from zeros.
 #
-# Predict first: does pooling features make the cascade smaller or larger? By how much about, at the paper's sizes?
+# Predict first: is `exchange` of `exchange` the state again? And does flipping all 2L rows do the same for one layer, for two?
 
 
-# %% nbgrader={"grade": false, "grade_id": "parameters", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% nbgrader={"grade": false, "grade_id": "exchange", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
-def lstm_parameters(D, H, layers):
-    inputs = [D] + [2 * H] * (layers - 1)
-    return sum(2 * 4 * H * (width + H + 2) for width in inputs)
+def exchange(state):
+    return state.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
-def cascade_parameters(D, H, layers, blocks, pool):
-    between = H if pool == "feature" else 2 * H
-    inputs = [D] + [between] * (blocks - 1)
-    return sum(lstm_parameters(width, H, layers) for width in inputs)
+def start_of_next(block, x):
+    _, (h, c) = block(x)
+    return exchange(h), exchange(c)
 
 
 ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "parameters-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-one = nn.LSTM(10, 4, num_layers=1, bidirectional=True)
-assert lstm_parameters(10, 4, 1) == models.count_parameters(one), (
-    "one layer: 2 directions x 4 gates x H x (D + H + 2)"
-)
-two = nn.LSTM(10, 4, num_layers=2, bidirectional=True)
-assert lstm_parameters(10, 4, 2) == models.count_parameters(two), "layer 2 reads 2H numbers: both directions"
+# %% nbgrader={"grade": true, "grade_id": "exchange-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+state = torch.arange(2.0).view(2, 1, 1)  # one layer, one clip, H = 1
+assert exchange(state).flatten().tolist() == [1, 0], "the two rows change places"
+state = torch.randn(6, 2, 4)  # three layers
+assert exchange(state).shape == state.shape, "as many rows as before"
+assert torch.equal(exchange(exchange(state)), state), "twice exchanged is unchanged"
+assert torch.equal(exchange(state)[1], state[0]), "row 1 was row 0: both are of layer 1"
 ### BEGIN HIDDEN TESTS
-for D, H, layers, blocks, pool in ((512, 512, 3, 3, "feature"), (20, 6, 2, 4, None), (7, 8, 3, 1, "feature")):
-    with torch.device("meta"):
-        cascade_ = models.ContextLSTM(
-            D, 3, hidden_size=H, num_layers=layers, num_blocks=blocks, pool=pool, embedding=()
-        )
-    assert cascade_parameters(D, H, layers, blocks, pool) == models.count_parameters(cascade_.blocks)
+rows = torch.arange(6.0).view(6, 1, 1)  # (2L, B, H)
+assert exchange(rows).flatten().tolist() == [1, 0, 3, 2, 5, 4]
+torch.manual_seed(1)
+for L in (1, 2, 3):
+    net = models.ContextLSTM(5, 4, hidden_size=6, num_layers=L, num_blocks=2,
+                             embedding=(), handover="swap").eval()
+    x, given, block = torch.randn(3, 7, 5), [], net.blocks[1]
+    block.register_forward_pre_hook(lambda _, x, given=given: given.extend(x[1]))
+    with torch.no_grad():
+        net(x)
+        for mine, wanted in zip(start_of_next(net.blocks[0], x), given, strict=True):
+            assert_close(mine, wanted)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: only the *first* layer of blocks 2 and 3 sees a difference. Print both numbers at D = 512, H = 512, 3 layers, 3
-# blocks and compare them with the table of readings in the chapter.
+# Hint: split the rows into (L, 2). Flipping all 2L rows would also turn the order of the layers around.

@@ -9,9 +9,12 @@
 # %% [markdown]
 # # Exercises 8: the baseline
 #
-# To [Chapter 8](../../../08_cnn_lstm.ipynb). Four exercises, 9 points.
+# To [Chapter 8](../../../08_cnn_lstm.ipynb). Four exercises, 9 points. Replace `# YOUR CODE HERE` and the line below it, then
+# run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the sheet is
+# graded.
 
 # %%
+# %matplotlib inline
 import math
 
 import torch
@@ -21,40 +24,50 @@ from ctxlstm import models, widgets
 from ctxlstm.widgets.gates import trace
 
 # %% [markdown]
-# ## 1 Count the parameters (basic)
+# ## 1 One vector from all frames (basic)
 #
-# Parameters of `nn.LSTM(i, h, layers, bidirectional=...)`, by formula. One layer and direction that reads n numbers has
-# 4h(n + h + 2). Every layer above the first reads all directions of the layer below.
+# A two-way LSTM gives y (B, T, 2H): forward half first, backward half second. A classifier needs one vector per clip. Write
+# `read(y, how)`, which returns (B, 2H):
 #
-# Predict first: does a two-way LSTM of three layers have twice the parameters of a one-way one? ______
+# - `"last"`: both halves of the output at the last frame,
+# - `"mean"`: the mean over frames,
+# - `"ends"`: each half at the frame where its direction has read the whole clip.
+#
+# Predict first: in a one-layer LSTM, which of the three read-outs has a half that has seen only one frame? ______
 
 
-# %% nbgrader={"grade": false, "grade_id": "lstm-parameters", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def lstm_parameters(i, h, layers=1, bidirectional=False):
-    """Number of parameters of nn.LSTM(i, h, layers, bidirectional=bidirectional)."""
+# %% nbgrader={"grade": false, "grade_id": "read", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def read(y, how):
+    """One vector per clip, (B, 2H), from the outputs y (B, T, 2H) of a two-way LSTM."""
     ### BEGIN SOLUTION
-    directions = 2 if bidirectional else 1
-    first = 4 * h * (i + h + 2)
-    above = 4 * h * (directions * h + h + 2)
-    return directions * (first + (layers - 1) * above)
+    if how == "last":
+        return y[:, -1]
+    if how == "mean":
+        return y.mean(dim=1)
+    H = y.shape[2] // 2
+    return torch.cat([y[:, -1, :H], y[:, 0, H:]], dim=1)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "lstm-parameters-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert lstm_parameters(10, 3) == 4 * 3 * (10 + 3 + 2), "one layer, one direction: the formula as it stands"
-assert lstm_parameters(512, 512, 3) == 6_303_744, "the paper's baseline: layers 2 and 3 read 512 numbers"
-assert lstm_parameters(10, 3, 1, True) == 2 * lstm_parameters(10, 3), (
-    "two directions with weights of their own"
-)
+# %% nbgrader={"grade": true, "grade_id": "read-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+y = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]]])  # one clip, T = 3, H = 1
+assert read(y, "last").tolist() == [[6, 60]], "both halves of the last frame"
+assert read(y, "mean").tolist() == [[3, 30]], "the mean over the three frames"
+assert read(y, "ends")[0, 0] == 6, "the forward half is done at the last frame"
+assert read(torch.randn(4, 7, 10), "ends").shape == (4, 10), "2H numbers per clip"
 ### BEGIN HIDDEN TESTS
-for i, h, layers, two in [(5, 7, 2, True), (64, 32, 3, True), (3, 11, 4, False), (512, 512, 3, True)]:
-    with torch.device("meta"):
-        lstm = nn.LSTM(i, h, layers, bidirectional=two)
-    assert lstm_parameters(i, h, layers, two) == sum(p.numel() for p in lstm.parameters())
+torch.manual_seed(0)
+lstm = nn.LSTM(3, 5, bidirectional=True, batch_first=True)
+with torch.no_grad():
+    for T in (1, 2, 6):
+        y, (h, _) = lstm(torch.randn(4, T, 3))
+        assert torch.equal(read(y, "ends"), torch.cat([h[0], h[1]], dim=1))
+        assert torch.equal(read(y, "last"), y[:, T - 1])
+        assert torch.allclose(read(y, "mean"), y.sum(dim=1) / T, atol=1e-6)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Twice is too little: the upper layers do not only come twice, each of them also reads twice as many numbers.
+# PyTorch's final state `h_n` is the read-out "ends": compare them on an `nn.LSTM` of your own.
 
 # %% [markdown]
 # ## 2 What has the last output seen? (thinking)
@@ -67,7 +80,7 @@ for i, h, layers, two in [(5, 7, 2, True), (64, 32, 3, True), (3, 11, 4, False),
 
 # %% nbgrader={"grade": false, "grade_id": "seen", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def seen(t, T):
-    """(frames the forward half at frame t depends on, frames the backward half depends on), two sets."""
+    """The frames that the forward and the backward half at t depend on: two sets."""
     ### BEGIN SOLUTION
     return set(range(t + 1)), set(range(t, T))
     ### END SOLUTION
@@ -76,7 +89,8 @@ def seen(t, T):
 # %% nbgrader={"grade": true, "grade_id": "seen-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 forward, backward = seen(1, 4)
 assert forward == {0, 1}, "at frame 1 the forward direction has read frames 0 and 1"
-assert 0 not in backward, "the backward direction comes from the end: at frame 1 it has not read frame 0"
+assert 0 not in backward, "from the end to frame 1, frame 0 has not been read yet"
+assert 1 in backward, "the output at frame 1 depends on frame 1, in both halves"
 ### BEGIN HIDDEN TESTS
 torch.manual_seed(0)
 lstm = nn.LSTM(2, 3, bidirectional=True, batch_first=True)
@@ -101,8 +115,9 @@ for T in (1, 5, 6):
 # wide open (nearly 1). The candidate of frame 0 is tanh(1) = 0.762, that of every later frame 0.
 #
 # **Predict before you step**: `c_last`, the cell state at the last of 12 frames (t = 11), for `b_f` = 0, 2 and 5, as a
-# dictionary {b_f: c}. Two decimals are enough (within 0.02). And `half_life`: with `b_f` = 2, the first t at which less than half of the
-# c of frame 0 is left.
+# dictionary {b_f: c}; two decimals are enough (within 0.01). And `half_life`: with `b_f` = 2, the first t at which less
+# than half of the c of frame 0 is left. Then step, and correct what you had wrong. The stepper starts with `b_f` = 2: for
+# the other two, replace 2.0 by 0.0 and by 5.0 in its cell.
 
 # %% nbgrader={"grade": false, "grade_id": "memory", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -139,7 +154,7 @@ assert 0 <= c_last[0] < c_last[2] < c_last[5] < 0.762, (
 assert 0 < half_life < 12, "a frame number t between 1 and 11"
 ### BEGIN HIDDEN TESTS
 for b_f, c in c_last.items():
-    assert abs(c - trace(clip, unit(b_f)).c[-1].item()) < 0.02
+    assert abs(c - trace(clip, unit(b_f)).c[-1].item()) < 0.01
 states = trace(clip, unit(2.0)).c[:, 0]
 assert half_life == next(t for t in range(12) if states[t] < states[0] / 2)
 ### END HIDDEN TESTS
@@ -152,40 +167,46 @@ assert half_life == next(t for t in range(12) if states[t] < states[0] / 2)
 # ## 4 A control of equal size (extend)
 #
 # `wide_lstm` is a baseline with the parameters of the cascade. Find its width yourself: return the hidden size h for which
-# a one-way `nn.LSTM(i, h, 3)` comes nearest to `target` parameters. Use `lstm_parameters` from above.
+# a one-way `nn.LSTM(i, h, 3)` comes nearest to `target` parameters. The cell below counts them for you.
 #
 # Predict first: to have 8 times the parameters of h = 512, must h be 8 times, or nearer to 3 times as large? ______
 
 
+# %%
+def size(i, h):
+    """Number of parameters of nn.LSTM(i, h, 3), which is made without its numbers."""
+    with torch.device("meta"):
+        return models.count_parameters(nn.LSTM(i, h, 3))
+
+
 # %% nbgrader={"grade": false, "grade_id": "match", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def matching_width(target, i=512):
-    """The hidden size h whose 3-layer one-way LSTM has the number of parameters nearest to target."""
+    """The hidden size h whose 3-layer one-way LSTM has nearest to target parameters."""
     ### BEGIN SOLUTION
     h = 1
-    while lstm_parameters(i, h, 3) < target:
+    while size(i, h) < target:
         h += 1
-    return min((h - 1, h), key=lambda width: abs(lstm_parameters(i, width, 3) - target)) if h > 1 else h
+    return min((max(h - 1, 1), h), key=lambda width: abs(size(i, width) - target))
     ### END SOLUTION
 
 
 # %% nbgrader={"grade": true, "grade_id": "match-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-h = matching_width(lstm_parameters(512, 100, 3))
+h = matching_width(size(512, 100))
 assert h == 100, "the parameters of h = 100 must lead back to h = 100"
-assert matching_width(lstm_parameters(512, 100, 3) + 10) == 100, "the nearest width, not the next one above"
+assert matching_width(size(512, 100) + 10) == 100, "the nearest, not the next above"
+assert matching_width(size(512, 101) - 10) == 101, "the nearest, not the next below"
+assert matching_width(size(64, 40), i=64) == 40, "the input size i counts, too"
 ### BEGIN HIDDEN TESTS
 for width, i in [(7, 5), (64, 128), (333, 512)]:
-    size, above = lstm_parameters(i, width, 3), lstm_parameters(i, width + 1, 3)
-    assert matching_width(size, i) == width
-    assert matching_width((2 * size + above) // 3, i) == width
-    assert matching_width((size + 2 * above) // 3 + 1, i) == width + 1
-cascade = sum(
-    p.numel()
-    for p in models.build(
-        "context_lstm", input_size=64, num_classes=3, hidden_size=32, embedding=()
-    ).blocks.parameters()
+    mine, above = size(i, width), size(i, width + 1)
+    assert matching_width(mine, i) == width
+    assert matching_width((2 * mine + above) // 3, i) == width
+    assert matching_width((mine + 2 * above) // 3 + 1, i) == width + 1
+cascade = models.build(
+    "context_lstm", input_size=64, num_classes=3, hidden_size=32, embedding=()
 )
-width = matching_width(cascade, 64)
-assert abs(lstm_parameters(64, width, 3) / cascade - 1) < 0.03
+target = models.count_parameters(cascade.blocks)
+assert abs(size(64, matching_width(target, 64)) / target - 1) < 0.03
 ### END HIDDEN TESTS
 
 # %% [markdown]

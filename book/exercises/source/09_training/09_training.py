@@ -9,9 +9,12 @@
 # %% [markdown]
 # # Exercises 9: training
 #
-# To [Chapter 9](../../../09_training.ipynb). Symbols: B clips, K classes; logits (B, K), true classes y (B,).
+# To [Chapter 9](../../../09_training.ipynb). Six exercises, 14 points. Replace `# YOUR CODE HERE` and the line below it, then
+# run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the sheet is
+# graded. Symbols: B clips, K classes; logits (B, K), true classes y (B,).
 
 # %%
+# %matplotlib inline
 import copy
 import math
 from pathlib import Path
@@ -40,7 +43,7 @@ from ctxlstm.report import studies
 def cross_entropy(logits, y):
     """Mean over the clips of -log p(true class), a tensor with one number."""
     ### BEGIN SOLUTION
-    logits = logits - logits.max(dim=1, keepdim=True).values  # (B, K), the probabilities stay the same
+    logits = logits - logits.max(dim=1, keepdim=True).values  # (B, K), same softmax
     log_p = logits - logits.exp().sum(dim=1, keepdim=True).log()  # (B, K)
     return -log_p[torch.arange(len(y)), y].mean()
     ### END SOLUTION
@@ -48,21 +51,26 @@ def cross_entropy(logits, y):
 
 # %% nbgrader={"grade": true, "grade_id": "cross-entropy-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 equal = cross_entropy(torch.zeros(4, 101), torch.tensor([0, 1, 50, 100]))
-assert abs(float(equal) - math.log(101)) < 1e-5, "equal logits: every class gets 1/K, so the loss is ln K"
+assert abs(float(equal) - math.log(101)) < 1e-5, (
+    "equal logits: every class gets 1/K, so the loss is ln K")
 sure = cross_entropy(torch.tensor([[1000.0, 0.0]]), torch.tensor([0]))
 assert abs(float(sure)) < 1e-5, (
-    "logits of 1000: e^1000 is infinity, take the largest logit away from all before"
-)
+    "logits of 1000: e^1000 is infinite; subtract the largest logit from all first")
+wrong = cross_entropy(torch.tensor([[1000.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 1]))
+assert abs(float(wrong) - (1000 + math.log(2)) / 2) < 1e-3, (
+    "losses 1000 and ln 2: e^-1000 is 0 as a float, and each clip has its own maximum")
+assert isinstance(wrong, torch.Tensor), "return a tensor, for backward()"
 ### BEGIN HIDDEN TESTS
 generator = torch.Generator().manual_seed(5)
 logits = 4 * torch.randn(9, 6, generator=generator)
 y = torch.randint(6, (9,), generator=generator)
-assert_close(cross_entropy(logits, y), F.cross_entropy(logits, y))
-assert_close(cross_entropy(logits - 900, y), F.cross_entropy(logits - 900, y))
+far = 300 * torch.arange(9)[:, None]  # another offset for each clip
+for z in (logits, logits - 900, logits + far, 200 * logits):  # (B, K)
+    assert_close(cross_entropy(z, y), F.cross_entropy(z, y), rtol=1e-4, atol=1e-4)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: adding the same number to all logits of a clip changes no probability.
+# Hint: adding the same number to all logits of a clip changes no probability. And log(a / b) = log a - log b.
 
 # %% [markdown]
 # ## 2 Equal batches (basic)
@@ -85,21 +93,24 @@ def batch_sizes(n, largest):
 
 # %% nbgrader={"grade": true, "grade_id": "batch-sizes-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert sum(batch_sizes(192, 27)) == 192, "every clip must be in one batch"
-assert batch_sizes(192, 27) == [24] * 8, "7 batches of 27 and a rest of 3: eight batches, so 24 clips each"
+assert batch_sizes(192, 27) == [24] * 8, "7 * 27 leaves 3, so eight batches of 24 clips"
 assert batch_sizes(10, 4) == [4, 3, 3], "10 = 4 + 3 + 3, and not 4 + 4 + 2"
+assert batch_sizes(11, 4) == [4, 4, 3], "two left over go to two batches"
+assert batch_sizes(12, 4) == [4, 4, 4], "three batches are enough for 12 clips"
 ### BEGIN HIDDEN TESTS
-for n, largest in ((9990, 80), (80, 80), (81, 80), (7, 3), (5, 9)):
-    expected = [len(part) for part in torch.arange(n).tensor_split(math.ceil(n / largest))]
-    assert list(batch_sizes(n, largest)) == expected
+for n, largest in ((9990, 80), (80, 80), (81, 80), (7, 3), (5, 9), (15, 5), (23, 6)):
+    parts = torch.arange(n).tensor_split(math.ceil(n / largest))
+    assert list(batch_sizes(n, largest)) == [len(part) for part in parts]
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # Hint: first the number of batches, `math.ceil(n / largest)`, then share out.
 
 # %% [markdown]
-# ## 3 Three numbers from one training (thinking)
+# ## 3 Three numbers from one training (basic)
 #
-# `three_numbers(history)` gets a table with the columns `epoch`, `validation_top1` and `test_top1` and gives a dictionary:
+# `three_numbers(history)` gets a table with the columns `epoch`, `validation_top1` and `test_top1`, one row per epoch in the
+# order of the epochs, and gives a dictionary:
 #
 # - `best`: the highest test top-1 of all epochs;
 # - `last`: the test top-1 of the last epoch;
@@ -112,25 +123,28 @@ for n, largest in ((9990, 80), (80, 80), (81, 80), (7, 3), (5, 9)):
 def three_numbers(history):
     """{"best": ..., "last": ..., "chosen": ...}"""
     ### BEGIN SOLUTION
-    test = history.sort_values("epoch")["test_top1"].tolist()
-    validation = history.sort_values("epoch")["validation_top1"].tolist()
-    return {"best": max(test), "last": test[-1], "chosen": test[validation.index(max(validation))]}
+    test = history["test_top1"].tolist()
+    validation = history["validation_top1"].tolist()
+    chosen = validation.index(max(validation))
+    return {"best": max(test), "last": test[-1], "chosen": test[chosen]}
     ### END SOLUTION
 
 
 # %% nbgrader={"grade": true, "grade_id": "three-numbers-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-history = pd.DataFrame(
-    {"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.6, 0.6, 0.5], "test_top1": [0.3, 0.5, 0.8, 0.7]}
-)
+history = pd.DataFrame({"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.6, 0.6, 0.5],
+                        "test_top1": [0.3, 0.5, 0.8, 0.7]})
 numbers = three_numbers(history)
 assert numbers["best"] == 0.8, "best is the highest value of the column test_top1"
 assert numbers["last"] == 0.7, "last is the test top-1 after the last epoch"
-assert numbers["chosen"] == 0.5, "epochs 2 and 3 tie on validation: take the first; its test top-1 is 0.5"
+assert numbers["chosen"] == 0.5, "epochs 2 and 3 tie on validation: take epoch 2"
+late = three_numbers(history[2:])  # the index of these rows is 2, 3
+assert late["chosen"] == 0.8, "of epochs 3 and 4 alone, epoch 3 is chosen"
 ### BEGIN HIDDEN TESTS
-other = pd.DataFrame(
-    {"epoch": [1, 2, 3], "validation_top1": [0.9, 0.1, 0.2], "test_top1": [0.4, 0.6, 0.5]}, index=[7, 3, 5]
-)
+other = pd.DataFrame({"epoch": [1, 2, 3], "validation_top1": [0.9, 0.1, 0.2],
+                      "test_top1": [0.4, 0.6, 0.5]}, index=[7, 3, 5])
 assert three_numbers(other) == {"best": 0.6, "last": 0.5, "chosen": 0.4}
+other["validation_top1"], other["test_top1"] = [0.1, 0.9, 0.9], [0.7, 0.6, 0.5]
+assert three_numbers(other) == {"best": 0.7, "last": 0.5, "chosen": 0.6}
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -144,7 +158,8 @@ assert three_numbers(other) == {"best": 0.6, "last": 0.5, "chosen": 0.4}
 #
 # **a.** `running_mean(start, batch_mean, passes, m)`: the running mean after so many passes, if every batch has the same mean.
 #
-# **b.** `passes_until(share, m)`: the smallest number of passes after which at most `share` (between 0 and 1) of the start is left.
+# **b.** `passes_until(share, m)`: the smallest number of passes after which at most `share` (0 < share < 1) of the start is
+# left.
 #
 # Predict first: after how many passes is less than 5 % of the ImageNet mean left? ______ (The public code base makes 28
 # in each training batch, one for each frame.)
@@ -169,10 +184,12 @@ def passes_until(share, m=0.1):
 
 # %% nbgrader={"grade": true, "grade_id": "running-mean-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert abs(running_mean(1.0, 0.0, 1) - 0.9) < 1e-9, (
-    "one pass with momentum 0.1 leaves nine tenths of the start"
-)
+    "one pass with momentum 0.1 leaves nine tenths of the start")
+assert abs(running_mean(1.0, 3.0, 2, m=0.5) - 2.5) < 1e-9, (
+    "momentum 0.5: half of the way from 1 to 3, then half of the rest")
 assert passes_until(0.5, m=0.5) == 1, "with momentum 0.5 one pass leaves half"
-print(f"5 % of the start are left after {passes_until(0.05)} passes")
+assert passes_until(0.3, m=0.5) == 2, "one pass leaves 0.5, still more than 0.3"
+print(f"at most 5 % of the start is left after {passes_until(0.05)} passes")
 ### BEGIN HIDDEN TESTS
 norm = nn.BatchNorm1d(1, momentum=0.3).train()
 norm.running_mean.fill_(5.0)
@@ -180,27 +197,29 @@ for _ in range(4):
     norm(torch.tensor([[1.0], [3.0]]))
 assert abs(running_mean(5.0, 2.0, 4, m=0.3) - norm.running_mean.item()) < 1e-5
 assert passes_until(0.05) == 29
-assert passes_until(0.9) in (1, 2)  # 0.9 ** 1 may or may not be 1 - 0.1 in floating point
+assert passes_until(0.95) == 1
+assert passes_until(0.05, m=0.3) == 9
 assert passes_until(0.2, m=0.01) == 161
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: no step of training is needed for any of this, and no gradient. That is why nobody notices.
+# Hint: solve (1 - m)^n <= share for n, or count the passes in a loop. No gradient is needed for any of this: that is why
+# nobody notices.
 
 # %% [markdown]
 # ## 5 Predict, then move it (with the record dashboard)
 #
-# The dashboard shows the training curves of our study on stick figures (generated clips). Before you run the next cell, set
-# `prediction`, a dictionary with three entries:
+# The dashboard shows the training curves of our study on stick figures (generated clips). Fill in the next cell before you
+# run those below it: set `prediction`, a dictionary with three entries:
 #
 # - `"easiest split"`: under which protocol is the test top-1 of `context_lstm` after the last epoch highest: `"paper"`
 #   (random), `"grouped"` or `"official"`?
-# - `"test loss"`: for `cnn_lstm` on the grouped split, is the test loss after the last epoch `"higher"` than at its lowest epoch
-#   by more than a tenth, or `"the same"`?
-# - `"without order"`: `shuffled_lstm` gets the frames in random order. On the grouped split, is its last test top-1
-#   `"lower"` than that of `cnn_lstm` by more than 5 points, or `"the same"`?
+# - `"test loss"`: for `gru` on the grouped split, does the curve of the test loss end more than 10 % above its lowest point
+#   (`"higher"`) or not (`"the same"`)?
+# - `"without order"`: `shuffled_lstm` gets the frames in random order. On the grouped split, is its test top-1 after the last
+#   epoch more than 5 points below that of `cnn_lstm` (`"lower"`) or not (`"the same"`)?
 #
-# Every time the mean over the seeds is meant. Then look, and correct what you had wrong.
+# A curve is always the mean over the seeds, the line in the dashboard. Then look, and correct what you had wrong.
 
 # %% nbgrader={"grade": false, "grade_id": "prediction", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -208,17 +227,18 @@ prediction = {"easiest split": "paper", "test loss": "higher", "without order": 
 ### END SOLUTION
 
 # %%
-records = runs.load(Path(ctxlstm.__file__).parents[1] / "papermill_runs" / "results" / "stickfigures")
+results = Path(ctxlstm.__file__).parents[1] / "papermill_runs" / "results"
+records = runs.load(results / "stickfigures")
 widgets.record_dashboard(records)
 
 # %%
-widgets.record_dashboard_figure(records)
+widgets.record_dashboard_figure(records, ["gru"], "grouped", "test_loss")
 
 # %% nbgrader={"grade": true, "grade_id": "prediction-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert set(prediction) == {"easiest split", "test loss", "without order"}, (
-    "three entries, named as in the text"
-)
-assert prediction["easiest split"] in ("paper", "grouped", "official"), "name one of the three protocols"
+    "three entries, named as in the text")
+splits = ("paper", "grouped", "official")
+assert prediction["easiest split"] in splits, "name one of the three protocols"
 assert prediction["test loss"] in ("higher", "the same"), "higher, or the same"
 assert prediction["without order"] in ("lower", "the same"), "lower, or the same"
 ### BEGIN HIDDEN TESTS
@@ -227,40 +247,37 @@ main = studies.usual(records)
 
 def curve(model, protocol, column):
     rows = main[(main["model"] == model) & (main["protocol"] == protocol)]
-    return pd.concat([runs.history(row) for _, row in rows.iterrows()]).groupby("epoch")[column].mean()
+    histories = pd.concat([runs.history(row) for _, row in rows.iterrows()])
+    return histories.groupby("epoch")[column].mean()
 
 
-last = {
-    split: curve("context_lstm", split, "test_top1").iloc[-1] for split in ("paper", "grouped", "official")
-}
+last = {split: curve("context_lstm", split, "test_top1").iloc[-1] for split in splits}
 assert prediction["easiest split"] == max(last, key=last.get)
-loss = curve("cnn_lstm", "grouped", "test_loss")
-assert prediction["test loss"] == ("higher" if loss.iloc[-1] > 1.1 * loss.min() else "the same")
-gap = (
-    curve("cnn_lstm", "grouped", "test_top1").iloc[-1]
-    - curve("shuffled_lstm", "grouped", "test_top1").iloc[-1]
-)
+loss = curve("gru", "grouped", "test_loss")
+rises = loss.iloc[-1] > 1.1 * loss.min()
+assert prediction["test loss"] == ("higher" if rises else "the same")
+gap = (curve("cnn_lstm", "grouped", "test_top1").iloc[-1]
+       - curve("shuffled_lstm", "grouped", "test_top1").iloc[-1])
 assert prediction["without order"] == ("lower" if gap > 0.05 else "the same")
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: choose the measure "test loss" and read it beside the test top-1 of the same runs. A model can get surer of its wrong
-# answers while it gets no more of them.
+# Look at the test loss and the test top-1 of the same runs: do their best epochs agree?
 
 # %% [markdown]
 # ## 6 A large batch in small memory (extend)
 #
 # The paper says that larger batches gave better accuracy. If a batch does not fit into memory, cut it into parts, call
 # `backward()` for each, and let the gradients add up before one step. Write `accumulate(model, x, y, sizes)`: it leaves in
-# every `parameter.grad` exactly the gradient of the mean loss over the *whole* batch. `sizes` are the parts' sizes; they
-# add up to len(x) and need not be equal.
+# every `parameter.grad` exactly the gradient of the mean loss over the *whole* batch, whatever was there before. `sizes`
+# are the parts' sizes; they add up to len(x) and need not be equal. Only one part at a time may be in memory.
 #
-# Predict first: would it be exact for a model with BatchNorm too? ______
+# Predict first: would it be exact for a model with BatchNorm in train mode, too? ______
 
 
 # %% nbgrader={"grade": false, "grade_id": "accumulate", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def accumulate(model, x, y, sizes):
-    """Fill the gradients of F.cross_entropy(model(x), y), one part at a time; returns nothing."""
+    """Fill the gradients of F.cross_entropy(model(x), y), part by part; return None."""
     ### BEGIN SOLUTION
     model.zero_grad()
     for part, classes in zip(x.split(list(sizes)), y.split(list(sizes)), strict=True):
@@ -278,19 +295,19 @@ model, x, y = (
 )
 whole = copy.deepcopy(model)
 F.cross_entropy(whole(x), y).backward()
-accumulate(model, x, y, [6, 6])
-for mine, wanted in zip(model.parameters(), whole.parameters(), strict=True):
-    assert mine.grad is not None, "call backward() for every part"
-    assert_close(
-        mine.grad,
-        wanted.grad,
-        msg="the sum of two means of 6 clips is twice the mean of 12: weight the parts",
-    )
+hints = {(6, 6): "two means of 6 add up to twice the mean of 12: weight the parts",
+         (5, 4, 3): "unequal parts: give each its own weight, and forget old gradients"}
+for sizes, hint in hints.items():
+    accumulate(model, x, y, list(sizes))
+    for mine, wanted in zip(model.parameters(), whole.parameters(), strict=True):
+        assert mine.grad is not None, "call backward() for every part"
+        assert_close(mine.grad, wanted.grad, msg=hint)
 ### BEGIN HIDDEN TESTS
 seen = []
-model.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
-accumulate(model, x, y, [7, 1, 4])  # also: gradients of the call before must be gone
-assert seen == [7, 1, 4]
+model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+model[2].weight.register_hook(lambda _: seen.append("backward"))
+accumulate(model, x, y, [7, 1, 4])  # the previous gradients must be gone, too
+assert seen == [7, "backward", 1, "backward", 4, "backward"]
 for mine, wanted in zip(model.parameters(), whole.parameters(), strict=True):
     assert_close(mine.grad, wanted.grad)
 ### END HIDDEN TESTS

@@ -9,11 +9,13 @@
 # %% [markdown]
 # # Exercises 10: reading results
 #
-# To [Chapter 10](../../../10_results.ipynb). A predictions table has one row a test clip: `name` (v_Class_gNN_cNN),
-# `label`, `predicted`. A history has one row an epoch: `epoch`, `validation_top1`, `test_top1`. Hidden tests check the same
-# things on other data. 11 points.
+# To [Chapter 10](../../../10_results.ipynb). Four exercises, 11 points. Replace `# YOUR CODE HERE` and the line below it,
+# then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the
+# sheet is graded. A table of predictions has one row per test clip: `name` (v_Class_gNN_cNN), `label`, `predicted`. A history
+# has one row per epoch: `epoch`, `validation_top1`, `test_top1`.
 
 # %%
+# %matplotlib inline
 import numpy as np
 import pandas as pd
 
@@ -41,21 +43,19 @@ def three_columns(history):
 
 
 # %% nbgrader={"grade": true, "grade_id": "three-columns-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-toy = pd.DataFrame(
-    {"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.7, 0.7, 0.5], "test_top1": [0.3, 0.6, 0.9, 0.8]}
-)
+toy = pd.DataFrame({"epoch": [1, 2, 3, 4], "validation_top1": [0.2, 0.7, 0.7, 0.5],
+                    "test_top1": [0.3, 0.6, 0.9, 0.8]})
 found = three_columns(toy)
 assert found["last"] == 0.8, "last: the test accuracy of the last row"
 assert found["best"] == 0.9, "best: the largest test accuracy of all epochs"
 assert found["chosen"] == 0.6, (
-    "chosen: the validation set is best at epochs 2 and 3, and the first of them is taken"
-)
+    "chosen: validation is best at epochs 2 and 3; the first of them is taken")
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(1)
 for _ in range(5):
-    table = pd.DataFrame(
-        {"epoch": range(1, 9), "validation_top1": rng.integers(0, 5, 8) / 5, "test_top1": rng.random(8)}
-    )
+    table = pd.DataFrame({
+        "epoch": range(1, 9), "validation_top1": rng.integers(0, 5, 8) / 5,
+        "test_top1": rng.random(8)})
     got, epoch = three_columns(table), evaluation.chosen_epoch(table)
     assert got["last"] == table["test_top1"].iloc[-1]
     assert got["best"] == table["test_top1"].max()
@@ -79,7 +79,9 @@ for _ in range(5):
 
 # %% nbgrader={"grade": false, "grade_id": "group-error", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def group_error(right, video):
-    """Standard error of the accuracy; right: 0 or 1 of each clip, video: its source video, both arrays (N,)."""
+    """Standard error of the accuracy, from two arrays (N,):
+    right, 0 or 1 for each clip, and video, its source video.
+    """
     ### BEGIN SOLUTION
     table = pd.DataFrame({"right": np.asarray(right, float), "video": list(video)})
     p = table["right"].mean()
@@ -91,15 +93,15 @@ def group_error(right, video):
 # %% nbgrader={"grade": true, "grade_id": "group-error-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 right = np.array([1, 1, 0, 1, 0, 1, 1, 1])
 alone = group_error(right, np.arange(8))
-assert np.isclose(alone, np.sqrt(0.75 * 0.25 / 8)), "one clip a video: the same as sqrt(p(1-p)/N)"
+assert np.isclose(alone, np.sqrt(0.75 * 0.25 / 8)), "one clip per video: sqrt(p(1-p)/N)"
 copied = group_error(np.repeat(right, 3), np.repeat(np.arange(8), 3))
-assert np.isclose(copied, alone), "copies of a clip in the same video bring no new information"
+assert np.isclose(copied, alone), "copies in the same video bring no new information"
 uneven = group_error(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1]))
-assert np.isclose(uneven, np.sqrt(2 * 0.75**2) / 4), "videos of 3 and 1 clips: r - p n is 0.75 and -0.75"
+assert np.isclose(uneven, np.sqrt(2 * 0.75**2) / 4), (
+    "videos of 3 and 1 clips: r - p n is 0.75 and -0.75")
 ### BEGIN HIDDEN TESTS
-assert np.isclose(
-    group_error(np.array([1, 1, 1, 0, 0, 0]), np.array(list("aaabbb"))), np.sqrt(2 * 1.5**2) / 6
-)
+_six = group_error(np.array([1, 1, 1, 0, 0, 0]), np.array(list("aaabbb")))
+assert np.isclose(_six, np.sqrt(2 * 1.5**2) / 6)
 assert np.isclose(group_error(np.array([1, 0, 1, 0]), np.array(list("aabb"))), 0)
 _three = group_error(np.array([1, 1, 0]), np.array(["x", "y", "y"]))
 assert np.isclose(_three, np.sqrt((1 / 3) ** 2 + (1 / 3) ** 2) / 3)
@@ -139,29 +141,29 @@ def p_value(claim, a, b):
         late = [rows.set_index("seed")["top1_late"].to_dict() for rows in (a, b)]
         return inference.paired_over_seeds(*late, overlap=studies.overlap(a)).p
     if claim == "networks":
-        first = [runs.predictions(rows.set_index("seed", drop=False).loc[0]) for rows in (a, b)]
+        first = [runs.predictions(rows[rows["seed"] == 0].iloc[0]) for rows in (a, b)]
         return inference.sign_flip(tuple(first)).p
     return None
     ### END SOLUTION
 
 
 # %% nbgrader={"grade": true, "grade_id": "which-test-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-ours, plain = (studies.of(main_runs, head, "grouped") for head in ("context_lstm", "cnn_lstm"))
+heads = ("context_lstm", "cnn_lstm")
+ours, plain = (studies.of(main_runs, head, "grouped") for head in heads)
 assert p_value("one run", ours, plain) is None, "a number that was picked has no p"
 assert abs(p_value("recipes", ours, plain) - 0.2209) < 0.0005, (
-    "by top1_late, over five seeds that split the same clips: far from 0.05"
-)
+    "by top1_late, over five seeds that split the same clips: far from 0.05")
 assert abs(p_value("networks", ours, plain) - 0.00161) < 0.00005, (
-    "on seed 0's clips, by source video, the two networks clearly differ"
-)
-ours_random, plain_random = (studies.of(main_runs, head, "paper") for head in ("context_lstm", "cnn_lstm"))
+    "on seed 0's clips, by source video, the two networks clearly differ")
+ours_random, plain_random = (studies.of(main_runs, head, "paper") for head in heads)
 assert abs(p_value("networks", ours_random, plain_random) - 0.261) < 0.0005, (
     "on the random split those of seed 0 do not: count source videos, and no other seed"
 )
 ### BEGIN HIDDEN TESTS
-for _head, _split in (("wide_lstm", "grouped"), ("gru", "paper"), ("mean_linear", "grouped")):
+for _head, _split in (("wide_lstm", "grouped"), ("gru", "paper"),
+                      ("mean_linear", "grouped")):
     _a, _b = (studies.of(main_runs, head, _split) for head in (_head, "cnn_lstm"))
-    _late = [dict(zip(rows["seed"], rows["top1_late"], strict=True)) for rows in (_a, _b)]
+    _late = [dict(zip(r["seed"], r["top1_late"], strict=True)) for r in (_a, _b)]
     _p = inference.paired_over_seeds(*_late, overlap=studies.overlap(_a)).p
     assert abs(p_value("recipes", _a, _b) - _p) < 1e-6
     _runs = [runs.predictions(rows[rows["seed"] == 0].iloc[0]) for rows in (_a, _b)]
@@ -189,32 +191,31 @@ prediction = "paper"  # any of the three: a wrong guess costs nothing
 
 
 def seed_range(records, model, protocol):
-    """Highest minus lowest top1_last over the seeds of one head under one protocol, in points."""
+    """Highest minus lowest top1_last over a head's seeds on one split, in points."""
     own = studies.of(studies.usual(records), model, protocol)["top1_last"]
     return 100 * float(own.max() - own.min())
 
 
-seen = max(("paper", "grouped", "official"), key=lambda protocol: seed_range(records, "cnn_lstm", protocol))
+seen = max(("paper", "grouped", "official"),
+           key=lambda protocol: seed_range(records, "cnn_lstm", protocol))
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "seed-range-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-assert prediction in ("paper", "grouped", "official"), "write a prediction down first"
+names = ("paper", "grouped", "official")
+assert prediction in names, "write a prediction down first"
 small = records[records["seed"] < 2]
-one, two = studies.of(studies.usual(small), "gru", "paper").sort_values("seed")["top1_last"]
+one, two = studies.of(studies.usual(small), "gru", "paper")["top1_last"]
 assert abs(seed_range(small, "gru", "paper") - 100 * abs(one - two)) < 1e-6, (
-    "of two seeds: their distance, in points"
-)
-splits = {split: seed_range(records, "cnn_lstm", split) for split in ("paper", "grouped", "official")}
-assert seen == max(splits, key=splits.get), "seen: the name of the split on which seed_range is largest"
+    "of two seeds: their distance, in points")
+splits = {split: seed_range(records, "cnn_lstm", split) for split in names}
+assert seen == max(splits, key=splits.get), "seen: split with the largest seed_range"
 ### BEGIN HIDDEN TESTS
 main = studies.usual(records)
 for model in ("cnn_lstm", "context_lstm"):
-    spread = (
-        main[main["model"] == model].groupby("protocol")["top1_last"].agg(lambda x: 100 * (x.max() - x.min()))
-    )
-    assert all(
-        np.isclose(seed_range(records, model, protocol), spread[protocol]) for protocol in spread.index
-    )
+    top1 = main[main["model"] == model].groupby("protocol")["top1_last"]
+    spread = 100 * (top1.max() - top1.min())
+    for protocol, expected in spread.items():
+        assert np.isclose(seed_range(records, model, protocol), expected)
     if model == "cnn_lstm":
         assert seen == spread.idxmax()
 ### END HIDDEN TESTS

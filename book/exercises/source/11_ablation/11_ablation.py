@@ -9,10 +9,12 @@
 # %% [markdown]
 # # Exercises 11: reading an ablation
 #
-# To [Chapter 11](../../../11_ablation.ipynb). Accuracies are fractions, 0 to 1, unless per cent are named. Hidden tests check
-# the same things on other data. 11 points.
+# To [Chapter 11](../../../11_ablation.ipynb). Four exercises, 11 points. Replace `# YOUR CODE HERE` and the line below it,
+# then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the
+# sheet is graded. Accuracies are fractions, from 0 to 1, unless per cent are named.
 
 # %%
+# %matplotlib inline
 import math
 
 import numpy as np
@@ -42,10 +44,10 @@ def clips_needed(p1, p2, z=1.96):
 
 
 # %% nbgrader={"grade": true, "grade_id": "clips-needed-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert clips_needed(0.6, 0.5) == 189, "0.6 against 0.5: 3.8416 * (0.24 + 0.25) / 0.01, rounded up"
+assert clips_needed(0.6, 0.5) == 189, "3.8416 * (0.24 + 0.25) / 0.01, rounded up"
 n = clips_needed(0.922, 0.910)
 assert isinstance(n, int), "give a whole number"
-assert 3_330 < n < 13_320, "for the paper's pool: more than its test set, fewer than all clips"
+assert 3_330 < n < 13_320, "the paper: more than its test set, fewer than all clips"
 ### BEGIN HIDDEN TESTS
 assert n == 4104
 assert clips_needed(0.9, 0.7, z=3) == 68
@@ -81,12 +83,11 @@ def benjamini_hochberg(p):
 # %% nbgrader={"grade": true, "grade_id": "benjamini-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert np.allclose(benjamini_hochberg([0.03]), [0.03]), "one test: nothing to correct"
 assert np.allclose(benjamini_hochberg([0.01, 0.02, 0.5]), [0.03, 0.03, 0.5]), (
-    "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03"
-)
-assert np.allclose(benjamini_hochberg([0.5, 0.01, 0.02]), [0.5, 0.03, 0.03]), "the order given must be kept"
+    "0.01 * 3 / 1 and 0.02 * 3 / 2 are both 0.03")
+assert np.allclose(benjamini_hochberg([0.5, 0.01, 0.02]), [0.5, 0.03, 0.03]), (
+    "the order given must be kept")
 assert np.allclose(benjamini_hochberg([0.04, 0.05]), [0.05, 0.05]), (
-    "0.04 * 2 / 1 is 0.08, but none may exceed the one after it"
-)
+    "0.04 * 2 / 1 is 0.08, but none may exceed the one after it")
 ### BEGIN HIDDEN TESTS
 rng = np.random.default_rng(3)
 for m in (2, 7, 15):
@@ -137,17 +138,16 @@ def conclude(default, changed, m, overlap=0.0):
 # %% nbgrader={"grade": true, "grade_id": "conclusions-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 base = np.array([90.0, 91.0, 89.5, 90.5, 90.2])
 drop = np.array([-2.0, -2.4, -1.6, -2.2, -1.8])
-assert conclude(base, base + drop, 1) == "worse", "a single change: the interval is -2.39 to -1.61"
+assert conclude(base, base + drop, 1) == "worse", "one change: interval -2.39 to -1.61"
 assert conclude(base, base + drop, 1, overlap=1 / 3) == "worse", (
-    "corrected for the same clips: -2.64 to -1.36"
-)
-assert conclude(base, base + drop, 15, overlap=1 / 3) == "cannot be told", "one of 15 needs a wider interval"
+    "corrected for the same clips: -2.64 to -1.36")
+assert conclude(base, base + drop, 15, overlap=1 / 3) == "cannot be told", (
+    "one of 15 needs a wider interval")
 assert conclude([100] * 3, [100, 100, 99], 1) == "ceiling", "nothing can be above 100 %"
-assert conclude([100] * 5, 100 + drop, 1) == "worse", "what is worse is worse, also below 100 %"
-assert conclude(base, base - drop, 1) == "better", "a single change: the interval is 1.61 to 2.39"
+assert conclude([100] * 5, 100 + drop, 1) == "worse", "worse is worse, even from 100 %"
+assert conclude(base, base - drop, 1) == "better", "one change: interval 1.61 to 2.39"
 assert conclude(base, base + (drop + 2) / 4, 1) == "no difference that matters", (
-    "the interval is -0.10 to 0.10"
-)
+    "the interval is -0.10 to 0.10")
 ### BEGIN HIDDEN TESTS
 assert conclude(base, base - drop, 1) == "better"
 assert conclude(base, base + (drop + 2) / 3, 1) == "no difference that matters"
@@ -166,7 +166,7 @@ assert conclude(base, base + 3 * drop + 6, 2) == "cannot be told"
 #
 # Stick figures (synthetic), split by source video. In how many of the 30 epochs is the mean test top-1 (over seeds) of
 # `context_lstm_no_pool` *above* that of `context_lstm`? Write `prediction` (0 to 30) first. Then choose the two heads in the dashboard,
-# split by group, count by eye, and set `seen` to your count (right to 5). Then write `epochs_ahead(records, a, b, protocol)`: the
+# split by source video, count by eye, and set `seen` to your count (right to 5). Then write `epochs_ahead(records, a, b, protocol)`: the
 # number of epochs in which the mean curve of head `a` lies above that of head `b`. `protocol` is `"grouped"` for the split by
 # source video (group), `"official"` for the official splits.
 
@@ -181,14 +181,16 @@ seen = 17
 
 
 def mean_curve(records, model, protocol):
-    """Mean test top-1 over seeds, one value an epoch."""
+    """Mean test top-1 over seeds, one value per epoch."""
     own = studies.of(studies.usual(records), model, protocol)
-    return np.mean([runs.history(row)["test_top1"].to_numpy() for _, row in own.iterrows()], axis=0)
+    curves = [runs.history(row)["test_top1"].to_numpy() for _, row in own.iterrows()]
+    return np.mean(curves, axis=0)
 
 
 def epochs_ahead(records, a, b, protocol):
     """Number of epochs in which the mean curve of head a lies above that of head b."""
-    return int((mean_curve(records, a, protocol) > mean_curve(records, b, protocol)).sum())
+    first, second = (mean_curve(records, head, protocol) for head in (a, b))
+    return int((first > second).sum())
 
 
 ### END SOLUTION
@@ -197,13 +199,12 @@ def epochs_ahead(records, a, b, protocol):
 assert 0 <= prediction <= 30, "write a prediction from 0 to 30 down first"
 assert epochs_ahead(records, "gru", "gru", "grouped") == 0, "no head lies above itself"
 assert epochs_ahead(records, "transformer", "single_frame", "grouped") > 20, (
-    "the transformer leads nearly everywhere"
-)
+    "the transformer leads nearly everywhere")
 no_pool = ("context_lstm_no_pool", "context_lstm")
 assert epochs_ahead(records, *no_pool, "official") == 16, (
-    "of the official splits: the mean over all five seeds"
-)
-assert abs(seen - epochs_ahead(records, *no_pool, "grouped")) <= 5, "seen: count again, or mend epochs_ahead"
+    "of the official splits: the mean over all five seeds")
+assert abs(seen - epochs_ahead(records, *no_pool, "grouped")) <= 5, (
+    "seen: count again, or mend epochs_ahead")
 ### BEGIN HIDDEN TESTS
 assert epochs_ahead(records, *no_pool, "grouped") == 17
 assert abs(seen - 17) <= 5
@@ -211,14 +212,12 @@ main = studies.usual(records)
 curves = {}
 for head in ("context_lstm_no_pool", "context_lstm", "cnn_lstm"):
     rows = main[(main["model"] == head) & (main["protocol"] == "grouped")]
-    curves[head] = sum(runs.history(row)["test_top1"] for _, row in rows.iterrows()) / len(rows)
-for a, b in (
-    ("context_lstm_no_pool", "context_lstm"),
-    ("cnn_lstm", "context_lstm"),
-    ("context_lstm", "cnn_lstm"),
-):
+    own = [runs.history(row)["test_top1"] for _, row in rows.iterrows()]
+    curves[head] = sum(own) / len(own)
+for a, b in (no_pool, ("cnn_lstm", "context_lstm"), ("context_lstm", "cnn_lstm")):
     expected = int((curves[a] - curves[b] > 1e-12).sum())
-    assert abs(epochs_ahead(records, a, b, "grouped") - expected) <= 1  # exact ties may round either way
+    # exact ties may round either way
+    assert abs(epochs_ahead(records, a, b, "grouped") - expected) <= 1
 ### END HIDDEN TESTS
 
 # %% [markdown]

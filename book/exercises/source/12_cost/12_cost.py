@@ -9,46 +9,62 @@
 # %% [markdown]
 # # Exercises 12: counting what it costs
 #
-# To [Chapter 12](../../../12_cost.ipynb). W input width, H hidden units, B clips, T frames. GB are $10^9$ bytes.
+# To [Chapter 12](../../../12_cost.ipynb). Four exercises, 10 points. Replace `# YOUR CODE HERE` and the line below it, then
+# run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the sheet is
+# graded. W is the input width, H hidden units, B clips, T frames. GB are $10^9$ bytes.
 
 # %%
+# %matplotlib inline
 import torch
 
-from ctxlstm import cost
+from ctxlstm import cost, models
 from ctxlstm.widgets import panel
 
 # %% [markdown]
-# ## 1 The parameters of a GRU (basic)
+# ## 1 Steps in a row (basic)
 #
-# A GRU layer is built like an LSTM layer, with three products instead of four (and two bias vectors each). Layer 1 reads $W$
-# numbers a frame; every later layer reads what the directions of the one before give together.
+# An LSTM layer takes its T steps one after the other, and a layer above starts when the one below is done. The two directions of
+# a layer can run side by side. Write `steps_in_a_row(T, layers, blocks=1, halved=False)`, the number of steps that cannot be
+# shared out: `blocks` blocks of `layers` layers each; with `halved`, the stage between two blocks halves the number of
+# frames, rounding down (the reading `pool="time"`).
 #
-# Predict first: how many per cent of an LSTM's parameters has a GRU of the same size? ______
+# Predict first: the cascade has three blocks of three layers. How many times the steps of the baseline does it take at
+# T = 28, and how many times with `halved`? ______
 
 
-# %% nbgrader={"grade": false, "grade_id": "gru-parameters", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def gru_parameters(w, h, layers, directions):
-    """Number of parameters of torch.nn.GRU(w, h, layers, bidirectional=directions == 2)."""
+# %% nbgrader={"grade": false, "grade_id": "steps", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def steps_in_a_row(T, layers, blocks=1, halved=False):
+    """Steps that must be taken one after the other, for one clip."""
     ### BEGIN SOLUTION
-    widths = [w] + [directions * h] * (layers - 1)
-    return sum(directions * 3 * h * (width + h + 2) for width in widths)
+    steps = 0
+    for _ in range(blocks):
+        steps += layers * T
+        T = T // 2 if halved else T
+    return steps
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "gru-parameters-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-def of_torch(w, h, layers, directions):
-    return sum(p.numel() for p in torch.nn.GRU(w, h, layers, bidirectional=directions == 2).parameters())
-
-
-assert gru_parameters(5, 3, 1, 1) == of_torch(5, 3, 1, 1), "one layer, one direction: 3 h (w + h + 2)"
-assert gru_parameters(5, 3, 2, 1) == of_torch(5, 3, 2, 1), "the second layer reads h numbers"
+# %% nbgrader={"grade": true, "grade_id": "steps-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+assert steps_in_a_row(28, 3) == 84, "the baseline: three layers, 28 steps each"
+assert steps_in_a_row(28, 3, blocks=3) == 252, "every block reads all frames"
+assert steps_in_a_row(12, 1, blocks=3, halved=True) == 12 + 6 + 3, "half in every block"
 ### BEGIN HIDDEN TESTS
-for size in ((5, 3, 2, 2), (7, 4, 3, 2), (16, 8, 4, 1), (6, 6, 1, 2)):
-    assert gru_parameters(*size) == of_torch(*size)
+torch.manual_seed(0)
+for T, layers, blocks, halved in ((28, 3, 3, True), (13, 2, 3, True), (9, 2, 2, False)):
+    cascade = models.build(
+        "context_lstm", input_size=4, num_classes=2, hidden_size=6, embedding=(),
+        num_layers=layers, num_blocks=blocks, pool="time" if halved else None)
+    given = []
+    for block in cascade.blocks:
+        block.register_forward_pre_hook(lambda _, x, given=given: given.append(x[0]))
+    with torch.no_grad():
+        cascade.eval()(torch.randn(1, T, 4))
+    frames = sum(x.shape[1] for x in given)
+    assert steps_in_a_row(T, layers, blocks, halved) == layers * frames
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: with two directions every layer exists twice, and the next layer reads $2H$ numbers.
+# A GPU has thousands of cores, but they cannot shorten this row. What they can do is take the same step for many clips at once.
 
 # %% [markdown]
 # ## 2 Hours (basic)
@@ -79,6 +95,7 @@ def hours(frames_a_second):
 # %% nbgrader={"grade": true, "grade_id": "hours-test", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 assert round(frames_a_second(55)) == 565, "55 hours: 565 frames a second"
 assert abs(hours(frames_a_second(70)) - 70) < 1e-9, "one function must undo the other"
+assert abs(hours(1130) - 27.5) < 0.05, "twice 565 frames a second: half of 55 hours"
 ### BEGIN HIDDEN TESTS
 assert round(frames_a_second(93)) == 334
 assert abs(hours(1000) - 31.08) < 0.005
@@ -91,8 +108,9 @@ assert abs(hours(334.194) - 93) < 0.01
 # %% [markdown]
 # ## 3 What could the head save at most? (thinking)
 #
-# A training takes `total` hours. The head does the share `share` of the arithmetic, the backbone the rest, and the head does its
-# arithmetic `slower` times as slowly as the backbone. How many hours does the head take? That is the most that any other head could save.
+# A training takes `total` hours. The head does the share `share` of the arithmetic, the backbone the rest, and nothing else
+# takes time. The same arithmetic takes the head `slower` times as long as the backbone. How many hours does the head take?
+# That is the most that any other head could save.
 #
 # Predict first: share one half of a per cent, same speed, 93 hours. More or less than one hour? ______
 
@@ -107,10 +125,11 @@ def head_hours(total, share, slower=1.0):
 
 
 # %% nbgrader={"grade": true, "grade_id": "head-hours-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-assert abs(head_hours(93, 0.005) - 0.465) < 1e-9, "at the same speed: the share of the hours"
+assert abs(head_hours(93, 0.005) - 0.465) < 1e-9, "same speed: the share of the hours"
 assert abs(head_hours(10, 0.5, slower=3) - 7.5) < 1e-9, (
-    "half the work at a third of the speed: three quarters of the time"
-)
+    "half the work at a third of the speed: three quarters of the time")
+assert abs(head_hours(12, 0.25, slower=3) - 6) < 1e-9, (
+    "a quarter of the work at a third of the speed: half of the time")
 ### BEGIN HIDDEN TESTS
 assert abs(head_hours(100, 0.0, slower=50)) < 1e-12
 assert abs(head_hours(100, 1.0, slower=7) - 100) < 1e-9
@@ -124,9 +143,9 @@ assert head_hours(93, 0.0054, slower=100) < 93 - 55
 # %% [markdown]
 # ## 4 Predict, then move it: when is the baseline head worth saving? (extend)
 #
-# The paper saves 1.9 GB. Before you move the slider, set `prediction`: at which batch size does the whole *baseline head* hold 1.9
-# GB, so that removing all of it would save as much? Then write `head_gb(batch)`, in GB, move the slider, and set `seen` to the smallest batch
-# size (any whole number) at which it holds at least 1.9 GB.
+# The paper saves 1.9 GB. Before you move the slider, set `prediction`: at which batch size does the whole *baseline head*
+# hold 1.9 GB, so that removing all of it would save as much? Then write `head_gb(batch)`, in GB, move the slider, and set
+# `seen` to the smallest batch size (any whole number) at which it holds at least 1.9 GB.
 #
 # What a head holds: weights, gradients and Adam's two means, 4 bytes each, whatever the batch; and saved activations, in
 # proportion to the batch. `known` gives the number of parameters, and the bytes of the activations for batch 80.
@@ -156,7 +175,8 @@ def draw(batch=80):
         axes = figure.add_axes([0.15, 0.35, 0.8, 0.5])
         axes.barh(["baseline"], [head_gb(batch)], color="#D55E00")
         axes.axvline(1.9, color="black", linestyle="--")
-        axes.set(xlim=(0, 3), xlabel=f"GB of the head at batch {batch}; dashed: what the paper saves")
+        label = f"GB of the head at batch {batch}; dashed: what the paper saves"
+        axes.set(xlim=(0, 3), xlabel=label)
     return figure
 
 
@@ -164,15 +184,18 @@ panel.Panel(draw, {"batch": panel.slider("batch size B", 80, 1, 1200, 1)})
 
 # %% nbgrader={"grade": true, "grade_id": "head-gb-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert prediction > 0, "write a prediction down first"
-assert abs(head_gb(80) - 0.321) < 0.001, "at batch 80 the baseline head holds 0.32 GB (Chapter 12, Step 4)"
-assert head_gb(160) < 2 * head_gb(80), "only the activations grow with the batch"
+assert abs(head_gb(80) - 0.321) < 0.001, "at batch 80: 0.32 GB (Chapter 12, Step 4)"
+assert head_gb(80) < head_gb(160) < 2 * head_gb(80), (
+    "the activations grow with the batch, the rest does not")
 assert seen == int(seen), "seen is a whole number of clips"
+assert head_gb(seen - 1) < 1.9 <= head_gb(seen), (
+    "by your own head_gb, seen is not the first batch size that reaches 1.9 GB")
 ### BEGIN HIDDEN TESTS
-assert abs(head_gb(160) - 0.4865) < 0.001
+assert abs(head_gb(400) - 0.982) < 0.001
 for _batch in (1, 40, 700):
     _bytes = 16 * baseline.parameters + baseline.saved_bytes * _batch / 80
     assert abs(head_gb(_batch) - _bytes / 1e9) < 1e-4
-assert 838 <= seen <= 850
+assert seen == 845
 ### END HIDDEN TESTS
 
 # %% [markdown]

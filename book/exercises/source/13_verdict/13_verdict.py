@@ -9,10 +9,13 @@
 # %% [markdown]
 # # Exercises 13: judging another paper
 #
-# To [Chapter 13](../../../13_verdict.ipynb). The paper of this sheet is **made up**: "TwoLane recognises 40 gestures with 96.4 %,
-# the state of the art, without overfitting". Hidden tests ask the same of other made-up papers. 12 points.
+# To [Chapter 13](../../../13_verdict.ipynb). Four exercises, 12 points. Replace `# YOUR CODE HERE` and the line below it,
+# then run the cell that follows: it checks part of the answer. Hidden tests check the same things on other data when the
+# sheet is graded. The paper of this sheet is **made up**: "TwoLane recognises 40 gestures with 96.4 %, the state of the art,
+# without overfitting".
 
 # %%
+# %matplotlib inline
 import itertools
 import math
 
@@ -22,7 +25,8 @@ from scipy import stats
 from ctxlstm.widgets import panel
 
 paper = {
-    "table": {20: 91.0, 40: 94.2, 60: 95.9, 80: 94.8, 100: 95.1},  # test top-1 in per cent after these epochs
+    # test top-1 in per cent after these epochs
+    "table": {20: 91.0, 40: 94.2, 60: 95.9, 80: 94.8, 100: 95.1},
     "best": 96.4,
     "epochs": 100,
     "test_clips": 1000,
@@ -56,9 +60,10 @@ def own_numbers(paper):
     contradicted = {
         "no_overfitting": paper["test_loss"] > 2 * paper["train_loss"],
         "no_decline": any(b < a for a, b in itertools.pairwise(top1)),
-        "best_is_typical": bool(late) and paper["best"] - float(np.mean(late)) > 2 * error,
+        "best_is_typical": bool(late) and paper["best"] - np.mean(late) > 2 * error,
     }
-    return {claim: "fails" if found else "cannot be told" for claim, found in contradicted.items()}
+    return {claim: "fails" if found else "cannot be told"
+            for claim, found in contradicted.items()}
     ### END SOLUTION
 
 
@@ -66,28 +71,25 @@ def own_numbers(paper):
 found = own_numbers(paper)
 assert found["no_overfitting"] == "fails", "0.41 is more than twice 0.02"
 assert found["no_decline"] == "fails", "from epoch 60 to 80 it falls by 1.1 points"
-assert found["best_is_typical"] == "cannot be told", "95.27 is 1.13 below 96.4; two standard errors are 1.18"
-calm = paper | {"test_clips": 4000, "test_loss": 0.03, "table": {20: 91.0, 60: 94.0, 100: 95.8}}
-assert own_numbers(calm) == {
-    "no_overfitting": "cannot be told",
-    "no_decline": "cannot be told",
-    "best_is_typical": "fails",
-}, "0.03 is less than twice 0.02, no epoch falls, and 94.9 is 1.5 below 96.4; two standard errors are 0.59"
+assert found["best_is_typical"] == "cannot be told", (
+    "95.27 is 1.13 below 96.4; two standard errors are 1.18")
+calm = paper | {"test_clips": 4000, "test_loss": 0.03,
+                "table": {20: 91.0, 60: 94.0, 100: 95.8}}
+expected = {"no_overfitting": "cannot be told", "no_decline": "cannot be told",
+            "best_is_typical": "fails"}
+assert own_numbers(calm) == expected, (
+    "0.03 is less than twice 0.02, no epoch falls, "
+    "and 94.9 is 1.5 below 96.4; two standard errors are 0.59")
 early = paper | {"table": {20: 91.0, 40: 94.2}}
-assert own_numbers(early)["best_is_typical"] == "cannot be told", "nothing is printed of the second half"
+assert own_numbers(early)["best_is_typical"] == "cannot be told", (
+    "no epoch of the second half is printed")
 ### BEGIN HIDDEN TESTS
-_wide = paper | {"test_clips": 10_000, "test_loss": 0.04, "table": {100: 95.0, 50: 80.0, 75: 94.0}}
-assert own_numbers(_wide) == {
-    "no_overfitting": "cannot be told",
-    "no_decline": "cannot be told",
-    "best_is_typical": "fails",
-}
+_wide = paper | {"test_clips": 10_000, "test_loss": 0.04,
+                 "table": {100: 95.0, 50: 80.0, 75: 94.0}}
+assert own_numbers(_wide) == expected
 _early = paper | {"table": {10: 70.0, 50: 60.0}, "test_clips": 10}
-assert own_numbers(_early) == {
-    "no_overfitting": "fails",
-    "no_decline": "fails",
-    "best_is_typical": "cannot be told",
-}
+assert own_numbers(_early) == {"no_overfitting": "fails", "no_decline": "fails",
+                               "best_is_typical": "cannot be told"}
 _near = paper | {"table": {60: 96.0, 80: 96.2, 100: 96.4}, "train_loss": 0.3}
 assert set(own_numbers(_near).values()) == {"cannot be told"}
 ### END HIDDEN TESTS
@@ -108,15 +110,17 @@ assert set(own_numbers(_near).values()) == {"cannot be told"}
 
 # %% nbgrader={"grade": false, "grade_id": "differences", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def differences(a, b):
-    """{key: "a", "b" or "either"} for the keys split, epoch and extra in which the protocols differ."""
+    """{key: "a", "b" or "either"} for the keys in which the protocols differ."""
     ### BEGIN SOLUTION
     flattering = {"split": "random", "epoch": "best on test"}
     result = {}
     for key, value in flattering.items():
         if a[key] != b[key]:
-            result[key] = "a" if a[key] == value else "b" if b[key] == value else "either"
-    if a["extra"] != b["extra"]:
-        result["extra"] = "a" if a["extra"] > b["extra"] else "b" if b["extra"] > a["extra"] else "either"
+            in_a, in_b = a[key] == value, b[key] == value
+            result[key] = "a" if in_a else "b" if in_b else "either"
+    of_a, of_b = a["extra"], b["extra"]
+    if of_a != of_b:
+        result["extra"] = "a" if of_a > of_b else "b" if of_b > of_a else "either"
     return result
     ### END SOLUTION
 
@@ -126,15 +130,13 @@ two_lane = {"split": "random", "epoch": "best on test", "extra": {"ImageNet"}}
 rival = {"split": "by source", "epoch": "last", "extra": {"ImageNet", "Kinetics"}}
 assert differences(two_lane, two_lane) == {}, "a result may be compared with itself"
 assert differences(two_lane, rival) == {"split": "a", "epoch": "a", "extra": "b"}, (
-    "split and epoch flatter TwoLane, the extra data its rival"
-)
+    "split and epoch flatter TwoLane, the extra data its rival")
 validated = two_lane | {"epoch": "validation"}
-assert differences(rival, validated) == {"split": "b", "epoch": "either", "extra": "a"}, (
-    "the other way round; of last and validation it cannot be said"
-)
+expected = {"split": "b", "epoch": "either", "extra": "a"}
+assert differences(rival, validated) == expected, (
+    "the other way round; of last and validation it cannot be said")
 assert differences(two_lane, two_lane | {"extra": {"audio"}}) == {"extra": "either"}, (
-    "neither has all of the other's extra data"
-)
+    "neither has all of the other's extra data")
 ### BEGIN HIDDEN TESTS
 assert differences(rival, two_lane) == {"split": "b", "epoch": "b", "extra": "a"}
 assert differences(rival | {"epoch": "validation"}, rival) == {"epoch": "either"}
@@ -177,13 +179,14 @@ def better(a, b, test, train, tie=0.6):
 # %% nbgrader={"grade": true, "grade_id": "better-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 base = np.array([90.0, 91.0, 89.5, 90.5, 90.2])
 lead = np.array([2.0, 2.4, 1.6, 2.2, 1.8])
-assert better(base + lead, base, 250, 750) == "holds", "2.0 +- 0.64 lies above the margin"
-assert better((base + lead)[:4], base[:4], 250, 750) == "cannot be told", "four seeds decide nothing"
-assert better(base + 2, base, 250, 750) == "cannot be told", "equal differences give no interval"
-assert better(base, base + lead, 250, 750) == "fails", "the interval is -2.64 to -1.36, all below -0.6"
+assert better(base + lead, base, 250, 750) == "holds", "2.0 +- 0.64 is above the margin"
+assert better((base + lead)[:4], base[:4], 250, 750) == "cannot be told", (
+    "four seeds decide nothing")
+assert better(base + 2, base, 250, 750) == "cannot be told", (
+    "equal differences give no interval")
+assert better(base, base + lead, 250, 750) == "fails", "-2.64 to -1.36: all below -0.6"
 assert better(base + lead - 0.9, base, 250, 750) == "cannot be told", (
-    "1.1 +- 0.64 reaches into the margin; without the correction it would be 1.1 +- 0.39"
-)
+    "1.1 +- 0.64 reaches into the margin; uncorrected it would be 1.1 +- 0.39")
 ### BEGIN HIDDEN TESTS
 assert better(base, base + lead, 250, 750) == "fails"
 assert better(base + (lead - 2) / 3, base, 250, 750) == "fails"
@@ -218,8 +221,9 @@ def half_width(n, sd, overlap):
 
 
 def seeds_needed(lead, sd, overlap, tie=0.6):
-    """Smallest number of seeds from 5 to 1,000 whose interval lies above `tie`, or None."""
-    return next((n for n in range(5, 1001) if lead - half_width(n, sd, overlap) > tie), None)
+    """Fewest seeds, from 5 to 1,000, whose interval lies above `tie`, or None."""
+    enough = (n for n in range(5, 1001) if lead - half_width(n, sd, overlap) > tie)
+    return next(enough, None)
 
 
 seen = seeds_needed(2, 1.5, 1 / 3)
@@ -230,10 +234,12 @@ seen = seeds_needed(2, 1.5, 1 / 3)
 def draw(lead=2.0):
     with panel.drawing(7, 2.4) as figure:
         axes = figure.add_axes([0.22, 0.3, 0.75, 0.6])
-        for y, (name, overlap) in enumerate((("clips of their own", 0), ("the same clips", 1 / 3))):
+        bars = {"clips of their own": 0, "the same clips": 1 / 3}
+        for y, (name, overlap) in enumerate(bars.items()):
             n = seeds_needed(lead, 1.5, overlap)
             axes.barh([name], [min(n or 60, 60)], color="#0072B2" if n else "#BBBBBB")
-            axes.text(1, y, f"{n} seeds" if n else "never", va="center", color="white" if n else "black")
+            axes.text(1, y, f"{n} seeds" if n else "never", va="center",
+                      color="white" if n else "black")
         axes.set(xlim=(0, 60), xlabel="seeds needed (sd 1.5 points)")
     return figure
 
@@ -242,12 +248,11 @@ panel.Panel(draw, {"lead": panel.slider("lead, points", 2.0, 0.7, 4, 0.1)})
 
 # %% nbgrader={"grade": true, "grade_id": "seeds-needed-test", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 assert prediction is None or prediction >= 5, "write a prediction down first"
-assert seeds_needed(10, 1, 0) == 5, "a huge lead needs the five seeds that the rule asks for"
-assert seeds_needed(1, 1.5, 0) == 57, "seeds with clips of their own: the interval shrinks without end"
-assert seeds_needed(3, 1.5, 1 / 3) == 9, "the same clips split again: the overlap stays, however many seeds"
+assert seeds_needed(10, 1, 0) == 5, "a huge lead still needs the rule's five seeds"
+assert seeds_needed(1, 1.5, 0) == 57, "own clips: the interval shrinks without end"
+assert seeds_needed(3, 1.5, 1 / 3) == 9, "same clips: the overlap never shrinks"
 assert seen == seeds_needed(2, 1.5, 1 / 3), (
-    "seen: what your function gives; a quarter tested is an overlap of 1/3"
-)
+    "seen: what your function gives; a quarter tested is an overlap of 1/3")
 ### BEGIN HIDDEN TESTS
 assert seeds_needed(2, 1.5, 0) == 7
 assert seeds_needed(2, 1.5, 1 / 3) is None
