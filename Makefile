@@ -18,7 +18,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready-$(TORCH)
 OTHER := $(filter-out $(READY),$(wildcard .venv/ready-*))
 CHAPTERS := $(wildcard book/[0-9]*.py)
-NOTEBOOKS := $(CHAPTERS) $(wildcard papermill_runs/*.py)
+REPORT := papermill_runs/report.py
 .DELETE_ON_ERROR:
 .PHONY: help setup reproduce report pack bench smoke test test-all lab book slides html exercises grade-demo render lint format lock clean
 
@@ -90,8 +90,9 @@ exercises: $(READY)  ## make the exercises to hand out from their solutions
 grade-demo: $(READY)  ## grade a made-up class of three
 	$(BIN)/python -m book.tools.exercises demo $(SHEETS)
 
-render: $(READY)  ## make the .ipynb of every notebook from its .py and run it, outputs kept
-	$(BIN)/python -m book.tools.notebooks render $(NOTEBOOKS)
+render: $(READY)  ## make every .ipynb from its .py; run the chapters and the report, and keep their outputs
+	$(BIN)/python -m book.tools.notebooks pair $(filter-out $(REPORT),$(wildcard papermill_runs/*.py))
+	$(BIN)/python -m book.tools.notebooks render $(REPORT) $(CHAPTERS)
 
 lint: $(READY)  ## check the code's format, its imports' direction and its types
 	$(BIN)/python -m ruff check .

@@ -103,7 +103,7 @@ for model, predicted in costs.items():
     parameters, multiply_adds = by_hand(model)
     assert (predicted.parameters, predicted.forward_flops) == (parameters, 2 * multiply_adds), model
     print(
-        f"{model}: {parameters:,} parameters, {2 * multiply_adds / 1e9:.3f} GFLOP a clip, both ways of counting"
+        f"{model}: {parameters:,} parameters, {2 * multiply_adds / 1e9:.3f} GFLOP per clip, both ways of counting"
     )
 ratio = costs["context_lstm"].parameters / costs["cnn_lstm"].parameters
 print(f"The cascade has {ratio:.1f} times the baseline's parameters: guess 1.")
@@ -227,7 +227,7 @@ def relative(column: str, way: str) -> pd.Series:
 
 
 ratios = {
-    "time of an epoch": {
+    "time per epoch": {
         "paper": table2["hours"] / table2["hours"]["cnn_lstm"],
         "predicted from FLOPs, online": comparison["epoch_pflops"] / comparison["epoch_pflops"]["cnn_lstm"],
         "measured, online": relative("epoch_seconds", "online"),
@@ -298,7 +298,7 @@ for model in others:
 # measured online ratio differs from the predicted one is that noise, or another program on the same machine.
 
 # %%
-online_time = ratios["time of an epoch"]
+online_time = ratios["time per epoch"]
 noise = (
     (online_time["measured, online"] / online_time["predicted from FLOPs, online"] - 1).abs().drop("cnn_lstm")
 )

@@ -178,6 +178,31 @@ def test_a_run_has_one_parameters_cell(source):
     assert [cell.metadata.get("tags") for cell in notebooks.read(source).cells].count(["parameters"]) == 1
 
 
+@pytest.mark.parametrize("source", RUNS, ids=lambda path: path.stem)
+def test_of_the_runs_only_the_report_keeps_outputs(source):
+    """The others are run by papermill, with parameters, into files of their own."""
+    cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
+    assert any(cell.get("outputs") for cell in cells) == (source.stem == "report")
+
+
+def test_the_command_pairs_checks_and_names_old_outputs(tmp_path, monkeypatch, capsys):
+    source = tmp_path / "a.py"
+    source.write_text("# %%\nprint(1)\n", encoding="utf-8")
+
+    def status(command: str) -> int:
+        monkeypatch.setattr("sys.argv", ["notebooks", command, str(source)])
+        return notebooks.main()
+
+    assert status("check") == 1
+    assert "missing" in capsys.readouterr().out
+    assert status("pair") == status("check") == 0
+    pair = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    pair.cells[0].outputs = [nbformat.v4.new_output("stream", text="1")]
+    notebooks.write(pair, source.with_suffix(".ipynb"))
+    assert status("check") == 1
+    assert "does not say which code" in capsys.readouterr().out
+
+
 def test_a_changed_cell_and_a_missing_notebook_are_named(tmp_path):
     source = tmp_path / "a.py"
     source.write_text("# %%\nx = 1\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """Notebook pairs: NAME.py (py:percent, the source) and NAME.ipynb (made from it, the only one with outputs).
 
-    python -m book.tools.notebooks render papermill_runs/reproduce.py    make and run the .ipynb, keep its outputs
+    python -m book.tools.notebooks render book/06_lstm_gates.py          make and run the .ipynb, keep its outputs
+    python -m book.tools.notebooks pair papermill_runs/reproduce.py      make the .ipynb, without outputs
     python -m book.tools.notebooks check papermill_runs/reproduce.py     compare the pair, and its outputs' code with today's
 
 Pairs are compared by the contents of their cells, never by time stamps, which git does not keep.
@@ -141,6 +142,15 @@ def write(notebook: NotebookNode, path: Path) -> Path:
     return path
 
 
+def problems(source: Path) -> list[str]:
+    """What `check` reports: a pair that differs, or outputs that come from other code."""
+    if found := differences(source):
+        return found
+    pair = source.with_suffix(".ipynb")
+    run = any(cell.get("outputs") for cell in nbformat.read(pair, as_version=4).cells)
+    return staleness.stale(pair) if run else []
+
+
 def small_png(text: str, colours: int = 256) -> str:
     """A base64 PNG with a palette, a third of the bytes.
 
@@ -173,20 +183,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m book.tools.notebooks", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("command", choices=["render", "check"])
+    parser.add_argument("command", choices=["render", "pair", "check"])
     parser.add_argument("sources", nargs="+", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "render":
-        for source in arguments.sources:
-            print(render(source))
-        return 0
-    found = [
-        line
-        for source in arguments.sources
-        for line in differences(source) or staleness.stale(source.with_suffix(".ipynb"))
-    ]
-    print("\n".join(found) or "all pairs agree, and all outputs come from today's code")
-    return bool(found)
+    if arguments.command == "check":
+        found = [line for source in arguments.sources for line in problems(source)]
+        print("\n".join(found) or "all pairs agree, and all outputs come from today's code")
+        return bool(found)
+    for source in arguments.sources:
+        pair = source.with_suffix(".ipynb")
+        print(render(source) if arguments.command == "render" else write(read(source), pair))
+    return 0
 
 
 if __name__ == "__main__":
