@@ -573,4 +573,8 @@ real_table
 # Next: [the statistics primer](15_statistics.ipynb), on how sure one can be.
 
 # %%
+import quizzes
+from IPython.display import display
+
+display(quizzes.quiz("14"))
 print(classroom.versions())

@@ -400,4 +400,8 @@ plt.show()
 # Back to [Chapter 10](10_results.ipynb), where these tools read the results, or on to [Chapter 11](11_ablation.ipynb).
 
 # %%
+import quizzes
+from IPython.display import display
+
+display(quizzes.quiz("15"))
 print(classroom.versions())
