@@ -54,7 +54,7 @@
 #
 # > **Not stated in the paper.** What any of these ideas would give on *its* features and *its* split.
 #
-# The backbones [1-6] (AlexNet, VGG, ResNet, GoogLeNet and its successors) **were not run here**: no weights of theirs come with
+# The backbones [1-6] (AlexNet, VGG, ResNet, GoogLeNet and its successors) **were not compared**: no weights of theirs come with
 # the package index, and this chapter downloads nothing. References 16, 17 and 19 to 21 are tools and data.
 #
 # A miniature is **not the system**: it keeps one idea and drops size, data and training.
@@ -80,8 +80,9 @@ torch.set_num_threads(1)
 # ## Step 1: vectors and maps
 #
 # Most heads read the features of every chapter, one vector per frame: the mean of the CNN's last map over all its places. Two
-# ideas need to know *where* something is. For them we also take the means of 4 × 4 windows of that map, and keep the 32 main
-# directions of the 1,280 channels, found on the *training* clips: directions from all clips would have seen the test set.
+# ideas need to know *where* something is. For them we also take the means of 16 windows, a 4 × 4 grid over that map (on the
+# drawn clips, whose map is 4 × 4, one place each). Of the 1,280 channels we keep the 32 main directions, found on the
+# *training* clips: directions from all clips would have seen the test set.
 
 
 # %% tags=["heads"]
@@ -89,7 +90,7 @@ SIDE = 4
 
 
 class Windows(nn.Module):
-    """The mean of a map and of 4 × 4 windows of it."""
+    """The mean of a map, and those of a 4 × 4 grid of windows."""
 
     def forward(self, m):  # (B, D, h, w)
         means = [F.adaptive_avg_pool2d(m, side).flatten(1) for side in (1, SIDE)]
@@ -97,7 +98,7 @@ class Windows(nn.Module):
 
 
 def with_windows(backbone):
-    """The CNN, in whose last average the windows take part."""
+    """Replace the CNN's last average by `Windows`."""
     average = "avgpool" if hasattr(backbone.net, "avgpool") else "_avg_pooling"
     setattr(backbone.net, average, Windows())
     backbone.name += f" with {SIDE} x {SIDE} windows"
@@ -107,13 +108,13 @@ def with_windows(backbone):
 
 # %% tags=["heads"]
 def apart(x):
-    """Vectors (N, T, D) and maps (N, T, D, 4, 4) of features (N, T, 17 D)."""
+    """Split features (N, T, 17 D) into vectors (N, T, D) and maps (N, T, D, 4, 4)."""
     D = x.shape[2] // (1 + SIDE**2)
     return x[:, :, :D], x[:, :, D:].unflatten(2, (D, SIDE, SIDE))
 
 
 def narrow(maps, vectors, rows, channels=32):
-    """Maps along the main directions of the vectors of the clips `rows`."""
+    """Project maps onto the main directions of the vectors of the clips `rows`."""
     torch.manual_seed(0)
     directions = torch.pca_lowrank(vectors[rows].flatten(0, 1), channels)[2].T
     kernel = directions[:, :, None, None]  # (channels, D, 1, 1)
@@ -135,7 +136,7 @@ print(f"vectors {tuple(vectors.shape)}, maps {tuple(maps.shape)}")
 # ## Step 2: the ideas
 #
 # Every head takes `D` inputs per frame (or channels per map) and `K` classes. Letters as elsewhere: B clips, T frames,
-# H = 32 hidden units.
+# H = 32 hidden units (16 in `ConvLSTM`).
 #
 # **Recurrence [7, 8].** An Elman network copies its hidden state back to its input
 # ([Elman 1990](references.md#elman-1990)). The LSTM adds a cell state behind gates
@@ -438,9 +439,9 @@ print(f"{sum(map(len, results.values()))} trainings, {seconds:.0f} seconds of on
 # %% [markdown]
 # ## Step 4: the table
 #
-# "paper" is the random split of clips, "grouped" keeps source videos whole. A cell is the mean difference in points and its
-# 95 % interval over five seeds, corrected for splits that share clips
-# ([Nadeau and Bengio 2003](references.md#nadeau-2003)).
+# "paper" is the random split of clips, "grouped" keeps source videos whole. Each "over" cell is the mean difference in points
+# and its 95 % interval over five seeds, corrected for splits that share clips ([Nadeau and Bengio
+# 2003](references.md#nadeau-2003)).
 
 
 # %%
@@ -530,11 +531,11 @@ real_added, real_table = tabulate(dict(list(real.groupby("split", sort=False))))
 real_table
 
 # %% [markdown]
-# *What you see:* nothing is ahead of the linear layer on the mean frame. On unseen source videos all heads but `cnn_lstm` lie
-# within two and a half points of it, and every interval includes 0. The winners on the stick figures, `two_stream` and
-# `busy_quiet`, are no longer ahead. `conv_lstm` and `i3d_lstm` are one to two points above their control `map_lstm` in the
-# mean, too little for five seeds. These nine classes can be told apart by what stands in a frame; the drawn ones were made
-# so that they cannot. A data set decides which idea shines.
+# *What you see:* nothing is clearly ahead of the linear layer on the mean frame. On unseen source videos all heads but
+# `cnn_lstm` lie within two and a half points of it, and every interval over `mean_linear` includes 0. The winners on the
+# stick figures, `two_stream` and `busy_quiet`, are no longer ahead. `conv_lstm` and `i3d_lstm` are one to two points above
+# their control `map_lstm` in the mean, too little for five seeds. These nine classes can be told apart by what stands in a
+# frame; two pairs of the drawn ones were made so that they cannot. A data set decides which idea shines.
 
 # %% [markdown]
 # ## Try it
@@ -561,14 +562,14 @@ real_table
 #   The nine real classes differ in scenery: that favours heads that need no change.
 # - One learning rate, 21 epochs, nothing tuned: a slow learner may be cut short.
 # - Heads on maps read 32 directions of 1,280 (ResNet-50: of 2,048).
-# - Five splits of the same clips: only true differences of some 17 points or more would usually be found.
+# - Five splits of the same clips: only true differences of some 16 points or more on the drawn clips would usually be found.
 #
 # ## Summary
 #
 # - Each idea of section 2 fits in a dozen lines; `measure` treats all heads alike.
-# - On drawn clips differences of neighbouring frames add most, on unseen source videos; on nine real classes nothing is ahead of
-#   a linear layer on the mean frame.
-# - The random split nearly hides both. A control per idea is worth more than one more idea.
+# - On drawn clips differences of neighbouring frames add most, on unseen source videos; on nine real classes nothing is
+#   clearly ahead of a linear layer on the mean frame.
+# - The random split nearly hides the first. A control per idea is worth more than one more idea.
 #
 # Next: [the statistics primer](15_statistics.ipynb), on how sure one can be.
 

@@ -222,7 +222,7 @@ assert 3.6 < bias_for(28, 0.5) < 3.8
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint for b: first find f, then turn $f = 1/(1 + e^{-b})$ round.
+# Hint for b: first find f, then solve $f = 1/(1 + e^{-b})$ for $b$.
 
 # %% [markdown]
 # ## 5 Eq. 15 as an equation (thinking)
@@ -316,5 +316,5 @@ assert_close(h_n, both(x)[1][0])
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Hint: `x.flip(1)` turns the frames round. What you turned round on the way in, you must turn back on the way out, but only
+# Hint: `x.flip(1)` reverses the frames. What you reversed on the way in, you must reverse again on the way out, but only
 # for the outputs.

@@ -183,9 +183,9 @@ assert parameters_change is False
 #
 # The final state of a two-way block has one row per layer and direction, (2L, B, H), in PyTorch's order: layer 1 forward, layer 1
 # backward, layer 2 forward, and so on. In the default cascade a forward lane continues a forward lane, so a state made at
-# the last frame starts a walk at the first. Write the other reading:
+# the last frame starts a lane at the first. Write the other reading:
 #
-# - `exchange(state)`: in every layer, the forward and the backward row change places,
+# - `exchange(state)`: `state` is h or c, one tensor; in every layer, the forward and the backward row change places,
 # - `start_of_next(block, x)`: what the next block starts from if the lanes are exchanged, the pair (h, c); `block` reads `x`
 #   from zeros.
 #

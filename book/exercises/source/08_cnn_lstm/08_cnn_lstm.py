@@ -67,7 +67,7 @@ with torch.no_grad():
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# PyTorch's final state `h_n` is the read-out "ends": compare them on an `nn.LSTM` of your own.
+# PyTorch's final state `h_n`, its two rows side by side, is the read-out "ends": compare them on an `nn.LSTM` of your own.
 
 # %% [markdown]
 # ## 2 What has the last output seen? (thinking)
@@ -166,7 +166,7 @@ assert half_life == next(t for t in range(12) if states[t] < states[0] / 2)
 # %% [markdown]
 # ## 4 A control of equal size (extend)
 #
-# `wide_lstm` is a baseline with the parameters of the cascade. Find its width yourself: return the hidden size h for which
+# `wide_lstm` is a baseline with as many parameters as the cascade. Find its width yourself: return the hidden size h for which
 # a one-way `nn.LSTM(i, h, 3)` comes nearest to `target` parameters. The cell below counts them for you.
 #
 # Predict first: to have 8 times the parameters of h = 512, must h be 8 times, or nearer to 3 times as large? ______

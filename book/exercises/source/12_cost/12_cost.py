@@ -23,10 +23,10 @@ from ctxlstm.widgets import panel
 # %% [markdown]
 # ## 1 Steps in a row (basic)
 #
-# An LSTM layer takes its T steps one after the other, and a layer above starts when the one below is done. The two directions of
-# a layer can run side by side. Write `steps_in_a_row(T, layers, blocks=1, halved=False)`, the number of steps that cannot be
-# shared out: `blocks` blocks of `layers` layers each; with `halved`, the stage between two blocks halves the number of
-# frames, rounding down (the reading `pool="time"`).
+# An LSTM layer takes its T steps one after the other, and a layer above starts when the one below is done. The two directions
+# of a layer can run side by side. Write `steps_in_a_row(T, layers, blocks=1, halved=False)`, the number of steps taken one
+# after the other, layer by layer (one-way layers could overlap, two-way ones cannot): `blocks` blocks of `layers` layers
+# each; with `halved`, the stage between two blocks halves the number of frames, rounding down (the reading `pool="time"`).
 #
 # Predict first: the cascade has three blocks of three layers. How many times the steps of the baseline does it take at
 # T = 28, and how many times with `halved`? ______
@@ -64,7 +64,8 @@ for T, layers, blocks, halved in ((28, 3, 3, True), (13, 2, 3, True), (9, 2, 2, 
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A GPU has thousands of cores, but they cannot shorten this row. What they can do is take the same step for many clips at once.
+# A GPU has thousands of cores, but they cannot shorten a layer's T steps. What they can do is take the same step for many
+# clips at once.
 
 # %% [markdown]
 # ## 2 Hours (basic)
