@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 0 Start here
 #
-# The story, the map, and one clip's way through the model · 25 minutes to read and run · downloads: none
+# The story, the map, and one clip's way through the model | 25 minutes to read and play, half a minute to run | downloads: none
 #
 # **The question.** Does Context-LSTM do what its paper says?
 

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 1 The claims
 #
-# Paper, sections 1 and 4.3, Tables 1 and 2 · 30 minutes to read and run · downloads: none
+# Paper: sections 1 and 4.3, Tables 1 and 2 | 30 minutes to read and play, half a minute to run | downloads: none
 #
 # **The question.** What would have to be measured to believe or drop each claim?
 

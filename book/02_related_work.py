@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 2 Related work
 #
-# Paper, section 2 and the comparisons of section 4.3 · 20 minutes to read and run · downloads: none
+# Paper: section 2, and the comparisons of section 4.3 | 20 minutes to read and play, half a minute to run | downloads: none
 #
 # **The question.** Which published numbers may be compared with 92.2 %?
 

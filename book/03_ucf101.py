@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 3 UCF101: clips, groups and splits
 #
-# Paper sections 3.1 and 4.2. About 45 minutes with figures and widgets, under a minute of computing, no downloads.
+# Paper: sections 3.1 and 4.2 | 45 minutes to read and play, under a minute to run | downloads: none
 #
 # **The question.** What does a random split of clips test?
 #

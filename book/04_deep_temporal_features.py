@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 4 Deep temporal features: from frames to a sequence of vectors
 #
-# Paper section 3.2. About 50 minutes with figures and widgets, two minutes of computing, no downloads.
+# Paper: section 3.2 | 50 minutes to read and play, two minutes to run | downloads: none
 #
 # **The question.** Does the order of the frames matter?
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 5 Information loss
 #
-# Paper section 3.3. About 50 minutes with figures and a widget, two minutes of computing, no downloads.
+# Paper: section 3.3 | 50 minutes to read and play, two minutes to run | downloads: none
 #
 # **The question.** What do convolution, ReLU and pooling lose, in numbers?
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 8 The baseline: CNN-LSTM
 #
-# Paper: section 3.5 (ResNet-50-LSTM) | 35 minutes to read and play, about a minute to run on 2 CPU cores | downloads: none
+# Paper: section 3.5 (ResNet-50-LSTM) | 35 minutes to read and play, a minute to run | downloads: none
 #
 # **After this chapter you can**
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 9 Training, and four ways to fool yourself
 #
-# Paper: sections 4.1 and 4.2 | 50 minutes to read and play, about a minute to run on 2 CPU cores | downloads: none
+# Paper: sections 4.1 and 4.2 | 50 minutes to read and play, a minute to run | downloads: none
 #
 # **After this chapter you can**
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 10 Results
 #
-# Paper: section 4.3, Table 1, Figs 3-5 | 55 minutes to read and play, about a minute to run on 2 CPU cores | downloads: none
+# Paper: section 4.3, Table 1, Figs. 3-5 | 55 minutes to read and play, a minute to run | downloads: none
 #
 # **After this chapter you can**
 #

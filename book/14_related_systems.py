@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 14 Related systems in miniature
 #
-# Paper: section 2 and the reference list | 25 minutes to read, 3 minutes to run | downloads: none
+# Paper: section 2 and the reference list | 25 minutes to read and play, three minutes to run | downloads: none
 #
 # **After this chapter you can**
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 15 How sure can one be?
 #
-# Statistics behind sections 4.2 to 4.4 | 35 minutes to read, half a minute to run | downloads: none
+# Statistics behind sections 4.2 to 4.4 | 35 minutes to read and play, half a minute to run | downloads: none
 #
 # **After this chapter you can**
 #
