@@ -196,7 +196,9 @@ def test_a_measuring_process_tells_what_is_wrong():
 @pytest.mark.slow
 def test_a_process_that_dies_is_told(monkeypatch):
     monkeypatch.setattr(measured, "_by_name", die)
-    with pytest.raises(RuntimeError, match=r"measured cnn_lstm \(cached\) died.*choose a batch smaller than 2"):
+    with pytest.raises(
+        RuntimeError, match=r"measured cnn_lstm \(cached\) died.*choose a batch smaller than 2"
+    ):
         measured.in_fresh_process("cnn_lstm", "cached", batch_size=2, frames=2)
 
 
