@@ -351,7 +351,7 @@ plt.show()
 # | `make report` | every table, figure and claim of the paper beside ours | 1 minute |
 # | `make book` | runs every chapter, exercise solution and stub | 10 to 13 minutes |
 # | `make test` | lint and the quick tests | 10 minutes at most |
-# | `make test-all` | all tests, including those of `make book` | 15 to 22 minutes |
+# | `make test-all` | all tests, including those of `make book` | 15 to 25 minutes |
 # | the paper's own setting on UCF101 (papermill_runs/README.md) | 300 epochs, ResNet-50, several seeds | needs data and a GPU |
 #
 # On 2 cores, no GPU.
