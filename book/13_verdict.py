@@ -190,7 +190,8 @@ tell("fails")
 # Every rule follows. Two say of themselves that they were written late, when the figures of a trial were known.
 
 # %%
-judged[["rule"]].reset_index().style.hide(axis="index").set_table_styles(styles)
+rules = judged[["rule"]].reset_index().style.hide(axis="index")
+rules.set_table_styles(styles[:1])  # long sentences: they wrap
 
 # %% [markdown]
 # ## Step 4: the claims that cannot be told yet
