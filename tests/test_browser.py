@@ -242,3 +242,20 @@ def test_the_web_pages_search_link_and_show_equations(page, site):
     page.get_by_role("heading", level=1, name=re.compile("^7 ")).wait_for()
     assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
     assert page.errors == []
+
+
+WIDEST = """() => Math.max(0, ...[...document.querySelectorAll('.text_html')]
+    .filter(part => part.querySelector('table')).map(part => part.scrollWidth / part.clientWidth))"""
+
+
+def test_tables_fit_their_page_or_nearly(page, site, html):
+    """One of long sentences that did not wrap was four times as wide as its page."""
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    chapters = sorted(path.name for path in html.glob("[01][0-9]_*.html"))
+    widest = {}
+    for name in chapters:
+        page.goto(site + name)
+        widest[name] = page.evaluate(WIDEST)
+    assert len(widest) == 16
+    assert max(widest.values()) >= 1
+    assert {name: width for name, width in widest.items() if width > 1.2} == {}
