@@ -206,8 +206,8 @@ for command, rows in still_open.groupby("would_settle", sort=False):
     print("    " + command.replace(" -p r", " \\\n        -p r"), end="\n\n")
 
 # %% [markdown]
-# Most of them carry an indication from smaller studies. Here is one in full; a study whose interval is too wide says how
-# large a difference it would have found.
+# Claims about accuracy carry an indication from smaller studies. Here is one in full; a study whose interval is too wide
+# says how large a difference it would have found.
 
 # %%
 for part in judged.loc["accuracy_above_baseline", "seen_here"].split("; "):

@@ -41,7 +41,7 @@ def run(model="context_lstm", seed=0, best=0.92, variant="", **changes) -> dict:
         "embedding": [1024, 768, 512], "protocol": "paper", "fold": 1, "seed": seed, "epochs": 300, "batch_size": 80,
         "learning_rate": 0.001, "validation": 0.0, "groups": 25, "top1_last": best - 0.01, "top1_best": best,
         "top1_late": best - 0.01,
-        "top1_validation_chosen": None, "seconds_per_epoch": 2.0, "train_clips": 9990, "validation_clips": 0,
+        "top1_validation_chosen": None, "train_clips": 9990, "validation_clips": 0,
         "test_clips": 3330, "classes": 101, "features_digest": "a" * 64,
     }  # fmt: skip
     row |= changes
@@ -522,7 +522,9 @@ def test_smaller_studies_indicate_and_are_named():
     assert "stick figures (synthetic, 12 classes, 300 clips," in row["seen_here"]
     assert "a subset of UCF101 (real, 4 classes, 300 clips," in row["seen_here"]
     assert row["seen_here"].count("+19.0") == 2
-    assert "1.00 times as long" in judged("training_time", table)["seen_here"]
+    # Seconds of runs depend on what else their machine did: cost records alone speak about them.
+    assert judged("training_time", table)["seen_here"] == ""
+    assert judged("training_time", table)["reproduced"] == "not run"
     assert judged("max_pool_accuracy", table)["seen_here"] == ""  # no such run
     assert judged("best_92_2", table)["seen_here"] == ""  # a level on other data says nothing
 

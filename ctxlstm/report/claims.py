@@ -33,7 +33,7 @@ SETTING = [name for name in studies.SETTING if name not in ("features_digest", "
 SETTING += ["batch_norm", "classes", "clips"]
 NEEDED = [name for name in SETTING if name != "clips"] + [
     "run", "model", "protocol", "seed", "batch_size", "top1_best", "top1_late", "features_digest", "train_clips",
-    "validation_clips", "test_clips", "seconds_per_epoch",
+    "validation_clips", "test_clips",
 ]  # fmt: skip
 NEEDED_COSTS = [
     *rules.PAPER_SIZES, "record", "model", "way", "device", "step_tflops", "weight_bytes", "gradient_bytes",
@@ -111,9 +111,8 @@ def _observed(id_, section, says, what, column, a, b) -> Claim:
     if b in table:
         costs.keywords["printed"] = table[a] / table[b]
         fits = partial(printed.table_2, kind, a, b, -1)
-    seen = None if memory else partial(rules.seconds_ratio, a=a, b=b)
     rule = _OBSERVED.format(a=a, b=b, percent=100 * margin)
-    return Claim(id_, section, says, test, rule, COST, printed=fits, from_costs=costs, indication=seen)
+    return Claim(id_, section, says, test, rule, COST, printed=fits, from_costs=costs)
 
 
 def _cause(id_, section, says, what, column, a, b) -> Claim:

@@ -288,16 +288,6 @@ def batch_trend(study: Study) -> Finding:
     return Finding(direction(low, high, TIE) if len(whole) >= SEEDS else 0, "; ".join([text, *gaps]), used)
 
 
-def seconds_ratio(study: Study, a: str, b: str) -> Finding:
-    """Seconds per epoch of a over those of b, median over common seeds: an indication, never a verdict."""
-    rows = [study.select((name, ""))["seconds_per_epoch"] for name in (a, b)]
-    ratios = (rows[0] / rows[1]).dropna()
-    if ratios.empty:
-        return Finding(0, f"no seed with both {a} and {b}")
-    text = f"an epoch on cached features takes {ratios.median():.2f} times as long with {a} as with {b}"
-    return Finding(0, text, tuple(pd.concat([study.select((name, "")) for name in (a, b)])["run"]))
-
-
 # Rules on one frame of every clip.
 
 
