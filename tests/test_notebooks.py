@@ -225,6 +225,26 @@ def test_render_keeps_what_is_printed_and_drops_progress(tmp_path):
     assert notebooks.render(source).read_text(encoding="utf-8") == first
 
 
+def test_what_did_not_change_is_rendered_the_same(tmp_path):
+    """pandas names a styled table at random, an object's address is another in every process, output comes in parts."""
+    source = tmp_path / "a.py"
+    cell = "pd.DataFrame({'top1': [0.9]}).style"
+    printing = "for k in range(3):\n    print(k, flush=True)\n    time.sleep(0.2)"
+    source.write_text(
+        f"# %%\nimport pandas as pd\nimport time\n{cell}\n\n# %%\n{cell}\n\n# %%\n{printing}\n", "utf-8"
+    )
+    first = notebooks.render(source).read_text(encoding="utf-8")
+    assert notebooks.render(source).read_text(encoding="utf-8") == first
+    tables = [cell["outputs"][0]["data"] for cell in nbformat.reads(first, as_version=4).cells[:2]]
+    for number, table in enumerate(tables):
+        assert table["text/plain"] == "<pandas.io.formats.style.Styler>"
+        assert f'<table id="T_{number:05d}"' in table["text/html"]
+        assert f'id="T_{number:05d}_row0_col0"' in table["text/html"]
+    assert [output["text"] for output in nbformat.reads(first, as_version=4).cells[2]["outputs"]] == [
+        "0\n1\n2\n"
+    ]
+
+
 def test_a_failing_cell_leaves_the_notebook_as_it_was(tmp_path):
     source = tmp_path / "a.py"
     source.write_text("# %%\nprint('fine')\n", encoding="utf-8")

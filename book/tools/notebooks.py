@@ -69,7 +69,8 @@ def execute(source: Path) -> NotebookNode:
     """
     notebook = read(source)
     staleness.stamp(notebook)  # before it runs: code that changes meanwhile makes it stale
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(source.parent)}}).execute()
+    where = {"metadata": {"path": str(source.parent)}}
+    NotebookClient(notebook, timeout=900, coalesce_streams=True, resources=where).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -79,7 +80,20 @@ def execute(source: Path) -> NotebookNode:
                 if "image/png" in data:
                     data["image/png"] = small_png(data["image/png"])
     describe(notebook)
+    settle(notebook)
     return notebook
+
+
+def settle(notebook: NotebookNode) -> None:
+    """Replace what differs in every run and says nothing: addresses of objects, and pandas' random ids of tables."""
+    names: dict[str, str] = {}
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        if "text/plain" in data:
+            data["text/plain"] = re.sub(r" at 0x[0-9a-f]{6,}", "", data["text/plain"])
+        for name in re.findall(r'<table id="(T_[0-9a-f]{5})"', data.get("text/html", "")):
+            names[name] = f"T_{len(names):05d}"
+            data["text/html"] = data["text/html"].replace(name, names[name])
 
 
 def describe(notebook: NotebookNode) -> None:
