@@ -61,7 +61,7 @@ bench: $(READY)  ## how fast and how large, as ratios, one table (TOPICS="decodi
 
 smoke: $(READY)  ## run every notebook once with its smallest setting
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_smoke.py tests/test_reproduce.py \
-		tests/test_siblings.py tests/test_peer_scores.py
+		tests/test_siblings.py tests/test_peer_scores.py tests/test_cost_notebook.py tests/test_miniatures.py
 
 test: lint  ## lint, unit and property tests, the main job, one chapter, one exercise sheet: 10 minutes at most
 	$(BIN)/python -m pytest -n auto -m "not slow and not alone"
