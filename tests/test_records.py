@@ -20,7 +20,7 @@ from ctxlstm.report import claims, paper_tables, studies, study_tables, text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "papermill_runs" / "results"
-STUDIES = ("stickfigures", "ucf101_subset", "ucf101_midframes", "ucf101_nine")
+STUDIES = ("stickfigures", "ucf101_subset", "ucf101_midframes", "ucf101_nine", "ucf101_nine_512")
 # What was run besides a config's runs.
 BESIDES = {
     "ucf101_nine": {"models": ["context_lstm_no_pool", "context_lstm_bn_relu"], "protocols": ["paper"]},
@@ -97,9 +97,10 @@ def test_all_readings_and_batch_sizes_are_there():
 
 
 def test_the_records_are_few_and_small():
+    """Eight files and a megabyte for each study, and as much for all the rest."""
     sizes = [path.stat().st_size for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    assert len(sizes) < 40
-    assert sum(sizes) < 5_000_000
+    assert len(sizes) < 8 * (len(STUDIES) + 1)
+    assert sum(sizes) < 1_000_000 * (len(STUDIES) + 1)
     assert max(sizes) < 1_000_000
 
 
@@ -186,6 +187,12 @@ def test_readme_says_what_the_main_job_gave():
     assert (untrained.groupby(["protocol", "seed"])["late"].nunique() == 1).all()
 
 
+def cell(row: pd.Series) -> str:
+    """Mean and interval as README prints them; one seed may have no interval."""
+    ends = "" if np.isnan(row["low"]) else f" ({100 * row['low']:.0f}-{100 * row['high']:.0f})"
+    return f"{100 * row['top1']:.1f}{ends}"
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_readme_says_what_the_studies_gave(name):
     table = study_tables.leak(load(name)).frame.set_index(["model", "protocol"])
@@ -194,10 +201,7 @@ def test_readme_says_what_the_studies_gave(name):
     ]
     for model in dict.fromkeys(table.index.get_level_values(0)):
         rows = [table.loc[(model, p)] if (model, p) in table.index else None for p in protocols]
-        cells = [
-            "not run" if r is None else f"{100 * r['top1']:.1f} ({100 * r['low']:.0f}-{100 * r['high']:.0f})"
-            for r in rows
-        ]
+        cells = ["not run" if r is None else cell(r) for r in rows]
         assert f"| {' | '.join([f'`{model}`', *cells])} |" in README
 
 
