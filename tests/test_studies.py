@@ -78,6 +78,10 @@ def test_one_seed_has_the_interval_of_its_groups_and_equal_seeds_too(records):
     assert found["last"][1:3] == inference.interval(runs.predictions(one_run.iloc[0]))
     assert found["interval"] == "groups, one seed"
     assert np.isnan(found["best"].low)  # predictions are of the last epoch
+    late = found["last"].mean + 0.004  # near enough for the interval of the last epoch, and yet its own mean
+    near = studies.scores(one_run.assign(top1_late=late))["late"]
+    assert near == (late, *found["last"][1:])
+    assert np.isnan(studies.scores(one_run.assign(top1_late=late + 0.004))["late"].low)
     equal = studies.scores(rows.assign(top1_last=rows["top1_last"].iloc[0]))
     assert equal["interval"] == "groups, 3 seeds equal"
     assert equal["last"].low < equal["last"].mean < equal["last"].high

@@ -182,7 +182,7 @@ def scores(rows: pd.DataFrame) -> dict:
         first = rows[rows["seed"] == rows["seed"].min()]
         found["last"] = mean_interval(by_seed(rows, METRICS["last"]), partial(predictions, first))
         if np.isnan(found["late"].low) and np.isclose(found["late"].mean, found["last"].mean, atol=0.005):
-            found["late"] = found["last"]
+            found["late"] = found["last"]._replace(mean=found["late"].mean)
     return found | {"seeds": rows["seed"].nunique(), "folds": folds(rows), "interval": found["last"].kind}
 
 
