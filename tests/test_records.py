@@ -23,7 +23,7 @@ RESULTS = ROOT / "papermill_runs" / "results"
 STUDIES = ("stickfigures", "ucf101_subset", "ucf101_midframes", "ucf101_nine", "ucf101_nine_512")
 # What was run besides a config's runs.
 BESIDES = {
-    "ucf101_nine": {"models": ["context_lstm_no_pool", "context_lstm_bn_relu"], "protocols": ["paper"]},
+    "ucf101_nine": {"models": ["context_lstm_no_pool", "context_lstm_bn_relu"], "protocols": ["paper", "grouped"]},
 }
 READMES = ("README.md", "papermill_runs/README.md", "benchmarks/README.md")
 README = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in READMES)
