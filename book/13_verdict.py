@@ -69,8 +69,8 @@ costs = cost.records.load(results / "cost")
 for name, records in studies.items():
     seeds, row = records["seed"].nunique(), records.iloc[0]
     frames = f"{row['frames']} frame{'s' if row['frames'] > 1 else ''}"
-    print(f"{name:<17}{len(records):>4} runs, {seeds} seeds, "
-          f"{row['classes']} classes, {frames}")
+    print(f"{name:<17}{len(records):>4} runs, {seeds} seed{'s' * (seeds > 1)}, "
+          f"{row['classes']} classes, {frames}, hidden {row['hidden_size']}")
 devices = ", ".join(costs["device"].unique())
 print(f"{'cost':<17}{len(costs):>4} rows, measured on: {devices}")
 full = sum(len(r.query("classes == 101 and frames == 28")) for r in studies.values())
@@ -89,7 +89,7 @@ print(f"runs of all 101 classes of UCF101 in the paper's setting: {full}")
 # - **status**: does the claim hold? Decided by the rule; the small studies never decide.
 # - **printed**: do the paper's own numbers fit the claim? Numbers that fit prove nothing, because they are the claim's own;
 #   numbers that contradict it decide.
-# - **reproduced**: what do all studies here show together, at whatever size? "Partly" means that they disagree.
+# - **reproduced**: what do our studies show, at whatever size? Undecided ones have no say; "partly": the others disagree.
 
 # %%
 together = pd.concat(studies.values(), ignore_index=True)
@@ -143,13 +143,11 @@ else:
     print("no guesses pasted yet: see the first code cell")
 
 # %% [markdown]
-# *What you see:* the first column is empty, six claims fail, and the third column is long. Its length is a statement about
-# this repository, which has no full-size run. It is not one about the paper.
+# *What you see:* the first column is empty, six claims fail, and the third column is long: most of it waits for a full-size run
+# or a GPU.
 
 # %% [markdown]
 # ## Step 3: the claims that are decided
-#
-# Each with its numbers and what the verdict rests on.
 
 
 # %%
@@ -168,8 +166,6 @@ tell("holds")
 tell("fails")
 
 # %% [markdown]
-# How sure is each of these?
-#
 # - **Printed numbers** decide two: the accuracy after epoch 150, and overfitting in the usual sense, a large gap between
 #   training and test. That the test accuracy does not *fall* late is another claim (`no_late_decline`), and open.
 # - **One frame of every clip** decides two. Looking up the most similar still picture passes 92.2 % on the paper's split,
@@ -183,11 +179,11 @@ tell("fails")
 # The last point hardly depends on our reading: one two-way block is larger than a one-way baseline, two are larger than a
 # two-way one (checked below).
 #
-# What speaks *for* the paper? Its printed numbers fit most of its claims. Its late cells of Table 1 lie about two points
-# above the baseline's, more than the best values do. On the synthetic clips its model is mostly ahead (Step 5); on nine real
-# classes it is not ([Chapter 10](10_results.ipynb)).
+# What speaks *for* the paper? Its printed numbers contradict only two of its claims. Its late cells of Table 1 lie about two
+# points above the baseline's, more than the best values do. Its model is mostly ahead on synthetic clips (Step 5) and on single
+# frames, not on nine real classes ([Chapter 10](10_results.ipynb)).
 #
-# Every rule follows. Two say of themselves that they were written late, when the figures of a trial were known.
+# Every rule follows. Three say of themselves that figures were known when they were written.
 
 # %%
 rules = judged[["rule"]].reset_index().style.hide(axis="index")
@@ -330,8 +326,8 @@ assert all(cascade > baseline for cascade, baseline in pairs)
 # "Context-LSTM, a cascade of two-way LSTM blocks on frozen ResNet-50 features, is reported to reach 92.2 % top-1 on a random
 # split of UCF101, the best of 300 epochs on the test set, which cannot be compared with results on the official splits; on such
 # a random split looking up the most similar still picture reaches more. Its lead over a plain LSTM is seen on synthetic clips,
-# is partly matched by a plain LSTM of equal size, and is not confirmed at full size; the reported savings of time and memory
-# cannot come from the head, which as read here is larger than the baseline's."
+# not on nine real classes, and is not tested at full size; the reported savings of time and memory cannot come from the head,
+# which as read here is larger than the baseline's."
 #
 # Yours may weigh differently. It should not leave out the split, and not turn "cannot be told" into "false".
 #
@@ -362,10 +358,10 @@ assert all(cascade > baseline for cascade, baseline in pairs)
 #
 # <details><summary>Answer</summary>
 #
-# With the records as they were when this page was made: none is shown to hold at full size, since no run in the paper's
-# setting exists; six fail (above 91 % from epoch 150 on and no overfitting, by printed numbers; the need for time and the
-# worth of the random split, by one frame per clip; a head that saves time or memory, by a cost record of a CPU); the other
-# 21 cannot be told yet, among them the central one, higher accuracy than the baseline.
+# None is shown to hold at full size, since no run in the paper's setting exists; six fail (above 91 % after epoch 150 and no
+# overfitting, by printed numbers; the need for time and the worth of the random split, by one frame per clip; a head that saves
+# time or memory, by a cost record of a CPU); the other 21 cannot be told yet, among them the central one, higher accuracy than
+# the baseline.
 #
 # </details>
 
@@ -385,14 +381,14 @@ assert all(cascade > baseline for cascade, baseline in pairs)
 # ## Limits
 #
 # - No run in the paper's setting, and no cost record of a GPU, is among the records.
-# - The verdicts are on one reading of a model that the paper leaves open in five places.
+# - The verdicts are on one reading of a model that the paper leaves open in places.
 #
 # ## Summary
 #
 # - The ledger says of each claim whether it holds, fails or cannot be told, whether the printed numbers fit, whether it was
 #   reproduced, and by which record.
-# - Where we differ from the paper: it concludes from single runs on one random split; the ledger asks for seeds, intervals
-#   and rules written beforehand, and leaves open what was not measured.
+# - Where we differ from the paper: it prints one number per head on one random split; the ledger asks for seeds, intervals
+#   and printed rules, and leaves open what was not measured.
 #
 # **Next:** [Chapter 14](14_related_systems.ipynb) tries the ideas of related systems in miniature.
 
