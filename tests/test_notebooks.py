@@ -240,6 +240,9 @@ def test_what_did_not_change_is_rendered_the_same(tmp_path):
         assert table["text/plain"] == "<pandas.io.formats.style.Styler>"
         assert f'<table id="T_{number:05d}"' in table["text/html"]
         assert f'id="T_{number:05d}_row0_col0"' in table["text/html"]
+        (row,) = [line for line in table["text/html"].splitlines() if "_row0_col0" in line]
+        assert row.strip().startswith("<tr>")
+        assert row.endswith("</tr>")
     assert [output["text"] for output in nbformat.reads(first, as_version=4).cells[2]["outputs"]] == [
         "0\n1\n2\n"
     ]

@@ -178,11 +178,11 @@ def test_a_sweep_skips_packed_runs_and_never_passes_over_damaged_ones(
         monkeypatch.setattr(steps, name, lambda *args, value=value: value)
     runs.pack(tmp_path, remove=True)
     if damaged:
-        with (tmp_path / "history.csv").open("a") as file:
+        with (tmp_path / "history.csv.xz").open("a") as file:
             file.write("\n")
     (row,) = sweep.run([run(results=tmp_path)]).to_dict("records")
     assert (row["run"], row["status"]) == (record.name, "failed" if damaged else "kept")
-    assert ("history.csv does not match SHA256SUMS" in row["reason"]) == damaged
+    assert ("history.csv.xz does not match SHA256SUMS" in row["reason"]) == damaged
 
 
 def test_the_commit_is_that_of_the_codes_own_repository(tmp_path, monkeypatch):

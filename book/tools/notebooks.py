@@ -85,7 +85,10 @@ def execute(source: Path) -> NotebookNode:
 
 
 def settle(notebook: NotebookNode) -> None:
-    """Replace what differs in every run and says nothing: addresses of objects, and pandas' random ids of tables."""
+    """Replace what differs in every run and says nothing: addresses of objects, and pandas' random ids of tables.
+
+    A row of a table becomes one line: pandas gives each cell its own, and a notebook pays for every line.
+    """
     names: dict[str, str] = {}
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         data = output.get("data", {})
@@ -94,6 +97,8 @@ def settle(notebook: NotebookNode) -> None:
         for name in re.findall(r'<table id="(T_[0-9a-f]{5})"', data.get("text/html", "")):
             names[name] = f"T_{len(names):05d}"
             data["text/html"] = data["text/html"].replace(name, names[name])
+        if "text/html" in data:
+            data["text/html"] = re.sub(r"\n\s*(?=<(t[hd][ >]|/tr>))", "", data["text/html"])
 
 
 def describe(notebook: NotebookNode) -> None:

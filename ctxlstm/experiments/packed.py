@@ -2,14 +2,14 @@
 
     study.yaml          the format number, and what all runs share: configuration, features, versions
     runs.jsonl          one line per run, sorted by name: its own parameters and metrics
-    history.csv         run, epoch, losses and top-1: one line per epoch
-    clips.csv           name, label, and group unless the name contains it: one line per test clip
-    predictions.csv.xz  run, name, predicted, probability, nll: one line per run and test clip
+    history.csv.xz      run, epoch, losses and top-1: one line per epoch
+    predictions.csv.xz  run, name, label, predicted, probability, nll: one line per run and test clip, with group
+                        unless the name contains it
     SHA256SUMS          checksums of all these, as sha256sum writes and checks them
 
-`run` in a table is the digest at the end of a run's name. Predictions repeat the same names in every run, so
-they are compressed, to about a tenth; xzcat and pandas.read_csv read them. Above `LARGEST` bytes there is one
-file per protocol (predictions-paper.csv.xz), and if that is still too large, one per protocol and model.
+`run` in a table is the digest at the end of a run's name. The tables are compressed, to a quarter and a tenth;
+xzcat and pandas.read_csv read them. Above `LARGEST` bytes of predictions there is one file per protocol
+(predictions-paper.csv.xz), and if that is still too large, one per protocol and model.
 Packing a run later adds lines and changes none: whatever differs from study.yaml is in the run's own line.
 """
 
@@ -30,14 +30,14 @@ import yaml
 
 from ctxlstm.support.files import written
 
-FORMAT = 2
+FORMAT = 3
 LARGEST = 1_000_000  # bytes of a file of predictions, compressed
 SUMS = "SHA256SUMS"
-TABLES = ("study.yaml", "runs.jsonl", "history.csv", "clips.csv")
+TABLES = ("study.yaml", "runs.jsonl", "history.csv.xz")
 MARKS = (SUMS, "study.yaml", "runs.jsonl")  # a folder that holds one of these is a packed study
 ASIDE = "packing"
 _TEXT = {name: str for name in ("run", "name", "label", "group", "predicted")}
-_OF_CLIPS = ("label", "group")  # columns of predictions that follow from the clip
+_OF_CLIPS = ("name", "label", "group")  # columns of predictions in which all runs agree
 _HEAD = """\
 # What the runs of this study share; what is a run's own stands in runs.jsonl. Written by `make pack`, and checked by
 # SHA256SUMS: not to be edited by hand.
@@ -150,21 +150,13 @@ def parse(folder: Path, contents: Mapping[str, bytes], *, text: bool = False) ->
         lines = [json.loads(line) for line in contents["runs.jsonl"].decode().splitlines()]
         wholes = [line if line.get("whole") else _merged(shared, line) for line in lines]
         runs = {whole["run"]: {part: whole[part] for part in ("params", "metrics")} for whole in wholes}
-        clips = read_table(contents["clips.csv"], text=True)
-        tables = [
-            read_table(lzma.decompress(contents[name]), text=text)
+        tables = {
+            name: read_table(lzma.decompress(contents[name]), text=text)
             for name in sorted(contents)
-            if name.startswith("predictions")
-        ]
-        predictions = pd.concat(tables, ignore_index=True)
-        for place, column in enumerate(clips.columns[1:], start=2):
-            said = dict(zip(clips["name"], clips[column], strict=True))
-            predictions.insert(place, column, predictions["name"].map(said))
-        if predictions["label"].isna().any():
-            raise ValueError("a clip of the predictions is not in clips.csv")
-        return Study(
-            shared, runs, _by_run(read_table(contents["history.csv"], text=text)), _by_run(predictions)
-        )
+            if name.endswith(".csv.xz")
+        }
+        history = tables.pop("history.csv.xz")
+        return Study(shared, runs, _by_run(history), _by_run(pd.concat(tables.values(), ignore_index=True)))
     except (ValueError, KeyError, TypeError, AttributeError, lzma.LZMAError, yaml.YAMLError) as error:
         raise _broken(folder, f"{type(error).__name__}: {error}") from error
 
@@ -257,8 +249,7 @@ def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
         lines.append(json.dumps({"run": run.name} | less, sort_keys=True) + "\n")
     history = _joined({key(run.name): run.history for run in runs})
     predictions = _joined({key(run.name): run.predictions for run in runs})
-    own = ["name", *(column for column in _OF_CLIPS if column in predictions)]
-    clips = predictions[own].drop_duplicates().sort_values(own)
+    clips = predictions[[column for column in _OF_CLIPS if column in predictions]].drop_duplicates()
     if (twice := clips["name"].duplicated()).any():
         name = clips.loc[twice, "name"].iloc[0]
         raise ValueError(
@@ -268,9 +259,8 @@ def _packed(runs: list[Run], shared: dict | None) -> dict[str, bytes]:
     return {
         "study.yaml": (_HEAD + yaml.safe_dump(shared, sort_keys=False)).encode(),
         "runs.jsonl": "".join(lines).encode(),
-        "history.csv": _csv(history),
-        "clips.csv": _csv(clips),
-    } | _files(predictions.drop(columns=own[1:]), parts)
+        "history.csv.xz": lzma.compress(_csv(history)),
+    } | _files(predictions, parts)
 
 
 def _own(run: Run) -> dict:
