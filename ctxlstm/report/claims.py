@@ -451,7 +451,6 @@ def _study(rows: pd.DataFrame) -> Study:
         data = "a subset of UCF101 (real"
     else:
         data = "the whole UCF101 in another setting (real"
-    frames = "1 frame" if first["frames"] == 1 else f"{first['frames']} frames"
-    setting = f"{first['batch_norm']} BatchNorm, {frames}, hidden {first['hidden_size']}"
+    setting = f"{first['batch_norm']} BatchNorm, {studies.frames(first)}, hidden {first['hidden_size']}"
     size = f"{first['classes']} classes, {first['clips']:,} clips, {first['epochs']} epochs"
     return Study(f"{data}, {size}, {first['backbone']}, {setting})", full, rows)

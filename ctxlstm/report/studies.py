@@ -303,5 +303,9 @@ def study(rows: pd.DataFrame) -> str:
     row = rows.iloc[0]
     trained = rows.loc[rows["parameters"] > 0, "epochs"]
     length = f", {int(trained.iloc[0])} epochs" if len(trained) else ""
-    frames = "1 frame" if row["frames"] == 1 else f"{row['frames']} frames"
-    return f"{row['dataset']}, {row['backbone']}, {frames}, hidden {row['hidden_size']}{length}"
+    return f"{row['dataset']}, {row['backbone']}, {frames(row)}, hidden {row['hidden_size']}{length}"
+
+
+def frames(row: pd.Series) -> str:
+    """The frames of a run in words, with the rule that picks them where there is more than one."""
+    return "1 frame" if row["frames"] == 1 else f"{row['frames']} frames ({row['rule']})"
