@@ -39,7 +39,7 @@
 # - The CNN is a pre-trained ResNet-50 (sections 3.4 and 4.2).
 #
 # > **Not stated in the paper.** Which frames, how many, whether the CNN is trained further, and which layer is read.
-# > **Our default** follows the public code base in the paper's screenshot: the first 28 frames, a frozen CNN, its
+# > **Our default** follows the public code base in the paper's screenshot: the first 28 frames, a CNN with frozen weights, its
 # > global average pooling ($D = 2048$). **Alternatives**: frames spread over the clip (`rule="uniform"`), another
 # > number, another backbone.
 # >
@@ -349,8 +349,8 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* SitDown / StandUp are mostly right in order, near a coin toss when shuffled, and mostly called their
-# *reverse* when tested backwards. The four others hardly notice. The walkers are called their reverse about as
-# often in all three rows: this head does not find their order.
+# *reverse* when tested backwards. The four others hardly notice. Walkers lose points when shuffled or reversed, but not to
+# their reverse: this head does not find their order.
 #
 # ## 6 The same question, put to larger records
 #
@@ -404,7 +404,7 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 
 # %% [markdown]
 # *What you see:* heads that read in order are almost never wrong about sitting and standing or about the arms; on
-# PickUp / PutDown `context_lstm` is well ahead. Heads without order mostly stay near one half. (`single_frame` reads
+# PickUp / PutDown `context_lstm` is well ahead. Heads without order lie between 46 and 72 %. (`single_frame` reads
 # frame 6 of 0 to 11, past the middle, where a figure sitting down is lower than one standing up.) For the walkers no head does
 # well; the mean over places throws away much of a walk.
 #
@@ -412,8 +412,8 @@ pd.Series(rows).unstack(0)[[*shown, "single_frame"]].round(0).astype(int)
 #
 # <details><summary>Answer</summary>
 #
-# It most likely cannot: the looks of the record's 25 source videos per class happen to differ, and all its seeds share
-# them. In new draws (below; seed 0 has the record's looks) one frame is right 44 to 61 % of the time.
+# It most likely cannot: walkers face either way at random. The looks of the record's 25 source videos per class happen to
+# differ. In new draws (below; seed 0: the record's) one frame is right 44 to 61 % of the time.
 #
 # </details>
 
@@ -500,8 +500,7 @@ print("the mean does not see order, an LSTM does")
 # %% [markdown]
 # ## Common mistakes
 #
-# - **Choosing frames by time, not by number.** UCF101 has clips of 25 and of 29.97 frames per second; a model may read
-#   the rate.
+# - **Forgetting the frame rate.** UCF101 has clips of 25 and of 29.97 frames per second: 28 frames last 1.1 or 0.9 s.
 # - **Leaving the backbone in training mode.** That changes BatchNorm's statistics ([Chapter 9](09_training.ipynb)).
 # - **Reading a shuffle test too quickly.** If shuffling costs nothing, *this head* did not use order. The task may
 #   still need it.

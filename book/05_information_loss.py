@@ -117,8 +117,8 @@ torch.testing.assert_close(two[:, :1] - two[:, 1:], t)
 # *more* information than the input (data processing inequality, [Cover and Thomas 2006](references.md#cover-2006)).
 # Hence two more rulers, fitted and tested on different source videos:
 #
-# - **Reconstruction error**: the share of a target's variance that the best linear map misses. A non-linear map may
-#   miss less, so this is an upper bound.
+# - **Reconstruction error**: the share of a target's variance that the best linear map misses. The fit
+#   has a small penalty, so even a copy misses a little. A non-linear map may miss less: this is an upper bound.
 # - **Linear probe** ([Alain and Bengio 2016](references.md#alain-2016)): how well a linear classifier reads the class.
 #
 # ## 2 The frames, and the first convolution
@@ -226,7 +226,7 @@ pd.DataFrame.from_dict(measured, orient="index")
 # *What you see,* by column:
 #
 # - **Reconstruction**: the convolution loses next to nothing, ReLU little more, because many kernels see each pixel.
-#   Pooling loses far more, since 32 numbers cannot hold 75; keeping one position in four loses most.
+#   Pooling to 32 numbers loses far more; keeping one position in four loses most.
 # - **Effective rank**: it *rises* at BatchNorm, which loses nothing, and far more at the ReLU, where information can
 #   only fall.
 # - **Probe**: low everywhere; its changes are about as large as the spread of the folds.
@@ -471,8 +471,7 @@ for name, v in ways.items():
 
 # %% [markdown]
 # Can the outputs of two consecutive frames (2 x 1,024 numbers) be computed linearly from what is kept of them? The
-# probe reads a clip's mean over frames. The *numerical rank* is the ordinary rank, with rounding counted as zero. (The
-# fit has a small penalty, so even the outputs themselves miss a little.)
+# probe reads a clip's mean over frames. The *numerical rank* is the ordinary rank, with rounding counted as zero.
 
 
 # %%
@@ -523,9 +522,9 @@ plt.show()
 #
 # So halving loses little here, whichever way. [Chapter 11](11_ablation.ipynb) asks whether the max-pool helps training.
 #
-# ## 8 Which classes change
+# ## 8 How many answers change
 #
-# What share of the unseen clips changes class when 1,024 numbers become 512?
+# What share of the predictions changes when 1,024 numbers become 512?
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -561,8 +560,8 @@ widgets.stage_explorer_figure(order="relu-bn", pool="feature", batch_norm="featu
 #
 # <details><summary>Answer</summary>
 #
-# `relu-bn`: those below zero, which became equal, and the smaller of each pair. `bn-relu`: those below their channel's
-# mean instead, and the smaller of each pair.
+# `relu-bn`: those below zero, which became equal, and the smaller of each pair (even which one it was). `bn-relu`: the same,
+# below their channel's mean.
 #
 # </details>
 #

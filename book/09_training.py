@@ -231,13 +231,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# *What you see:* above, the test accuracy rises fast, then jitters (the marks belong to trap 3). Below, the training
-# loss falls by orders of magnitude and the test loss does not follow. For a loss, that gap is overfitting.
+# *What you see:* above, the test accuracy rises fast, then jitters (the marks belong to trap 3). Below, the training losses
+# fall far (one jumps back late); the test losses do not follow. For a loss, that gap is overfitting.
 #
 # ## Step 5: stop and resume
 #
-# The paper's runs took 55 to 93 hours. A checkpoint must hold the weights *and* Adam's two running means; the random order
-# follows from seed and epoch. Then a resumed run equals one that was never stopped. A different batch size is refused.
+# The paper's runs took 55 to 93 hours. A checkpoint must hold the weights, BatchNorm's statistics *and* Adam's state; the
+# random order follows from seed and epoch. Then a resumed run equals one that was never stopped. A different batch size is
+# refused.
 
 # %%
 columns = ["epoch", "train_loss", "test_loss", "test_top1"]
@@ -315,10 +316,10 @@ plt.show()
 assert alike[-1] < 0.99
 
 # %% [markdown]
-# *What you see:* without one gradient the same frames come out with quite different features. With 28 passes per batch hardly
-# any ImageNet statistics are left after the first batch ($0.9^{28} \approx 0.05$). From then on features depend on which clips
-# came last: test curves can jitter, and nothing can be cached. The paper does not say which mode it used. The cure is
-# `net.eval()` after every `model.train()`; ours stays in evaluation mode by itself:
+# *What you see:* without one gradient, variances drift, and the same frames give other features. With 28 passes per batch
+# hardly any ImageNet statistics are left after the first batch ($0.9^{28} \approx 0.05$). From then on features depend on
+# which clips came last: test curves can jitter, and nothing can be cached. The paper does not say which mode it used. The cure
+# is `net.eval()` after every `model.train()`; ours stays in evaluation mode by itself:
 
 # %%
 digest = backbone.weights
@@ -403,8 +404,8 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* with fresh clips you report about 91.5 % (your guess). In a training the *clips* stay the same and the
-# *weights* change, so the formula's 0.52 is neither an upper nor a lower limit: $s$ must be measured. The late cells of Table
-# 1 give 0.4 for both models, so choosing is worth about a point, very roughly: the interval of $s$ allows 0.6 to 3.3. The
+# *weights* change, so Chapter 1's 0.52 is neither an upper nor a lower limit: $s$ must be measured. The late cells of Table
+# 1 give 0.4 for both models, so choosing is worth about a point, very roughly: the 95 % interval of $s$ allows 0.6 to 3.3. The
 # paper's `best` lies 1.0 and 1.8 points above its late cells. The *baseline* gains more: choosing shrinks the gap between
 # the two models from 2.2 to 1.5 points.
 #
@@ -508,9 +509,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# *What you see:* the same weights have a loss many times larger in batches of 2 or 3. In training, the grey curves jump at the
-# rest of every epoch, just before the model is measured. (What this does to top-1, two seeds cannot tell.) `training.fit`
-# cuts an epoch into the fewest *equal* batches. The paper's 9,990 clips leave a harmless last batch of 70.
+# *What you see:* the same weights have a loss many times larger in batches of 2 or 3. In training, the grey curves often jump
+# at an epoch's end, just before the model is measured. (What this does to top-1, two seeds cannot tell.) `training.fit` cuts
+# an epoch into the fewest *equal* batches. The paper's 9,990 clips leave a harmless last batch of 70.
 #
 # ## Try it
 #

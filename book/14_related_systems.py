@@ -29,7 +29,7 @@
 #
 # <details><summary>Answer</summary>
 #
-# On drawn clips the differences (`two_stream`, `busy_quiet`); on real ones none of them (Step 5).
+# On drawn clips the differences (`two_stream`, `busy_quiet`); on real ones none clearly (Step 5).
 #
 # </details>
 
@@ -54,8 +54,8 @@
 #
 # > **Not stated in the paper.** What any of these ideas would give on *its* features and *its* split.
 #
-# The backbones [1-6] (AlexNet, VGG, ResNet, GoogLeNet and its successors) **were not compared**: no weights of theirs come with
-# the package index, and this chapter downloads nothing. References 16, 17 and 19 to 21 are tools and data.
+# The backbones [1-6] (AlexNet, VGG, ResNet, GoogLeNet and its successors) **were not compared**: their weights are in no
+# package that we found, and this book downloads nothing. References 16, 17 and 19 to 21 are tools and data.
 #
 # A miniature is **not the system**: it keeps one idea and drops size, data and training.
 
@@ -92,7 +92,7 @@ SIDE = 4
 class Windows(nn.Module):
     """The mean of a map, and those of a 4 × 4 grid of windows."""
 
-    def forward(self, m):  # (B, D, h, w)
+    def forward(self, m):  # (B, D, height, width)
         means = [F.adaptive_avg_pool2d(m, side).flatten(1) for side in (1, SIDE)]
         return torch.cat(means, dim=1)  # (B, 17 D)
 
@@ -177,7 +177,7 @@ class ConvLSTM(nn.Module):
         self.gates = nn.Conv2d(C + H, 4 * H, 3, padding=1)
         self.out = nn.Linear(H, K)
 
-    def forward(self, m):  # (B, T, C, h, w)
+    def forward(self, m):  # (B, T, C, height, width)
         m = self.norm(m.transpose(1, 2)).transpose(1, 2)
         h = c = m.new_zeros(len(m), self.H, *m.shape[3:])
         for t in range(m.shape[1]):
@@ -225,7 +225,7 @@ class MapLSTM(LSTM):
         self.norm = nn.BatchNorm3d(C)
 
     def forward(self, m):
-        m = self.norm(m.transpose(1, 2))  # (B, C, T, h, w)
+        m = self.norm(m.transpose(1, 2))  # (B, C, T, height, width)
         return super().forward(m.mean(dim=(3, 4)).transpose(1, 2))
 
 
@@ -238,7 +238,7 @@ class I3DLSTM(LSTM):
         self.embed = nn.Sequential(nn.BatchNorm3d(C), convolution, nn.ReLU())
 
     def forward(self, m):
-        e = self.embed(m.transpose(1, 2))  # (B, 64, T, h, w)
+        e = self.embed(m.transpose(1, 2))  # (B, 64, T, height, width)
         return self.classify(e.mean(dim=(3, 4)).transpose(1, 2))
 
 
@@ -487,6 +487,7 @@ for ax, base in zip(axes, BASELINES, strict=True):
     ax.set(title=f"Over {base}", xlabel="difference in late test top-1 (points)")
     ax.set(yticks=range(len(order)), yticklabels=order, ylim=(-0.6, len(order) - 0.2))
     ax.grid(axis="y", visible=False)
+axes[0].set_ylabel("head")
 fig.suptitle("What each idea adds: five seeds, 95 % intervals", fontweight="bold")
 plt.show()
 
@@ -511,9 +512,9 @@ assert set(order) == set(HEADS)
 #
 # On the random split (orange dots) siblings in the training set lift every head, and little room is left for the differences.
 #
-# The controls matter. The one-layer `lstm` has a higher mean than the three-layer `cnn_lstm`, so "over `cnn_lstm`" also
-# measures depth. `few_frames` is not behind `distilled`: our teacher adds nothing that we can see. Read the two heads on maps
-# against `map_lstm`.
+# The controls matter. The one-layer `lstm` has a higher mean than the three-layer `cnn_lstm`, so "over `cnn_lstm`" may also
+# measure depth, or its larger classifier. `few_frames` is not behind `distilled`: our teacher adds nothing that we can see.
+# Read the two heads on maps against `map_lstm`.
 #
 # After Holm's correction for all 56 intervals ([Holm 1979](references.md#holm-1979); the second printed line), none of these
 # differences is safe on five seeds.

@@ -25,10 +25,10 @@
 # **Guess first.** Write three numbers down.
 #
 # 1. A model is right on 71.0 % of 3,783 test clips. Its 95 % interval is 71.0 ± ______ points.
-# 2. You split the same clips at random 30 times, train 30 times, and put a 95 % $t$ interval around the mean accuracy. In how
-#    many of 100 such studies does the interval contain the truth? ______
-# 3. Five seeds. The differences between two heads scatter by 2.6 points (standard deviation). How large must the true
-#    difference be for you to find it in four of five such studies? ______
+# 2. You split the same clips 3 : 1 at random 30 times, train 30 times, and put a 95 % $t$ interval around the mean accuracy.
+#    In how many of 100 such studies does the interval contain the truth? ______
+# 3. Five seeds, each a new 3 : 1 split of the same clips. The differences between two heads scatter by 2.6 points (standard
+#    deviation). How large must the true difference be for you to find it in four of five such studies? ______
 #
 # <details><summary>Answer</summary>
 #
@@ -219,9 +219,10 @@ plt.show()
 # ## Step 3: seeds that re-split one pool
 #
 # A claim about a *recipe* needs several trainings. With one difference per seed, of standard deviation $s_d$, the plain $t$
-# interval has the squared error $s_d^2/n$. But each seed splits *the same* clips again: the training sets overlap, and the
-# differences are more alike than those of separate studies ([Dietterich 1998](references.md#dietterich-1998)).
-# [Nadeau and Bengio 2003](references.md#nadeau-2003) replace $1/n$:
+# interval is the mean plus and minus a quantile of Student's $t$ ($n-1$ degrees of freedom) times the error, whose square is
+# $s_d^2/n$. But each seed splits *the same* clips again: the training sets overlap, and the differences are more alike than
+# those of separate studies ([Dietterich 1998](references.md#dietterich-1998)). [Nadeau and Bengio
+# 2003](references.md#nadeau-2003) replace $1/n$:
 #
 # $$\text{error}^2 = s_d^2 \left(\frac{1}{n} + \frac{n_\text{test}}{n_\text{train}}\right)$$
 
@@ -372,7 +373,7 @@ plt.show()
 # | this model has this accuracy | source videos | `inference.interval` |
 # | this trained model beats that one | source videos | `inference.sign_flip` (`mcnemar` only to compare) |
 # | this recipe beats that one | seeds, corrected | `inference.paired_over_seeds(..., overlap=...)` |
-# | any difference is small | the interval, `detectable` | the same |
+# | any difference is small | as above | the interval and `detectable` of the same tool |
 # | one of many rows stands out | rows | `studies.holm` |
 
 # %% [markdown]
@@ -393,7 +394,7 @@ plt.show()
 # ## Summary
 #
 # - Drawing source videos instead of clips made an interval on real UCF101 twice as wide.
-# - By clip, McNemar saw a winner; by source video there was none.
+# - By clip, McNemar saw a winner; the source videos did not decide.
 # - Seeds that split one pool need the factor $1/n + n_\text{test}/n_\text{train}$.
 # - A "no difference" needs its detectable difference beside it.
 #
