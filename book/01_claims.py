@@ -18,7 +18,7 @@
 #
 # - turn a sentence of a paper into a test that could fail,
 # - say how much chance can do on 3,330 clips, to one accuracy and to a difference,
-# - show guesses that you wrote down before you saw any result.
+# - show guesses that you wrote down before you saw most results.
 #
 # Before this: [Chapter 0](00_start_here.ipynb). [The statistics primer](15_statistics.ipynb) explains intervals and tests.
 #
@@ -284,8 +284,8 @@ chance_figure(clips=225, gap=1.5)
 #
 # <details><summary>Answer</summary>
 #
-# About 5.8 points, because the standard error grows by $\sqrt{3330/225} = 3.8$. One run of a small study cannot show a difference
-# of a point or two; several seeds help, but they split the same clips again ([primer](15_statistics.ipynb)).
+# About 5.8 points, because the standard error grows by $\sqrt{3330/225} = 3.85$. One run of a small study cannot show a
+# difference of a point or two; several seeds help, but they split the same clips again ([primer](15_statistics.ipynb)).
 #
 # </details>
 
@@ -362,10 +362,10 @@ print("our rule and our formula agree with the package and with SciPy")
 # %% [markdown]
 # ## Limits
 #
-# - The binomial formula takes clips as independent, which siblings are not, and knows nothing of another training: the true
-#   uncertainty is larger.
-# - Some rules judge numbers that were in print before the rules. The one for overfitting suffers most from this, because we
-#   chose its limits.
+# - The binomial formula takes clips as independent, which siblings are not, and knows nothing of another training: too small
+#   for one accuracy.
+# - Some rules judge numbers known before: the paper's, or a trial run's (`needs_time`, `split_measures_actions`). For
+#   overfitting we also chose the limits.
 # - The order of the cells of "ours" in Table 1 is our reading.
 
 # %% [markdown]

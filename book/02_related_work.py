@@ -125,7 +125,7 @@ plt.show()
 # %% [markdown]
 # ## Step 3: a rule for "may be compared"
 #
-# Two numbers may be compared if their protocols are named and the same. If their extra data differ, that compares *systems
+# Two numbers may be compared if their splits are named and the same. If their extra data differ, that compares *systems
 # with their data*, not *architectures*. As in step 2, ImageNet does not count as extra.
 
 
@@ -145,8 +145,8 @@ comparable = work[answers != "no"].sort_values("top1")
 print(comparable[["system", "top1", "remark"]].to_string(index=False))
 
 # %% [markdown]
-# Only numbers from random splits may be compared with 92.2 %. Even these differ: other seeds, 80/20 instead of
-# 3:1, another ResNet, the best epoch on the test set in at least four of them.
+# Only numbers from random splits may be compared with 92.2 %. Even the other six differ: other seeds, 80/20 instead of 3:1,
+# another ResNet; only three name the best epoch on the test set.
 
 # %% [markdown]
 # ## Step 4: the same code on both splits
@@ -193,9 +193,10 @@ p_values = peer[["mcnemar_p", "flip_p"]].map(lambda p: "" if pd.isna(p) else f"{
 peer[shares].mul(100).round(1).join(p_values)
 
 # %% [markdown]
-# Per cent: top-1 with its 95 % interval by source video, calibration error, difference from the spatial stream. Is motion worse
-# than spatial? Yes, if clips are independent (McNemar's $p$ is below 0.05). A sign flip by source video, whose clips go right
-# and wrong together, leaves it within chance. Fused is better by both ([primer](15_statistics.ipynb)).
+# Per cent: top-1 with its 95 % interval by source video, calibration error ([Chapter 10](10_results.ipynb)), difference from
+# the spatial stream. Is motion worse than spatial? Yes, if clips are independent (McNemar's $p$ is below 0.05). A sign flip by
+# source video, whose clips go right and wrong together, leaves it within chance. Fused is better by both
+# ([primer](15_statistics.ipynb)).
 #
 # So trained networks with flow reach 88 % on an official split, and one still frame 94.8 % on a random one
 # ([Chapter 0](00_start_here.ipynb)).
@@ -312,7 +313,7 @@ print("the table, its groups and the paper's numbers agree")
 # ## Summary
 #
 # - A number means little without its split, epoch, view and extra data.
-# - 92.2 % may be compared with other random splits only. Among the published ones we found, it is the highest.
+# - 92.2 % may be compared with other random splits only. Of those not withdrawn, it is the highest we found.
 # - "10 clips" are most likely ten windows of every test video; a 3-split number is a mean of top-1 accuracies.
 #
 # Unlike the paper, this book reports each protocol on its own.

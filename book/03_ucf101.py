@@ -348,7 +348,7 @@ print(twins[apart].to_string(index=False))
 # %% [markdown]
 # ## 8 Four real classes, whole clips
 #
-# 300 real clips of four classes (three from each of 25 groups), ResNet-50 features, three seeds. Made by the same
+# 300 real clips of four classes (three per group), ResNet-50, 16 frames, $H = 64$, three seeds. Made by the same
 # command with `ucf101_subset`. Test top-1, mean over the last third of the epochs, seeds and lists.
 #
 # A *head* is the model trained on the frozen features. `cnn_lstm` is the paper's baseline ([Chapter
@@ -444,7 +444,7 @@ print("the same answers as ctxlstm.models.NearestNeighbour")
 #
 # - That the paper drew clip by clip is inferred from 9,990 and 3,330.
 # - Sections 3 and 6 are synthetic: every source video has its own colours on purpose, 12 per class, not 25.
-# - The paper's network was not run on all 101 classes; what it would lose is not measured.
+# - The paper's network was not run on 28 frames of all 101; what it would lose is unmeasured.
 # - The four classes of section 8 differ in scenery (a piano, a floor): easy even for a new source video.
 
 # %% [markdown]

@@ -26,7 +26,7 @@
 # of the *first* frame than one of the last? Write down a power of ten.
 #
 # - plain recurrent network (RNN): ______
-# - LSTM as PyTorch makes it: ______
+# - LSTM with half-open forget gates: ______
 # - LSTM with its forget gates pushed open: ______
 #
 # <details><summary>Answer</summary>
@@ -246,7 +246,7 @@ assert all(value.shape == (B, 7, H) for value in walked.values())
 # `torch.nn.LSTM` packs the same weights differently:
 #
 # - one matrix for $x$, `weight_ih` (4H, D), and one for $h$, `weight_hh` (4H, H), instead of one for $[h, x]$;
-# - the four gates stacked, in the order **i, f, g, o** (not the paper's);
+# - $i$, $f$, $g$, $o$ stacked, in the order **i, f, g, o** (not the paper's);
 # - two biases, `bias_ih` and `bias_hh`, that are added. In all, $4H(D + H + 2)$ numbers
 #   ([Chapter 7](07_context_lstm.ipynb) counts with them).
 
@@ -296,7 +296,7 @@ axes.grid(False)
 plt.show()
 
 # %% [markdown]
-# *What you see:* four bands of H rows, one per gate. Only their place tells them apart, so a wrong order gives wrong
+# *What you see:* four bands of H rows: i, f, g, o. Only their place tells them apart, so a wrong order gives wrong
 # numbers without an error.
 #
 # ## Step 5: the gates at work on a video
@@ -451,7 +451,7 @@ def slopes(x, W, b, cut):
 
 
 fresh = paper_weights(nn.LSTM(64, 32).requires_grad_(False))
-print("|d c_11 / d c_t|, mean over test clips and units")
+print("|d sum(c_11) / d c_t|, mean over test clips and units")
 for name, (W, b) in {"trained": weights, "untrained": fresh}.items():
     whole, _ = slopes(embedded, W, b, cut=False)
     direct, forget = slopes(embedded, W, b, cut=True)
@@ -691,7 +691,7 @@ x = torch.randn(4, 9, 10, dtype=torch.float64)  # (B, T, D)
 results = []
 for lstm in (ours, theirs):
     frames = x.clone().requires_grad_()
-    output, (h_n, c_n) = lstm(frames)  # (B, T, 2H), (2L, B, H), (2L, B, H)
+    output, (h_n, c_n) = lstm(frames)  # (B, T, 2H), (6, B, H), (6, B, H)
     output.square().sum().backward()
     results.append([output, h_n, c_n, frames.grad, lstm.weight_hh_l0.grad])
 for mine, other in zip(*results, strict=True):

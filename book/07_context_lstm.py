@@ -58,7 +58,7 @@ _ = torch.manual_seed(0)
 # - LSTM blocks follow one another, and their cell state flow and hidden output flow are connected (section 3.4).
 # - ReLU, Batch Normalization ([Ioffe and Szegedy 2015](references.md#ioffe-2015)) and MaxPooling stand between the blocks
 #   (section 3.4). ReLU before BatchNorm is reported to be better (section 4.4, without numbers).
-# - Every unit is bi-directional ([Schuster and Paliwal 1997](references.md#schuster-1997)) and has three LSTM layers
+# - Every block is bi-directional ([Schuster and Paliwal 1997](references.md#schuster-1997)) and has three LSTM layers
 #   (Fig. 2). The hidden size is 512. Two FC (fully connected) layers follow, 512 to 256 and 256 to 101 (section 4.2).
 #
 # Both figures, drawn anew from their captions and these sections:
@@ -95,11 +95,11 @@ plt.show()
 figure, axes = plt.subplots(figsize=(10, 3.3), layout="constrained")
 for n in range(3):
     left = 0.2 + 3.3 * n
-    part(axes, left, 1.0, 1.6, 2.0, "LSTM unit\n3 layers\n2 directions", PALE)
+    part(axes, left, 1.0, 1.6, 2.0, "LSTM block\n3 layers\n2 directions", PALE)
     arrow(axes, (left + 0.8, 0.45), (left + 0.8, 1.0))
     axes.text(left + 0.8, 0.2, f"$x_{n + 1}$", ha="center", size=15)
     if n < 2:
-        end, start = left + 1.6, left + 3.3  # of this unit, of the next one
+        end, start = left + 1.6, left + 3.3  # of this block, of the next one
         arrow(axes, (end, 2.75), (start, 2.75), "cell state $c$", COLOURS["c"])
         arrow(axes, (end, 2.25), (start, 2.25), "hidden output $h$", COLOURS["h"])
         part(axes, left + 1.9, 1.15, 1.1, 0.8, "ReLU\nBatchNorm\nMaxPool",
@@ -139,9 +139,9 @@ plt.show()
 diagram.draw("Our default reading of Fig. 2")
 
 # %% [markdown]
-# *What you see:* two ways lead from block to block. The **outputs** go down the middle, through ReLU, BatchNorm and
-# MaxPool. The **states** $h$ (blue) and $c$ (black) go past all that, untouched. They cross, because a forward lane
-# ends at the right and starts at the left, and a backward lane does the opposite.
+# *What you see:* two ways lead from block to block. The **outputs** go down the middle, through ReLU, BatchNorm and MaxPool.
+# The **states** $h$ (blue) and $c$ (black) go past all that, untouched. They cross: a lane (one layer, one direction) starts
+# left and ends right if forward, the other way round if backward.
 #
 # ## Step 1: one block
 #
@@ -272,7 +272,7 @@ walk.style.hide(axis="index")
 #
 # ## Step 5: counting the parameters
 #
-# One LSTM layer has four gates. Each has $H$ rows that read $D$ inputs and $H$ hidden values, and two biases:
+# Three gates and a candidate have $H$ rows each; a row has $D + H$ weights and two biases:
 #
 # $$4H(D + H + 2) \quad\text{per layer and direction}$$
 #
@@ -379,7 +379,7 @@ assert (knows["forward"].argmax(), knows["backward"].argmax()) == (11, 0)
 figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
 look = {"forward": ("#0072B2", "o-", 0), "backward": ("#D55E00", "s--", 11)}
 for name, (colour, line, start) in look.items():
-    what = f"final state of the {name} lane of block 1"
+    what = f"final {name} state, layer 1 of block 1"
     ax.plot(knows[name], line, color=colour, label=what)
     mark = {"color": colour, "markersize": 13, "clip_on": False}
     ax.plot(start, 0.03, "^", **mark, label=f"where the {name} lane of block 2 starts")
@@ -393,7 +393,7 @@ plt.show()
 # %% [markdown]
 # *What you see:* the forward state (blue) was made at the last frame and depends on it most, but block 2 uses it at the
 # first (triangle). For the backward state (orange) it is the other way round. **This is the twist of the hand-over:**
-# each lane of block 2 starts with a summary of the whole clip that leans towards the *other* end of it.
+# such a lane of block 2 starts with a summary of the whole clip that leans towards the *other* end of it.
 #
 # The paper does not discuss this. For it: the first step of block 2 already has the whole clip behind it. Against it: the
 # state is not that of a neighbouring frame. Exchanging the directions (`handover="swap"`) would keep it close in time.
@@ -636,7 +636,7 @@ print("the same logits and gradients; with cell='gates' all states to 1e-9")
 #
 # - **Mixing up the states.** `start = (c, h)` has the right shapes and raises no error; PyTorch wants `(h, c)`.
 # - **Believing that a state passes through ReLU and BatchNorm.** They act on `y` only.
-# - **`BatchNorm1d` without the transpose.** It normalises frames (step 2), and fails only for another $T$.
+# - **`BatchNorm1d(T)`, no transpose.** It normalises frames (step 2), and fails only for another $T$.
 #
 # ## Exercises
 #

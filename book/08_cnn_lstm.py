@@ -85,7 +85,7 @@ class Baseline(nn.Module):
 
 # %%
 ours = Baseline().eval()
-x = torch.randn(2, 28, 2048)  # (B, T, D): the paper's sizes
+x = torch.randn(2, 28, 2048)  # (B, T, D): the code base's T
 with torch.no_grad():
     e = ours.embedding(x.flatten(0, 1)).unflatten(0, (2, 28))
     h, (h_n, c_n) = ours.lstm(e)  # (B, T, H); (layers, B, H) twice
@@ -113,13 +113,13 @@ print(f"{len(mine)} tensors copied, logits equal; for example "
 # %% [markdown]
 # ## 2 The arithmetic, by hand
 #
-# Every weight of a matrix costs one multiplication and one addition per frame: 2 FLOPs. An LSTM layer of $H$ units that
+# Every weight of a matrix costs one multiplication and one addition per vector: 2 FLOPs. An LSTM layer of $H$ units that
 # reads $D$ numbers has three gates and a candidate, so it costs $2 \cdot 4H\,(D + H)$ FLOPs per frame and direction. (Biases,
 # sigmoids and BatchNorm are not counted.) In the cascade, a block's first layer reads 512 numbers and the two above it 1,024,
 # from both directions.
 
 # %%
-T, H = 28, 512
+T, H = 28, 512  # T: the code base's
 
 
 def lstm_layer(D):
@@ -177,7 +177,7 @@ sizes = pd.DataFrame(
             "million parameters": c.parameters / 1e6,
             "GFLOP per clip": c.forward_flops / 1e9,
             "% of ResNet-50's FLOPs": 100 * c.forward_flops / c.backbone_flops,
-            "GB for a training step": c.head_bytes / 1e9,
+            "GB per 80-clip training step": c.head_bytes / 1e9,
         }
         for name, c in costs.items()
     }
@@ -196,13 +196,13 @@ plt.show()
 print("units of wide_lstm:", models.build("wide_lstm").block.hidden_size)
 
 # %% [markdown]
-# *What you see:* `wide_lstm` and `context_lstm` are practically equal. Only a cascade that beats `wide_lstm` too wins by more
+# *What you see:* in both, `wide_lstm` practically equals `context_lstm`. Only a cascade that beats `wide_lstm` too wins by more
 # than size.
 #
 # ## 4 Train the three, three seeds each
 #
-# Small heads (32 units) learn the 288 synthetic clips. A seed changes the split, the first weights and the order of the
-# batches. The split keeps source videos together ([Chapter 3](03_ucf101.ipynb)). One test clip is 1.4 points.
+# Small heads (32 units, the control 92) learn the 288 synthetic clips. A seed changes split, first weights and batch order.
+# The split keeps source videos together ([Chapter 3](03_ucf101.ipynb)). One test clip is 1.4 points.
 
 # %%
 features = classroom.features()  # x (288, 12, 1280)
@@ -278,14 +278,15 @@ for protocol in ("paper", "grouped", "official"):
         parts.append(part.assign(split=protocol))
 compare = pd.concat(parts).set_index(["split", "against"])
 columns = ["difference", "difference_low", "difference_high", "detectable"]  # shares
-print("Lead of context_lstm in points of test top-1 (mean of the late epochs, 5 seeds)")
+print("Lead of context_lstm, points of test top-1 (mean over the last third of")
+print("the epochs and 5 seeds)")
 (100 * compare[columns].astype(float)).round(1)
 
 # %% [markdown]
-# *What you see:* on the random split (`paper`), `context_lstm` is more than 5 points ahead of both. The interval excludes
-# zero against the baseline and just includes it against the control. On the stricter splits its lead of 4 to 5 points
-# over the baseline cannot be told from zero: a lead of 8 to 11 points would have been found four times in five. Over the
-# control no lead is left there, and 9 to 12 points would have been found.
+# *What you see:* all score some 10 to 18 points more on the random split (`paper`). There `context_lstm` leads both by over 5.
+# Its interval excludes zero for the baseline, not quite for the control. On the stricter splits its 4 to 5 points over the
+# baseline cannot be told from zero: 8 to 11 would have been found four times in five. Over the control no lead is left there,
+# and 9 to 12 points would have been found.
 #
 # ## 6 What the classifier sees
 #
@@ -344,13 +345,13 @@ plt.show()
 #
 # One layer, one direction, trained as above. Step through a test clip and watch the gates and states of one unit.
 #
-# **Question.** Find a unit whose h at the last step is nearer to zero than it was on the way. Did the cell state go down,
-# or did the output gate close? Would the read-out "max" have seen more of that unit?
+# **Question.** Unit 3's h falls after frame 4. Did the cell state go down, or did the output gate close? Does the read-out
+# "max" lose anything by it?
 #
 # <details><summary>Answer</summary>
 #
-# Use h = o · tanh(c). If c is still large and o is small, the gate closed and the memory is only hidden. If c went towards
-# zero while o stayed open, the cell forgot or was written over. "max" sees an earlier positive peak, not a negative one.
+# The cell: o stays near 1, and a candidate near -1 overwrites c. (A closed gate would hide a c that is still large.) No, "max"
+# keeps the peak of frame 4; a negative peak it would miss.
 #
 # </details>
 
@@ -361,7 +362,7 @@ torch.manual_seed(0)
 simple = models.build("cnn_lstm", **{**classroom.SMALL, "num_layers": 1})
 training.fit(simple, features, split, config)
 with torch.no_grad():
-    clip = simple.eval().embedding(test[:1])[0]  # (T, E) = (12, 64)
+    clip = simple.eval().embedding(test[:1])[0]  # (T, D) = (12, 64)
 widgets.sequence_stepper(clip, simple.block, unit=3)
 
 # %%

@@ -277,7 +277,7 @@ def _draw_steps(steps: gates.LSTMStep, t: int, unit: int) -> Figure:
         axes.set_xlabel("frame t")
         axes = figure.add_axes((0.675, 0.13, 0.315, 0.8))
         _draw_cell(axes, step, old, limit)
-        axes.set(title=f"Frame {t}, unit {unit}", ylabel="")
+        axes.set(title=f"Frame {t}, unit {unit}")
         axes.yaxis.get_major_locator().set_params(nbins=5)
         axes.tick_params(axis="x", labelsize=8.5)
     return figure
