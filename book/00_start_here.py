@@ -61,9 +61,9 @@ report.figures.full_size_leak(whole, siblings)
 
 # %% [markdown]
 # *What you see:* left, the lookup (`nearest_neighbour`) and a single linear layer on the same frames (`mean_linear`). On
-# random splits they reach 94.8 and 94.1 %, above the paper's 92.2 % (dashed). Where all clips of one source video stay on one
-# side, they lose 21 to 37 points. Right, the lookup with 0 to 3 *siblings* of each test clip in training: about 60 % with none,
-# 95 % with three. (Records: papermill_runs/results/ucf101_midframes; more in [Chapter 3](03_ucf101.ipynb).)
+# random splits they reach 94.8 and 94.1 %, above the paper's 92.2 % (dashed). On the two other splits they lose 21 to 37
+# points. Right, the lookup with 0 to 3 *siblings* (see the answer) in training: about 60 % with none, 95 % with three.
+# (Records: papermill_runs/results/ucf101_midframes; more in [Chapter 3](03_ucf101.ipynb).)
 #
 # **Question.** Why? What does the lookup recognise, if not the action?
 #
@@ -274,7 +274,7 @@ axes.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# *What you see:* 12 frames, 12 columns of features that change little from frame to frame, the outputs of three blocks, still
+# *What you see:* 12 frames, 12 columns of features (bright is large) that change little, the outputs of three blocks, still
 # one column per frame, and one probability per class, read from the last column of block 3 (our default).
 
 # %% [markdown]
@@ -423,7 +423,7 @@ print("ready for chapter 1")
 # - On a random split of UCF101, a lookup of one still frame passes 92.2 %; without siblings it reaches about 60 %.
 # - A clip becomes T frames, then features (T, D), passes through LSTM blocks that hand over their states, and becomes K scores.
 #
-# **Next:** [Chapter 1](01_claims.ipynb) writes down what the paper claims, before anything is measured.
+# **Next:** [Chapter 1](01_claims.ipynb) writes down what the paper claims, before more is measured.
 
 # %%
 import quizzes

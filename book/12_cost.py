@@ -46,9 +46,9 @@
 # better, and that ReLU and MaxPool may reduce the computation. Section 4.4 adds the cascade without MaxPool: 70 h, 4.5 GB.
 #
 # > **Not stated in the paper.** Whether the backbone was frozen (we say yes: training it would need some 190 GB, at 84.5 MB of
-# > activations per frame); how often time and memory were measured, and how (Fig. 4 shows 3,636 MiB, as `nvidia-smi` prints
-# > it); whether the GPU waited for the disk; the number of blocks. Here: the default head of
-# > [Chapter 7](07_context_lstm.ipynb); every frame through the backbone in every epoch, as in the public code base.
+# > activations per frame); how often time and memory were measured, and how (Fig. 4 shows 3,636 MiB, 3.8 GB, by `nvidia-smi`);
+# > whether the GPU waited for the disk; the number of blocks. Here: the default head of [Chapter 7](07_context_lstm.ipynb);
+# > every frame through the backbone in every epoch, as in the public code base.
 
 # %%
 import matplotlib.pyplot as plt
@@ -178,7 +178,7 @@ rows[["hours", "seconds per epoch", "seconds per batch", "frames per second",
 
 # %%
 head = costs["cnn_lstm"].head_epoch_flops / costs["cnn_lstm"].online_epoch_flops
-print(f"the baseline head is {head:.2%} of the arithmetic; "
+print(f"the baseline head is {head:.2%} of an epoch's arithmetic; "
       f"by that count, it takes {93 * head:.1f} of 93 hours")
 saved = (93 - 55) / 93  # share of the baseline's time
 slower = saved / (1 - saved) * (1 - head) / head
@@ -240,8 +240,8 @@ table.round(3)
 # In GB; `measured` is what a process on a CPU grew by. The baseline head holds about a third of a GB (guess 2), so it cannot
 # *save* 1.9 GB even if it vanished. The cascade holds several times as much.
 #
-# What does not depend on the head is larger. But not everything exists at once: the backbone's activations are freed before
-# the head's are complete. So the **peak** counts only the larger of the two.
+# What does not depend on the head is larger. The backbone reads 80 frames at once; its activations are freed before the head's
+# are complete. So the **peak** counts only the larger of the two.
 
 # %%
 online = {}
@@ -274,11 +274,11 @@ plt.show()
 # %% [markdown]
 # *What you see:* the count rises from the baseline to the cascade, the paper's figure falls. A process also holds the CUDA
 # context, workspace and the allocator's reserves. Half a GB to a GB for these, a rough figure, brings the *cascade* to
-# about the paper's 3.6. So it is the *baseline's* 5.5 GB that needs an explanation.
+# Fig. 4's 3.8 GB. So it is the *baseline's* 5.5 GB that needs an explanation.
 #
 # ## Step 5: measure it
 #
-# **Guess 3 now.** We measure at a smaller size; look at the ratio only, since seconds of two machines cannot be compared.
+# **Guess 3.** We measure at a smaller size; look at the ratio only, since seconds of two machines cannot be compared.
 
 # %%
 small = {"hidden_size": 192, "embedding": (192,)}
@@ -300,7 +300,7 @@ print(f"paper:  {55 / 93:.2f} times")
 
 # %% [markdown]
 # The record has the paper's sizes. On features the cascade takes several times as long; online, where every frame passes the
-# backbone, hardly longer than the baseline. The paper's ratio lies on the other side of 1. This is a CPU, but each of the
+# backbone, about as long. The paper's ratio is far below both. This is a CPU, but each of the
 # cascade's blocks contains all the waiting of the baseline, on a GPU too.
 #
 # ## Step 6: what could explain the paper's figures?
@@ -314,7 +314,7 @@ print(f"paper:  {55 / 93:.2f} times")
 # | another program on the GPU in one run | both | `nvidia-smi` counts every process | not stated |
 # | reserves of the allocator or cuDNN | 5.5 GB | `nvidia-smi` counts them | 3 GB is much |
 # | ResNet-152 in the baseline | about 100 h more (Step 3) | the code base has it | the gap is 38 h; only 0.14 GB more |
-# | other batch or image size, backbone not frozen | both | - | "the same" settings (4.4) |
+# | other batch or image size, frames per pass | both | - | "the same" settings (4.4) |
 # | temporal information used better | neither | the paper supposes it | a step costs the same anyway |
 #
 # ## Try it: is there a head that saves?
@@ -422,7 +422,7 @@ print("the hand count equals ctxlstm.cost at two other sizes; "
 #
 # - No GPU measurement yet: `papermill papermill_runs/cost.ipynb out.ipynb -p results runs/cost` on a GPU would decide the
 #   *sign* of both differences.
-# - The online step was measured at batch 4, three steps each: a few per cent are noise.
+# - The online step was measured at batch 4, three steps each: ten per cent may be noise.
 # - The counts hold for our reading: three blocks, frozen backbone, float32.
 #
 # ## Summary

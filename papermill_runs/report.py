@@ -54,7 +54,7 @@ if packed.there(results_folder) or any(results_folder.glob("*/params.yaml")):
 
 def shown(figure):
     """Show a figure small: its files beside the page are large, and this notebook stays below a megabyte."""
-    figure.set_dpi(58)
+    figure.set_dpi(64)
     display(figure)
 
 
