@@ -22,7 +22,7 @@ def build(asked: Settings) -> models.ContextLSTM:
 
 
 def test_the_configs_are_there():
-    ucf101 = {"subset", "nine", "nine_512", "midframes", "paper", "official", "finetune"}
+    ucf101 = {"subset", "nine", "nine_uniform", "nine_512", "midframes", "paper", "official", "finetune"}
     assert {"smoke", "stickfigures"} | {f"ucf101_{name}" for name in ucf101} == set(CONFIGS)
 
 
