@@ -268,7 +268,7 @@ axes = rows[3].subplots()
 colours = [report.figures.RIGHT if name == clips["label"][row] else "#BBBBBB"
            for name in features.classes]
 axes.barh(features.classes, probabilities, color=colours)
-axes.set(xlabel="probability", xlim=(0, 1),
+axes.set(xlabel="probability", ylabel="class", xlim=(0, 1),
          title="prediction (K): blue is the true class")
 axes.invert_yaxis()
 plt.show()

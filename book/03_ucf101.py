@@ -219,7 +219,7 @@ for split in three.values():
 figure, axes = plt.subplots(figsize=(10, 2.6), layout="constrained")
 image = axes.imshow(picture, aspect="auto", cmap="cividis_r", vmin=0, vmax=100)
 axes.set(xticks=range(25), xticklabels=range(1, 26),
-         xlabel="group (source video) of PushUps")
+         xlabel="group (source video) of PushUps", ylabel="split")
 axes.set_yticks(range(3), [figures.PROTOCOL_NAMES[name] for name in three])
 axes.grid(visible=False)
 axes.set_title("Which part of each source video is tested")

@@ -106,7 +106,7 @@ for y, (rule, colour) in enumerate(rules.items()):
               label=rule)
 axes.axvspan(0, 167, color="#F2F2F2", zorder=0)
 axes.set(xlabel="frame number in a clip of median length (167 frames)",
-         yticks=[0, 1], ylim=(-0.7, 1.7))
+         ylabel="rule", yticks=[0, 1], ylim=(-0.7, 1.7))
 axes.set_yticklabels([f"{rule} 28" for rule in rules])
 axes.set_title("28 frames, two rules")
 plt.show()
@@ -339,9 +339,10 @@ figure, axes = plt.subplots(1, 3, figsize=(11, 3), sharey=True, layout="constrai
 for a, classes in zip(axes, order_table.index.levels[0], strict=True):
     part = order_table.loc[classes].loc[list(answers)]  # (3, 2)
     part.plot.barh(ax=a, color=colours, legend=False, width=0.75)
-    a.set(xlabel="test clips (%)", ylabel="", xlim=(0, 100))
+    a.set(xlabel="test clips (%)", ylabel="frames in the test", xlim=(0, 100))
     a.set_title(classes, fontsize="medium")
     a.grid(visible=False, axis="y")
+    a.label_outer()
 axes[0].invert_yaxis()
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center",
               ncols=2, frameon=False)

@@ -505,7 +505,8 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True,
 left.barh(halves, pooled.loc[halves, "outputs not reconstructed (%)"], color=WITHOUT)
 before, lost = pooled.loc["ReLU, BatchNorm"], "outputs not reconstructed (%)"
 left.axvline(before[lost], color=figures.GREY, linestyle="--", label="before any pool")
-left.set(title="LSTM outputs not reconstructed", xlabel="share of the variance (%)")
+left.set(title="LSTM outputs not reconstructed", ylabel="kept",
+         xlabel="share of the variance (%)")
 left.invert_yaxis()
 left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.22), frameon=False)
 own = pooled.loc[halves]

@@ -346,6 +346,7 @@ for (name, states), column in zip(columns.items(), axes.T, strict=True):
         ax.set_title(f"{name}: ${letter}$" if letter == "h" else f"${letter}$", size=11)
 for ax in axes[:, 0]:
     ax.set_yticks(range(6), [f"layer {n // 2 + 1} {'→←'[n % 2]}" for n in range(6)])
+    ax.set_ylabel("lane")
 figure.supxlabel("hidden unit (0 to 31)", size=11)
 figure.colorbar(image, ax=axes, label="value (darkest: beyond 0.4)",
                 shrink=0.9, extend="both")

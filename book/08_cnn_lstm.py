@@ -190,6 +190,7 @@ for ax, column in zip(axes, ["million parameters", "GFLOP per clip"], strict=Tru
     ax.barh(names, sizes[column], color=[figures.HEAD_COLOURS[name] for name in names])
     title = "Parameters" if "param" in column else "Arithmetic of a forward pass"
     ax.set(title=title, xlabel=column)
+axes[0].set_ylabel("head")
 axes[0].invert_yaxis()
 fig.suptitle("Heads at the paper's sizes: counted, not measured")
 plt.show()

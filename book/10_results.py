@@ -288,7 +288,7 @@ report.figures.leak(whole)
 # *What you see:* on four and nine classes no lead can be told, and on nine by the official lists context_lstm is behind. On
 # single frames of all classes (drawn) it leads cnn_lstm by 10 to 12 points on every split: without any order of frames, and
 # behind a single linear layer. At the paper's size it is behind cnn_lstm by `late`; by `last` it leads by four points on the
-# random split. One run of each shows what one likes: BN-ReLU's `last` on the lists is 8 points below its `late`.
+# random split. One run of each shows what one likes: BN-ReLU's `last` on `official` is 8 points below its `late`.
 #
 # ## Step 7: is its confidence justified?
 #
@@ -336,7 +336,7 @@ print(fates.round(1).to_string())
 colours = [report.figures.RIGHT, report.figures.WRONG, "#CCCCCC"]
 ax = fates.plot.barh(stacked=True, figsize=(7, 3), color=colours)
 ax.axvline(50, color="black", linestyle="--", linewidth=1)
-ax.set(xlabel="clips of the four reversed pairs (%)", ylabel="",
+ax.set(xlabel="clips of the four reversed pairs (%)", ylabel="head",
        title="A movement, or its reverse?")
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
 plt.show()

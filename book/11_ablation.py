@@ -264,7 +264,7 @@ for column, (marker, colour, fill, shift, label) in marks.items():
 ax.axvline(0, color=figures.GREY, linewidth=1.2)
 ax.set_yticks(range(len(names)), names)
 ax.set(xlabel="test top-1 minus the default's (points), one mark per seed",
-       title="15 readings, three seeds each")
+       ylabel="reading", title="15 readings, three seeds each")
 ax.legend(loc="lower left", frameon=True)
 plt.show()
 

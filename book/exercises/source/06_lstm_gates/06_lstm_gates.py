@@ -68,8 +68,8 @@ assert_close(h, z[3].sigmoid() * c.tanh())
 # %% [markdown]
 # ## 2 How many parameters? (basic)
 #
-# Count the parameters of `torch.nn.LSTM(D, H, num_layers=L, bidirectional=...)`. Think of: three gates and a candidate, weights for x and
-# for h, two biases. The second layer reads the outputs of the first; in a two-way LSTM these are 2H wide.
+# Count the parameters of `torch.nn.LSTM(D, H, num_layers=L, bidirectional=...)`. Think of: three gates and a candidate,
+# weights for x and for h, two biases. The second layer reads the outputs of the first; in a two-way LSTM these are 2H wide.
 #
 # Predict first: does a two-way LSTM of three layers have twice the parameters of a one-way one, more, or less? ______
 
