@@ -225,6 +225,20 @@ def test_render_keeps_what_is_printed_and_drops_progress(tmp_path):
     assert notebooks.render(source).read_text(encoding="utf-8") == first
 
 
+def test_a_table_is_kept_once(tmp_path):
+    """pandas gives a table as HTML and as text, a Series as text alone."""
+    source = tmp_path / "a.py"
+    source.write_text(
+        "# %%\nimport pandas as pd\npd.DataFrame({'top1': [0.9]})\n\n# %%\npd.Series([0.9])\n", "utf-8"
+    )
+    table, series = (
+        cell.outputs[0].data for cell in nbformat.read(notebooks.render(source), as_version=4).cells
+    )
+    assert set(table) == {"text/html"}
+    assert "<td>0.9</td>" in table["text/html"]
+    assert series == {"text/plain": "0    0.9\ndtype: float64"}
+
+
 def test_what_did_not_change_is_rendered_the_same(tmp_path):
     """pandas names a styled table at random, an object's address is another in every process, output comes in parts."""
     source = tmp_path / "a.py"

@@ -87,7 +87,8 @@ def execute(source: Path) -> NotebookNode:
 def settle(notebook: NotebookNode) -> None:
     """Replace what differs in every run and says nothing: addresses of objects, and pandas' random ids of tables.
 
-    A row of a table becomes one line: pandas gives each cell its own, and a notebook pays for every line.
+    A row of a table becomes one line: pandas gives each cell its own, and a notebook pays for every line. The table
+    once more as plain text, which no page shows, is dropped.
     """
     names: dict[str, str] = {}
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
@@ -99,6 +100,8 @@ def settle(notebook: NotebookNode) -> None:
             data["text/html"] = data["text/html"].replace(name, names[name])
         if "text/html" in data:
             data["text/html"] = re.sub(r"\n\s*(?=<(t[hd][ >]|/tr>))", "", data["text/html"])
+            if "\n" in data.get("text/plain", ""):
+                del data["text/plain"]
 
 
 def describe(notebook: NotebookNode) -> None:
