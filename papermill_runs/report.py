@@ -19,9 +19,9 @@
 # `results` holds one folder a study (stickfigures, ucf101_subset, ucf101_paper, ...) with the runs that `sweep.ipynb`,
 # `ablation.ipynb` and `batch_size.ipynb` wrote, as folders or packed, and a folder `cost` that `cost.ipynb` wrote.
 #
-# How to read it: *stick figures* are generated, and so are their numbers synthetic; *ucf101_subset* and *ucf101_nine* are
-# a few real classes. None of them can confirm or refute a claim about the whole of UCF101. *ucf101_midframes*, one frame
-# of every clip, decides two. What would decide the others is named in the ledger.
+# How to read it: *stick figures* are generated, and so are their numbers synthetic; *ucf101_subset* and the *ucf101_nine*
+# studies are a few real classes. None of them can confirm or refute a claim about the whole of UCF101. *ucf101_midframes*,
+# one frame of every clip, decides two. What would decide the others is named in the ledger.
 
 # %% tags=["parameters"]
 results: str = ""  # folder with a folder of run records for each study (default: papermill_runs/results)
