@@ -286,11 +286,11 @@ print((100 * large.pivot_table(both, "model", "protocol")).round(1).to_string())
 report.figures.leak(whole)
 
 # %% [markdown]
-# *What you see:* on four and nine classes no lead can be told. On nine by the official lists context_lstm is behind with the first
-# frames, and not clearly with `uniform` ones. On single frames of all classes (drawn) it leads cnn_lstm by 10 to 12 points on
-# every split: without any order of frames, and behind a single linear layer. At the paper's size it is behind cnn_lstm by `late`;
-# by `last` it leads by four points on the random split. One run of each shows what one likes: BN-ReLU's `last` on `official` is
-# 8 points below its `late`.
+# *What you see:* on four and nine classes no lead can be told. On nine by the official lists context_lstm is behind with the
+# first frames, and not clearly with `uniform` ones. On single frames of all classes (drawn) it leads cnn_lstm by 10 to 12
+# points on every split: without any order of frames, and behind a single linear layer. At the paper's size it is behind
+# cnn_lstm by `late`; by `last` it leads by four points on the random split. One run of each shows what one likes: BN-ReLU's
+# `last` on `official` is 8 points below its `late`.
 #
 # ## Step 7: is its confidence justified?
 #
