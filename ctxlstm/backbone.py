@@ -196,23 +196,30 @@ class Backbone(nn.Module):
             batches: uint8 image batches (B, 3, H, W); their statistics are averaged with equal weight.
         """
         norms = self._norms()
-        momenta = [m.momentum for m in norms]
+        before = [(norm, norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average instead of an exponential one
             norm.train()
         seen = 0
-        for images in batches:
-            x = (
-                self.resize(images).to(self.mean.device).float() - self.mean
-            ) / self.std  # (B, 3, size, size)
-            self.net(x.contiguous(memory_format=torch.channels_last))
-            seen += len(images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
-        if seen == 0:
-            raise ValueError("no frames to adapt BatchNorm to: give the clips of the training set")
+        try:
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # in float32, as features are
+                for images in batches:
+                    x = (
+                        self.resize(images).to(self.mean.device).float() - self.mean
+                    ) / self.std  # (B, 3, size, size)
+                    self.net(x.contiguous(memory_format=torch.channels_last))
+                    seen += len(images)
+            if seen == 0:
+                raise ValueError("no frames to adapt BatchNorm to: give the clips of the training set")
+        except BaseException:
+            for norm, _, statistics in before:
+                norm.load_state_dict(statistics)
+            raise
+        finally:
+            for norm, momentum, _ in before:
+                norm.momentum = momentum
+                norm.eval()
         object.__setattr__(self, "_fast", None)
         self.batch_norm = "adapted"
         return self

@@ -106,7 +106,8 @@ def split(
       each line is a video's name and 1 (train), 2 (test) or 0 (neither).
 
     Raises:
-        ValueError: as `ucf101.split`; "grouped" if groups are not known; a clip that is in no list.
+        ValueError: as `ucf101.split`; "grouped" if groups are not known, or if a class would not be tested; a clip
+            that is in no list.
         FileNotFoundError: a list is missing.
     """
     if protocol not in ("grouped", "official") or "group" not in clips or _numbered(clips):
@@ -125,6 +126,12 @@ def split(
             raise ValueError(
                 f"protocol {protocol!r} (fold {fold}) leaves no clip to {name} on: add clips of more groups"
             )
+    untested = set(clips["label"]) - set(clips["label"][part == "test"])
+    if protocol == "grouped" and untested:
+        raise ValueError(
+            f"protocol 'grouped' (seed {seed}) finds no group to test class {min(untested)!r} on that no other class needs to "
+            "train on: choose another seed, or add clips of more groups"
+        )
     return Split(
         protocol, int(fold), int(seed), np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
     )
@@ -318,7 +325,9 @@ def _drawn(
     for column in counts.T:
         own = [row for row in order if column[row]]
         if drawn[own].all():  # other classes drew its last groups, too: keep one to train on
-            drawn[own[-1]] = False
+            left = (counts[drawn] > 0).sum(0)  # (classes,)
+            spare = [row for row in own if (left[counts[row] > 0] > 1).all()]  # that no other class needs
+            drawn[(spare or own)[-1]] = False
     return groups.isin(table.index[drawn]).to_numpy()
 
 

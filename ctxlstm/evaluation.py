@@ -109,7 +109,7 @@ def published(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table if it has all columns, some rows and no clip twice; else raise ValueError."""
+    """Return the table if it has all columns, some rows, no clip twice and no impossible number; else ValueError."""
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise ValueError(f"The predictions table lacks the columns {missing}; it needs {COLUMNS}.")
@@ -119,6 +119,13 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
         twice = table.loc[table["name"].duplicated(), "name"].iloc[0]
         raise ValueError(
             f"Clip {twice} is in the predictions table more than once: give one run's table at a time."
+        )
+    possible = table["probability"].between(0, 1) & np.isfinite(table["nll"])
+    if not possible.all():
+        first = table.loc[~possible, ["name", "probability", "nll"]].iloc[0]
+        raise ValueError(
+            f"Clip {first['name']} has the probability {first['probability']} and the nll {first['nll']}: "
+            "one lies from 0 to 1, the other is finite."
         )
     return table
 

@@ -24,7 +24,7 @@ from ctxlstm.ucf101 import parse
 
 def groups_known(table: pd.DataFrame) -> bool:
     """Whether it is known which of these clips go together."""
-    return "group" not in table or bool((table["group"] != "").all())
+    return "group" not in table or bool((table["group"].notna() & (table["group"] != "")).all())
 
 
 def _sources(table: pd.DataFrame) -> list:
@@ -182,7 +182,8 @@ def over_seeds(
     Such splits share clips, so the spread of the values understates the uncertainty of their mean: the t
     interval uses the variance (1/n + overlap) s^2 with `overlap` = test clips / training clips (Nadeau and
     Bengio, Machine Learning 52, 2003). With 0, for seeds that all have the same split, it is the plain t
-    interval. Raises ValueError with fewer than two values, and for a NaN.
+    interval. Raises ValueError with fewer than two values, for one that is not finite, and for a `level` or an
+    `overlap` that is none.
     """
     from scipy import special, stats
 
@@ -192,8 +193,12 @@ def over_seeds(
         raise ValueError(
             f"An interval over seeds needs at least two seeds, and there {'is' if n == 1 else 'are'} {n}."
         )
-    if np.isnan(found).any():
-        raise ValueError("A value of a seed is NaN: leave that seed out.")
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise ValueError("A value of a seed is NaN, infinite or several numbers: leave that seed out.")
+    if not 0 < level < 1 or not overlap >= 0:
+        raise ValueError(
+            f"level is {level} and overlap {overlap}: level lies between 0 and 1, overlap is 0 or more."
+        )
     mean, spread = float(found.mean()), float(found.std(ddof=1))
     if spread < 1e-12:
         return OverSeeds(n, mean, *[math.nan] * 4)

@@ -98,8 +98,10 @@ def test_adapted_batchnorm_normalises_the_given_frames():
     # statistics are now those of these very frames
     seen = net.net._conv_stem((images.float() - net.mean) / net.std)
     torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    adapted = net.weights
     with pytest.raises(ValueError, match="no frames to adapt"):
         net.adapt([])
+    assert net.weights == adapted, "what is refused changes nothing"
 
 
 def test_drifting_batchnorm_moves_in_training_only():

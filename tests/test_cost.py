@@ -305,6 +305,15 @@ def test_measuring_leaves_the_model_as_it_was():
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+def test_a_measured_step_computes_as_a_training_does():
+    """cuDNN would round the products of an LSTM to TensorFloat-32: faster than what `fit` runs."""
+    seen = []
+    model = models.build("mean_linear", **SMALL)
+    model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    cost.measured.measure(model, (2, 12), batch_size=2, steps=1, warmup=1)
+    assert seen == [False, False]
+
+
 def test_measured_time_grows_with_the_work():
     model = models.build("cnn_lstm", **SMALL | {"hidden_size": 32}, cell="gates")
     # A hundred times the frames: other programs on the machine cannot hide that.

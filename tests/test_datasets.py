@@ -180,9 +180,23 @@ def test_a_class_keeps_a_group_to_train_on(tmp_path):
         split = datasets.split(clips, "grouped", seed=seed)
         fit, _ = datasets.validation(clips, split, share=0.5, seed=seed)
         assert set(clips["label"].iloc[fit]) == {"a", "b", "c"}
+        assert set(clips["label"].iloc[split.test]) == {"a", "b", "c"}
     one = datasets.folder(files(tmp_path, "d/ido_d.avi"), group_pattern=PERSON)
     with pytest.raises(ValueError, match="class 'd' has clips of one group only"):
         datasets.split(one, "grouped")
+
+
+def test_a_class_that_no_draw_can_test_is_named(tmp_path):
+    """Two people each, in a ring of three classes: whoever is left for one class to train on tests the next."""
+    ring = {"a": "rp", "b": "pq", "c": "qr"}
+    clips = datasets.folder(
+        files(tmp_path, *(f"{label}/{who}_{label}.avi" for label, two in ring.items() for who in two)),
+        group_pattern=PERSON,
+    )
+    with pytest.raises(
+        ValueError, match=r"\(seed 0\) finds no group to test class '[abc]' .* choose another seed"
+    ):
+        datasets.split(clips, "grouped")
 
 
 def test_people_who_are_in_most_classes_do_not_all_validate(tmp_path):

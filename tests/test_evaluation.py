@@ -118,6 +118,18 @@ def test_tables_that_cannot_be_evaluated():
         ev.top1(pd.concat([MIXED, MIXED]))
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("probability", math.nan), ("probability", 7.0), ("nll", math.nan)]
+)
+def test_an_impossible_number_is_told_and_not_passed_over(column, value):
+    """pandas leaves NaN out of a mean: the error of a table of NaN would be 0."""
+    table = MIXED.copy()
+    table.loc[1, column] = value
+    for judge in (ev.calibration, ev.nll, ev.top1):
+        with pytest.raises(ValueError, match=f"Clip {table['name'][1]} has the probability"):
+            judge(table)
+
+
 # ---- metrics
 
 
@@ -251,6 +263,9 @@ def test_an_interval_counts_the_groups_of_a_column_whatever_the_class():
     )
     assert inference.interval(own) == inference.interval(by_name)
     alone = own.assign(group="")
+    assert inference.interval(own.assign(group=np.nan)) == inference.interval(alone), (
+        "as a CSV without them is read"
+    )
     assert not inference.groups_known(alone)
     assert inference.interval(alone) == inference.interval(own.assign(group=own["name"])), (
         "nobody knows: single clips"
@@ -370,6 +385,15 @@ def test_what_can_be_found_is_that_of_statsmodels(seeds):
     size = power.TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
     found = inference.over_seeds(values).detectable
     assert found == pytest.approx(size * values.std(ddof=1), rel=1e-3)
+
+
+def test_what_can_be_no_value_per_seed_is_refused():
+    for values in ([0.1, math.inf, 0.3], [0.1, math.nan], [[0.1, 0.9], [0.2, 0.8]]):
+        with pytest.raises(ValueError, match="A value of a seed is NaN, infinite or several numbers"):
+            inference.over_seeds(np.array(values))
+    for wrong in ({"level": 95}, {"overlap": math.nan}, {"overlap": -0.1}):
+        with pytest.raises(ValueError, match="level lies between 0 and 1, overlap is 0 or more"):
+            inference.over_seeds([0.1, 0.2, 0.3], **wrong)
 
 
 def test_equal_values_tell_nothing():

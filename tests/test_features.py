@@ -384,6 +384,17 @@ def test_the_precision_is_in_the_key_only_where_it_is_not_the_usual(clips):
     assert key(precision="bf16") == key() | {"precision": "bf16"}
 
 
+def test_a_cache_of_another_precision_is_refused(own_clips, net, tmp_path):
+    """The key of float32 does not name it, so that the other one's has to be looked at, too."""
+    rounded = backbone.load("efficientnet_lite0", size=32, precision="bf16")
+    extract(own_clips, tmp_path / "bf16", rounded)
+    with pytest.raises(ValueError, match="made with another precision: 'bf16' there, 'float32' requested"):
+        extract(own_clips, tmp_path / "bf16", net)
+    extract(own_clips, tmp_path / "float32", net)
+    with pytest.raises(ValueError, match="made with another precision: 'float32' there, 'bf16' requested"):
+        extract(own_clips, tmp_path / "float32", rounded)
+
+
 def test_unusable_clips_are_left_out_counted_and_listed_and_tried_again(own_clips, net, tmp_path):
     out, paths = tmp_path / "c", own_clips["path"]
     whole = open(paths[1], "rb").read()

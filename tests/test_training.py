@@ -347,6 +347,15 @@ def test_features_on_disk_give_what_features_in_memory_give(data, split):
     pd.testing.assert_frame_equal(found.table, training.fit(build(), data, split, config(epochs=2)).table)
 
 
+def test_neighbours_are_found_in_float32(data, split):
+    seen = []
+    model = build("nearest_neighbour")
+    model.register_forward_hook(lambda *_: seen.append(torch.backends.cuda.matmul.allow_tf32))
+    training.fit(model, data, split, config(epochs=1, precision="tf32"))
+    assert seen
+    assert not any(seen)
+
+
 def test_the_processs_arithmetic_is_put_back_after_a_training():
     flags = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [flag.allow_tf32 for flag in flags]

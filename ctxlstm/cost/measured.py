@@ -24,6 +24,7 @@ from torch import nn
 
 from ctxlstm import models
 from ctxlstm.models.layers import check_name, check_sizes
+from ctxlstm.training.device import adam, arithmetic
 
 WAYS = ("cached", "online")
 NEEDED = ("ctxlstm.cost.measured", "ctxlstm.models.online", "torch._dynamo")
@@ -148,7 +149,7 @@ def measure(
     warmup: int = 3,
     device: str | torch.device = "cpu",
 ) -> Measured:
-    """Time training steps (Adam, cross-entropy) of a copy of `model` on a batch of random clips.
+    """Time training steps of a copy of `model` on a batch of random clips, in float32 as `training.fit` does them.
 
     CUDA events give the time on a GPU, `time.perf_counter` on a CPU. The first `warmup` steps do not count:
     in them kernels are chosen and Adam's state is created.
@@ -180,7 +181,7 @@ def measure(
     before = torch.cuda.memory_allocated(device) if on_gpu else psutil.Process().memory_info().rss
     seen = [before]  # resident sets; on a GPU the allocator keeps count itself
     model = copy.deepcopy(model).to(device).train()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = adam(model, 1e-3, 1e-4)
     shape = (batch_size, *clip_shape)  # features (B, T, D) or frames (B, T, 3, s, s)
     x = torch.randn(shape) if len(shape) == 3 else torch.randint(0, 256, shape, dtype=torch.uint8)
     x = x.to(device)
@@ -191,7 +192,7 @@ def measure(
             seen.append(psutil.Process().memory_info().rss)
 
     marks = []
-    with _every(0.005, look):
+    with _every(0.005, look), arithmetic("no"):
         for _ in range(warmup + steps):
             start = now(device)
             loss = F.cross_entropy(model(x), labels)

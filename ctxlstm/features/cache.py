@@ -322,8 +322,9 @@ def named(rows: list[dict]) -> list[tuple]:
 
 
 def _refuse_other_settings(path: Path, manifest: dict, key: dict, rows: list[dict]) -> None:
-    for name, wanted in key.items():
-        found = manifest["key"].get(name)
+    usual = {"precision": "float32"}  # which is not in the key
+    for name in key | manifest["key"]:
+        found, wanted = (each.get(name, usual.get(name)) for each in (manifest["key"], key))
         if found != wanted:
             raise ValueError(
                 f"the feature cache at {path} was made with another {name}: {found!r} there, {wanted!r} "

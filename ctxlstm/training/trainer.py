@@ -139,8 +139,8 @@ def fit(
     parts = given.parts(
         features, split, share=config.validation, seed=config.seed, batch_size=config.batch_size
     )
-    with device.arithmetic(config.precision):
-        run = _prepare(model, features, config, parts)
+    run = _prepare(model, features, config, parts)
+    with device.arithmetic(run.config.precision):
         if run.parameters:
             optimizer = device.adam(run.model, config.learning_rate, config.backbone_learning_rate)
             identity = _identity(run, features, split)
