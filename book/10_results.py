@@ -111,8 +111,8 @@ report.figures.accuracy_over_epochs(records, PAPER)
 # %% [markdown]
 # *What you see:* several points lie between the worst and the best seed of *one* head (guess 1): each has its own test clips,
 # and we happened to stop at some epoch. († marks reconstructed cells. Compare within our rows only.) In the figure, our Fig. 5,
-# `context_lstm` rises faster and its mean stays higher, but later the bands overlap: one run of each could show a clear ranking
-# or none. What `best` adds is in [Chapter 9](09_training.ipynb), trap 3.
+# `context_lstm` rises faster and its mean stays higher, but later the bands often meet: one run of each could show a clear
+# ranking or none. What `best` adds is in [Chapter 9](09_training.ipynb), trap 3.
 #
 # ## Step 3: the log (Fig. 4) and overfitting
 #
@@ -264,7 +264,7 @@ compared[["split", *compared.columns[:-1]]].style.hide(axis="index")
 #
 # Four studies use UCF101 with ResNet-50: 16 frames of four classes, the first 28 frames of nine, 28 `uniform` frames of the same
 # clips, and *one* frame of each of the 13,320 clips ([Chapter 3](03_ucf101.ipynb)), where there is no time to use. Their heads
-# are small. At the paper's size (512 units, its embedding) one run of 60 epochs takes an hour, so there is one seed.
+# are small. At the paper's size (512 units, its embedding) 60 epochs of a cascade take an hour, so there is one seed.
 
 # %%
 columns = ["difference", "difference_low", "difference_high", "detectable"]
@@ -286,11 +286,11 @@ print((100 * large.pivot_table(both, "model", "protocol")).round(1).to_string())
 report.figures.leak(whole)
 
 # %% [markdown]
-# *What you see:* on four and nine classes no lead can be told. On nine by the official lists context_lstm is behind with the
+# *What you see:* on four and nine classes context_lstm shows no lead. On nine by the official lists it is behind with the
 # first frames, and not clearly with `uniform` ones. On single frames of all classes (drawn) it leads cnn_lstm by 10 to 12
-# points on every split: without any order of frames, and behind a single linear layer. At the paper's size it is behind
-# cnn_lstm by `late`; by `last` it leads by four points on the random split. One run of each shows what one likes: BN-ReLU's
-# `last` on `official` is 8 points below its `late`.
+# points on every split: without any order of frames, and behind a single linear layer. At the paper's size (random,
+# official) it is 0.3 and 2 points behind cnn_lstm by `late`, 4 ahead and 4 behind by `last`. One run of each can show
+# anything: BN-ReLU's `last` on `official` is 8 points below its `late`.
 #
 # ## Step 7: is its confidence justified?
 #
@@ -308,7 +308,8 @@ print(f"expected calibration error of one run: {ece:.3f}; "
 report.figures.reliability_by_head(records, STRICT)
 
 # %% [markdown]
-# *What you see:* nearly all dots lie below the dashed line: all three heads are too sure. The paper reports no calibration.
+# *What you see:* split by source video, all dots lie below the dashed line: all three heads are too sure. The paper reports no
+# calibration.
 #
 # ## Step 8: right and wrong clips (Fig. 3)
 #

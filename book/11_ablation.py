@@ -115,7 +115,7 @@ print(f"1.2 points or more: {np.mean(np.array(same) >= 1.2):.0%} of the pairs")
 #
 # <details><summary>Answer</summary>
 #
-# Both cascades fall faster than the baseline and lead early in accuracy. At the end the three bands overlap.
+# Both cascades fall faster than the baseline and lead early in accuracy. Later the bands often overlap.
 #
 # </details>
 
@@ -139,7 +139,7 @@ plt.show()
 
 # %% [markdown]
 # *What you see:* lines are means of five seeds, bands span them. The cascades' loss falls faster than the baseline's, with or
-# without the pool, as the caption of Fig. 6 says. On real classes the *accuracy* of cnn_lstm rises faster (Chapter 13:
+# without the pool, as the caption of Fig. 6 says. On nine real classes the *accuracy* of cnn_lstm rises faster (Chapter 13:
 # `rises_faster`). The caption also claims "no large jitter"; the bands show how far one run may wander.
 #
 # ## Step 3: Table 2, our accuracy column
