@@ -178,9 +178,9 @@ found = pd.concat(parts).sort_values("model", ascending=False)
 text.readable(Table.of(found)).style.hide(axis="index")
 
 # %% [markdown]
-# *What you see:* without the pool the sign changes with the split, BN-ReLU is never behind, and every interval contains zero. On
-# the official splits a true difference of three points would have been found. The paper's is 1.2. With `uniform`
-# frames of the same clips both are behind on every split, by half a point to two, and every interval contains zero again.
+# *What you see:* without the pool the sign changes with the split, BN-ReLU is never behind, and every interval contains zero.
+# On the official splits a true difference of three points would have been found. The paper's is 1.2. With `uniform` frames of
+# the same clips both are behind on every split, by half a point to two, and every interval contains zero again.
 #
 # What does the order of ReLU and BatchNorm change? Try it on random numbers.
 

@@ -177,13 +177,13 @@ tell("fails")
 #   (`training_time`, `memory`), which only a GPU can answer. [Chapter 12](12_cost.ipynb) has the arithmetic.
 #
 # The last point hardly depends on our reading: one two-way block is larger than a one-way baseline, two are larger than a
-# two-way one (checked below), which one misses by 0.6 %.
+# two-way one (checked below); one is 0.6 % smaller.
 #
 # What speaks *for* the paper? Its printed numbers contradict only two of its claims. Its late cells of Table 1 lie about two
 # points above the baseline's, more than the best values do. Its model is mostly ahead on synthetic clips (Step 5) and on single
 # frames, not on nine real classes ([Chapter 10](10_results.ipynb)).
 #
-# Every rule follows. Three say of themselves that figures were known when they were written.
+# Every rule follows. Three say that figures were known; the `_cause` rules came after the cost record.
 
 # %%
 rules = judged[["rule"]].reset_index().style.hide(axis="index")
